@@ -1,1 +1,17 @@
-//! stub
+// SPDX-License-Identifier: Apache-2.0
+//! relayd: the road between managed machines and the centre.
+//!
+//! The folders are the flows; see `ARCHITECTURE.md` for the map and the walk of a run log.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod db;
+pub mod gateway;
+pub mod logging;
+pub mod metrics;
+pub mod nodes;
+pub mod sink;
+pub mod spool;
+pub mod tasks;

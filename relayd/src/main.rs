@@ -1,2 +1,6 @@
-//! stub
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! The `relayd` program.
+
+fn main() -> std::process::ExitCode {
+    relayd::cli::main()
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line.
+
+use std::process::ExitCode;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    todo!()
+}

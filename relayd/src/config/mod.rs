@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The configuration as resolved: checked, defaults filled in, ready to be handed out by section.
+//!
+//! Every duration is a [`Duration`]; every size is in bytes.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use protocol::{hash::KeyHash, node_id::NodeId, tls::TlsVersion};
+
+/// Everything, resolved.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[general]`.
+    pub general: General,
+    /// `[processing.reporting]` and what it needs.
+    pub run_logs: RunLogs,
+    /// `[processing.inventory]`.
+    pub inventories: Inventories,
+    /// `[output.database]`.
+    pub database: Database,
+    /// `[output.upstream]`; `None` when there is no upstream (root).
+    pub upstream: Option<Upstream>,
+    /// `[gateway]`; `None` when off (an httpd in front writes to the spools).
+    pub gateway: Option<Gateway>,
+}
+
+/// `[general]`.
+#[derive(Debug, Clone)]
+pub struct General {
+    /// This server's own node id.
+    pub node_id: NodeId,
+    /// `nodeslist.json`.
+    pub nodes_list_file: PathBuf,
+    /// Certificate bundle.
+    pub nodes_certs_file: PathBuf,
+    /// Where the local API listens.
+    pub listen: LocalAddress,
+    /// Worker threads of the async runtime.
+    pub core_threads: usize,
+    /// Most threads for blocking work.
+    pub blocking_threads: usize,
+}
+
+/// Where the local API listens: loopback or a Unix socket, never elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalAddress {
+    /// A loopback address.
+    Tcp(SocketAddr),
+    /// A Unix socket (`unix:/path`), made with mode 0660.
+    Unix(PathBuf),
+}
+
+/// What becomes of run logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunLogOutput {
+    /// Verified, parsed, stored.
+    Database,
+    /// Sent upstream unchanged.
+    Upstream,
+    /// Left alone.
+    Disabled,
+}
+
+/// `[processing.reporting]`.
+#[derive(Debug, Clone)]
+pub struct RunLogs {
+    /// What becomes of them.
+    pub output: RunLogOutput,
+    /// The spool.
+    pub spool: SpoolSettings,
+    /// Event types that are not stored.
+    pub skip_event_types: Vec<String>,
+    /// Largest inflated run log, in bytes.
+    pub max_inflated: u64,
+}
+
+/// `[processing.inventory]`.
+#[derive(Debug, Clone)]
+pub struct Inventories {
+    /// Whether they are sent upstream; else they are left alone.
+    pub forward: bool,
+    /// The spool of new inventories (`incoming`) and of updates (`accepted-nodes-updates`), which share `failed`.
+    pub spool: SpoolSettings,
+}
+
+/// Settings of a spool.
+#[derive(Debug, Clone)]
+pub struct SpoolSettings {
+    /// Base directory, which holds `incoming/` and `failed/`.
+    pub directory: PathBuf,
+    /// Time between sweeps. `None`: only at start and when needed.
+    pub sweep_every: Option<Duration>,
+    /// Largest file looked at, in bytes.
+    pub max_file_size: u64,
+    /// Deliveries in flight at a time.
+    pub max_in_flight: usize,
+    /// Time between removals of what is too old.
+    pub clean_every: Duration,
+    /// Age from which files are removed, counted and logged.
+    pub retention: Duration,
+}
+
+/// `[output.database]`.
+#[derive(Clone)]
+pub struct Database {
+    /// Which database, password included.
+    pub url: DatabaseUrl,
+    /// Most connections.
+    pub max_pool_size: usize,
+    /// Whether start-up applies missing migrations itself where it may.
+    pub migrate_at_start: bool,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+/// Which database; the text holds the password, so it is never printed.
+#[derive(Clone)]
+pub enum DatabaseUrl {
+    /// `postgres://…`
+    Postgres(String),
+    /// `sqlite:/path` or `sqlite://path`: a file.
+    Sqlite(PathBuf),
+}
+
+/// `[output.upstream]`.
+#[derive(Clone)]
+pub struct Upstream {
+    /// Host name or address.
+    pub host: String,
+    /// HTTPS port (`general.https_port`).
+    pub port: u16,
+    /// User of basic authentication.
+    pub user: String,
+    /// Password for run logs and inventory updates.
+    pub password: Option<String>,
+    /// Password for new inventories.
+    pub default_password: String,
+    /// How the upstream server is known.
+    pub trust: UpstreamTrust,
+    /// Own certificate and key to present, if any.
+    pub client_identity: Option<IdentityFiles>,
+    /// Idle connections are closed after this.
+    pub idle_timeout: Duration,
+    /// Oldest TLS version spoken.
+    pub oldest_tls: TlsVersion,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// How the upstream server is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamTrust {
+    /// `cert_pinning` with key hashes given in the configuration.
+    Pins(Vec<KeyHash>),
+    /// `cert_pinning`: the certificates in this file are the only anchors.
+    Anchors(PathBuf),
+    /// `cert_validation`: system store and this file.
+    Authorities(Option<PathBuf>),
+    /// `dangerous_none`.
+    DangerousNone,
+}
+
+/// A certificate file and its key file, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityFiles {
+    /// Certificate.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// `[gateway]`: the HTTPS listener for nodes and relays.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// The server's certificate and key.
+    pub identity: IdentityFiles,
+    /// Oldest TLS version spoken.
+    pub oldest_tls: TlsVersion,
+    /// Basic authentication for agents without client certificate, by upload kind; `None` is off.
+    pub basic_auth: Option<BasicAuth>,
+    /// Most connections.
+    pub max_connections: usize,
+    /// Time for TLS handshake and a request's header, each.
+    pub header_timeout: Duration,
+    /// Idle connections are closed after this.
+    pub idle_timeout: Duration,
+    /// Slowest accepted body, bytes per second after the first ten seconds.
+    pub slowest_body: u64,
+    /// Uploads per node and minute before 429.
+    pub uploads_per_minute: u32,
+    /// Largest run log as uploaded.
+    pub max_run_log: u64,
+    /// Largest inventory as uploaded.
+    pub max_inventory: u64,
+    /// Disk use of the spool's file system (percent) from which uploads get 503.
+    pub high_water_percent: u8,
+    /// Body bytes of all uploads under way at a time.
+    pub max_bytes_in_flight: u64,
+}
+
+/// Users for basic authentication (protocol 2.3, 6.2).
+#[derive(Clone)]
+pub struct BasicAuth {
+    /// User name.
+    pub user: String,
+    /// Password for run logs and inventory updates.
+    pub password: String,
+    /// Password for new inventories.
+    pub initial_password: String,
+}
+
+impl std::fmt::Debug for BasicAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BasicAuth").field("user", &self.user).finish_non_exhaustive()
+    }
+}
