@@ -13,7 +13,10 @@ use openssl::{
     pkcs7::{Pkcs7, Pkcs7Flags},
     stack::Stack,
 };
-use protocol::{node_id::NodeId, run_id::{RunId, RunLogName}};
+use protocol::{
+    node_id::NodeId,
+    run_id::{RunId, RunLogName},
+};
 
 use crate::{Result, identity::Identity};
 
@@ -114,8 +117,14 @@ impl Run {
                 event_type => writeln!(
                     text,
                     "{at} R: @@{}@@{event_type}@@{}@@{}@@{}@@{}@@{}@@{start}##{}@#{}",
-                    row.policy, row.rule_id, row.directive_id, row.report_id, row.component, row.key_value,
-                    self.node_id, row.message
+                    row.policy,
+                    row.rule_id,
+                    row.directive_id,
+                    row.report_id,
+                    row.component,
+                    row.key_value,
+                    self.node_id,
+                    row.message
                 ),
             };
             written.expect("a String takes everything");
@@ -207,7 +216,13 @@ fn report(execution: DateTime<Utc>, component: usize) -> Row {
         13 => "audit_noncompliant",
         _ => "result_success",
     };
-    let id = |kind: u64| format!("{:08x}-5b1f-4f3e-9c77-{:012x}", component as u64 * 2_654_435_761 % 0xffff_ffff, kind * 7_919 + component as u64 / 6);
+    let id = |kind: u64| {
+        format!(
+            "{:08x}-5b1f-4f3e-9c77-{:012x}",
+            component as u64 * 2_654_435_761 % 0xffff_ffff,
+            kind * 7_919 + component as u64 / 6
+        )
+    };
     Row {
         execution,
         event_type,
@@ -233,7 +248,8 @@ mod tests {
             assert_eq!(run.rows.len(), rows);
             assert_eq!(run.text().lines().count(), rows);
         }
-        let size = Run::new("6f0c1b9e-0000-4000-8000-000000000000".parse().unwrap(), start, USUAL_ROWS).text().len();
+        let size =
+            Run::new("6f0c1b9e-0000-4000-8000-000000000000".parse().unwrap(), start, USUAL_ROWS).text().len();
         assert!((14_000..20_000).contains(&size), "{size}");
     }
 }
