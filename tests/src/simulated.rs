@@ -80,8 +80,9 @@ const POLICIES: [(&str, &str, &str); 6] = [
 ];
 
 impl Run {
-    /// A usual run of `rows` rows (at least 3) of the `number`th run of a machine.
+    /// A run of `rows` rows, at least 3.
     pub fn new(node_id: NodeId, start: DateTime<Utc>, rows: usize) -> Self {
+        let rows = rows.max(3);
         let mut said = Vec::with_capacity(rows);
         said.push(control(start, "start", "Start execution"));
         let mut component = 0;
@@ -145,27 +146,25 @@ impl Run {
     }
 }
 
-/// `runs` runs of each machine, five minutes apart, the last one before `end`; made on all cores, in
-/// the order in which they would arrive.
+/// `runs` runs of each machine, five minutes apart, the last one before `end`; made on all cores. First
+/// the first run of each machine, in the order of `machines`, then the second, and so on.
 pub fn many(machines: &[Identity], runs: usize, rows: usize, end: DateTime<Utc>) -> Result<Vec<Packed>> {
     let end = DateTime::from_timestamp(end.timestamp(), 0).unwrap_or(end);
     let workers = std::thread::available_parallelism()?.get();
-    let make = |worker: usize| -> Result<Vec<Vec<Packed>>> {
-        (0..runs)
-            .map(|number| {
-                let start = end - TimeDelta::seconds(300 * (runs - number) as i64);
-                machines
-                    .iter()
-                    .skip(worker)
-                    .step_by(workers)
-                    .map(|machine| Run::new(machine.node_id.clone(), start, rows).pack(machine))
-                    .collect()
-            })
-            .collect()
+    let make = |machines: &[Identity]| -> Result<Vec<Vec<Packed>>> {
+        let run = |number: usize| {
+            let start = end - TimeDelta::seconds(300 * (runs - number) as i64);
+            machines
+                .iter()
+                .map(|machine| Run::new(machine.node_id.clone(), start, rows).pack(machine))
+                .collect()
+        };
+        (0..runs).map(run).collect()
     };
     let parts = std::thread::scope(|scope| {
         let make = &make;
-        let threads: Vec<_> = (0..workers).map(|worker| scope.spawn(move || make(worker))).collect();
+        let shares = machines.chunks(machines.len().div_ceil(workers).max(1));
+        let threads: Vec<_> = shares.map(|machines| scope.spawn(move || make(machines))).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().map_err(|_| "a thread that makes logs panicked")?)
