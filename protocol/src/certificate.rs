@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Node certificates and bundles of them (protocol 1.3, 5.2).
+//!
+//! A certificate says two things here: which key, and which node claims it. The claim is worth
+//! something only once a list of nodes or a signature confirms the key.
 
-use openssl::x509::X509;
+use der::{Decode, Tag, Tagged, asn1::ObjectIdentifier};
+use openssl::{
+    pkey::{PKey, Public},
+    x509::X509,
+};
+use x509_cert::name::RdnSequence;
 
 use crate::{hash::KeyHash, node_id::NodeId};
 
@@ -9,26 +17,57 @@ use crate::{hash::KeyHash, node_id::NodeId};
 #[derive(Debug, Clone)]
 pub struct Certificate {
     x509: X509,
-    node_id: Option<NodeId>,
+    subject: Subject,
+    public_key: PKey<Public>,
     spki_der: Vec<u8>,
+    issuer_der: Vec<u8>,
+    serial: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Subject {
+    first_uid: Option<NodeId>,
+    uids: usize,
 }
 
 impl Certificate {
     /// Reads the first PEM certificate.
     pub fn from_pem(pem: &[u8]) -> Result<Self, CertificateError> {
-        let _ = pem;
-        todo!()
+        let mut all = read_bundle(pem)?.into_iter();
+        all.next().ok_or_else(|| CertificateError::Pem("no certificate in it".into()))
     }
 
     /// Wraps a certificate, for instance the peer's in a TLS session.
     pub fn new(x509: X509) -> Result<Self, CertificateError> {
-        let _ = x509;
-        todo!()
+        let unreadable = |e: openssl::error::ErrorStack| CertificateError::Content(e.to_string());
+        let public_key = x509.public_key().map_err(unreadable)?;
+        let subject_der = x509.subject_name().to_der().map_err(unreadable)?;
+        Ok(Self {
+            subject: Subject::read(&subject_der).map_err(|e| CertificateError::Content(e.to_string()))?,
+            spki_der: public_key.public_key_to_der().map_err(unreadable)?,
+            issuer_der: x509.issuer_name().to_der().map_err(unreadable)?,
+            serial: x509.serial_number().to_bn().map_err(unreadable)?.to_vec(),
+            public_key,
+            x509,
+        })
     }
 
-    /// The node named by the first UID attribute of the subject, if it is a valid node id.
+    /// The node named by the first UID attribute of the subject, if that is a valid node id.
+    ///
+    /// This is how bundles are read. To decide who a peer is, use [`Self::sole_node_id`].
     pub fn node_id(&self) -> Option<&NodeId> {
-        self.node_id.as_ref()
+        self.subject.first_uid.as_ref()
+    }
+
+    /// The node named by the subject, unless the subject is ambiguous: with several UID attributes
+    /// two readers could see two nodes.
+    pub fn sole_node_id(&self) -> Option<&NodeId> {
+        self.node_id().filter(|_| self.subject.uids == 1)
+    }
+
+    /// Whether the subject has a UID attribute at all, clean or not.
+    pub fn has_uid(&self) -> bool {
+        self.subject.uids > 0
     }
 
     /// DER SubjectPublicKeyInfo.
@@ -41,6 +80,21 @@ impl Certificate {
         KeyHash::sha256_of(&self.spki_der)
     }
 
+    /// The key, to verify with.
+    pub fn public_key(&self) -> &PKey<Public> {
+        &self.public_key
+    }
+
+    /// DER of the issuer's name.
+    pub fn issuer_der(&self) -> &[u8] {
+        &self.issuer_der
+    }
+
+    /// Magnitude of the serial number, big-endian, without leading zeros.
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+
     /// The certificate itself.
     pub fn x509(&self) -> &X509 {
         &self.x509
@@ -49,8 +103,8 @@ impl Certificate {
 
 /// Reads all certificates of a PEM bundle, in order. Text between them is ignored.
 pub fn read_bundle(pem: &[u8]) -> Result<Vec<Certificate>, CertificateError> {
-    let _ = pem;
-    todo!()
+    let all = X509::stack_from_pem(pem).map_err(|e| CertificateError::Pem(e.to_string()))?;
+    all.into_iter().map(Certificate::new).collect()
 }
 
 /// Why certificates cannot be read.
@@ -59,4 +113,28 @@ pub enum CertificateError {
     /// Not PEM, or not a certificate in it.
     #[error("not a PEM certificate: {0}")]
     Pem(String),
+    /// The certificate's subject, issuer, serial number or key is malformed.
+    #[error("malformed certificate: {0}")]
+    Content(String),
+}
+
+/// UserId of RFC 4519.
+const UID: ObjectIdentifier = ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1");
+
+impl Subject {
+    fn read(der: &[u8]) -> der::Result<Self> {
+        let name = RdnSequence::from_der(der)?;
+        let mut uids = name.0.iter().flat_map(|rdn| rdn.0.iter()).filter(|a| a.oid == UID).map(|a| &a.value);
+        let first_uid = uids.next();
+        Ok(Self {
+            uids: usize::from(first_uid.is_some()) + uids.count(),
+            first_uid: first_uid.and_then(|value| match value.tag() {
+                // The string types in which ASCII is ASCII.
+                Tag::Utf8String | Tag::PrintableString | Tag::Ia5String => {
+                    std::str::from_utf8(value.value()).ok()?.parse().ok()
+                }
+                _ => None,
+            }),
+        })
+    }
 }

@@ -6,7 +6,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`node_id`], [`run_id`], [`inventory_name`] | ids and the file names that carry them |
+//! | [`node_id`], [`run_id`], [`inventory_name`], [`file_name`] | ids and the file names that carry them |
 //! | [`run_log`] | reports, the run log parser and printer |
 //! | [`smime`] | signatures of run logs: sign, strict verify |
 //! | [`compression`] | gzip and zip with caps |
@@ -18,6 +18,7 @@
 
 pub mod certificate;
 pub mod compression;
+pub mod file_name;
 pub mod hash;
 pub mod inventory_name;
 pub mod limits;
