@@ -25,8 +25,8 @@ pub(super) struct Job {
     pub(super) file: Box<str>,
     /// Who waits: the delivery, and those of the same content under other names.
     pub(super) waiting: Vec<oneshot::Sender<Disposition>>,
-    /// Its share of the memory budget.
-    pub(super) memory: Option<OwnedSemaphorePermit>,
+    /// Its share of the memory budget, given back when this is dropped.
+    pub(super) _memory: OwnedSemaphorePermit,
 }
 
 impl Job {

@@ -173,6 +173,12 @@ impl Store {
                 log.skipped.len(), first.line, first.reason, excerpt(first.text),
             );
         }
+        if log.other_starts > 0 {
+            tracing::warn!(
+                node_id = %log.node_id, queue_id = %name.queue_id(),
+                "{} reports say another start of the run than the first one", log.other_starts,
+            );
+        }
         if log.reports.is_empty() {
             return Disposition::Accepted(Outcome::Stored);
         }
@@ -182,7 +188,7 @@ impl Store {
             digest: intake.digest,
             file: name.as_str().into(),
             waiting: vec![answer],
-            memory: Some(memory),
+            _memory: memory,
         };
         if self.queue.send(job).is_err() {
             return stopped();

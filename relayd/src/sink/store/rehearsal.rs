@@ -33,6 +33,7 @@ pub(super) fn rehearse_smallest(connection: &mut Connection) -> Result<(), Strin
         complete: true,
         reports: vec![report(0)],
         skipped: Vec::new(),
+        other_starts: 0,
     };
     rehearse(connection, &smallest)
 }
@@ -50,6 +51,7 @@ fn stand_in(like: &RunLog<'_>) -> Result<RunLog<'static>, NodeIdError> {
             .map(|r| report(r.message.len() + r.component.len() + r.key_value.len()))
             .collect(),
         skipped: Vec::new(),
+        other_starts: 0,
     })
 }
 
