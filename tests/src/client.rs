@@ -38,7 +38,11 @@ impl Connection {
     pub async fn open(address: SocketAddr, connector: &SslConnector) -> Result<Self> {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
-        let ssl = connector.configure()?.verify_hostname(false).use_server_name_indication(false).into_ssl("localhost")?;
+        let ssl = connector
+            .configure()?
+            .verify_hostname(false)
+            .use_server_name_indication(false)
+            .into_ssl("localhost")?;
         let mut tls = SslStream::new(ssl, tcp)?;
         Pin::new(&mut tls).connect().await?;
         let (sender, connection) = handshake(TokioIo::new(tls)).await?;
@@ -70,7 +74,12 @@ impl Connection {
 }
 
 /// Uploads run logs of one machine over one connection, from a thread without a runtime; gives the statuses.
-pub fn upload_all(address: SocketAddr, identity: &Identity, pin: &KeyHash, logs: &[Packed]) -> Result<Vec<u16>> {
+pub fn upload_all(
+    address: SocketAddr,
+    identity: &Identity,
+    pin: &KeyHash,
+    logs: &[Packed],
+) -> Result<Vec<u16>> {
     let connector = connector(identity, pin)?;
     blocking(async {
         let mut connection = Connection::open(address, &connector).await?;

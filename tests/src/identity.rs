@@ -81,7 +81,10 @@ impl Identity {
 
     /// Writes certificate and key below `directory`.
     pub fn write(&self, directory: &Path) -> Result<IdentityFiles> {
-        let files = IdentityFiles { certificate: directory.join("agent.cert"), key: directory.join("localhost.priv") };
+        let files = IdentityFiles {
+            certificate: directory.join("agent.cert"),
+            key: directory.join("localhost.priv"),
+        };
         fs::write(&files.certificate, self.certificate.x509().to_pem()?)?;
         fs::write(&files.key, private_key::to_pem(&self.key)?)?;
         Ok(files)

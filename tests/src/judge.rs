@@ -84,7 +84,8 @@ impl Judge {
             verdict.stored += usize::from(distinct >= claim.rows);
             verdict.lost += usize::from(claim.acknowledged && distinct < claim.rows);
             verdict.torn += usize::from(distinct > 0 && distinct < claim.rows);
-            verdict.duplicated += rows - distinct + distinct.saturating_sub(claim.rows) + runs.saturating_sub(1);
+            verdict.duplicated +=
+                rows - distinct + distinct.saturating_sub(claim.rows) + runs.saturating_sub(1);
         }
         Ok(verdict)
     }
@@ -165,7 +166,8 @@ fn stored_runs(database: &DatabaseUrl) -> Result<HashMap<Key, Stored>> {
 }
 
 /// What makes a simulated report different from all others of its run.
-const EVENT: &str = "ruleid || '|' || directiveid || '|' || component || '|' || keyvalue || '|' || eventtype || '|' || msg";
+const EVENT: &str =
+    "ruleid || '|' || directiveid || '|' || component || '|' || keyvalue || '|' || eventtype || '|' || msg";
 
 fn counted(database: &DatabaseUrl, table: &str, start: &str, identity: &str) -> Result<Vec<Counted>> {
     let query = |seconds: String| {

@@ -125,7 +125,8 @@ impl Postgres {
     /// The processes of the cluster: the server's and one for each connection.
     pub fn process_ids(&self) -> Vec<u32> {
         let Some(process) = &self.process else { return Vec::new() };
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id())).unwrap_or_default();
+        let children =
+            fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id())).unwrap_or_default();
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).chain([process.id()]).collect()
     }
 

@@ -10,7 +10,8 @@ pub fn find(name: &str) -> Result<PathBuf> {
     let own = env::current_exe()?;
     let directory = own.parent().ok_or("this program has no directory")?;
     // Test programs live one level below, in `deps/`.
-    let directory = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+    let directory =
+        if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
     let program = directory.join(name);
     if program.is_file() {
         return Ok(program);

@@ -12,7 +12,11 @@ use std::{
 use protocol::{hash::KeyHash, node_id::NodeId};
 
 use crate::{
-    Result, fleet::Fleet, http, identity::Identity, ports,
+    Result,
+    fleet::Fleet,
+    http,
+    identity::Identity,
+    ports,
     process::{Process, Usage},
     programs, wait,
 };
@@ -150,7 +154,8 @@ impl Server {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        let said =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         Err(format!("relayd {}: {}: {said}", arguments.join(" "), output.status).into())
     }
 

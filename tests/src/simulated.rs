@@ -13,7 +13,10 @@ use openssl::{
     pkcs7::{Pkcs7, Pkcs7Flags},
     stack::Stack,
 };
-use protocol::{node_id::NodeId, run_id::{RunId, RunLogName}};
+use protocol::{
+    node_id::NodeId,
+    run_id::{RunId, RunLogName},
+};
 
 use crate::{Result, identity::Identity};
 
@@ -77,8 +80,9 @@ const POLICIES: [(&str, &str, &str); 6] = [
 ];
 
 impl Run {
-    /// A usual run of `rows` rows (at least 3) of the `number`th run of a machine.
+    /// A run of `rows` rows, at least 3.
     pub fn new(node_id: NodeId, start: DateTime<Utc>, rows: usize) -> Self {
+        let rows = rows.max(3);
         let mut said = Vec::with_capacity(rows);
         said.push(control(start, "start", "Start execution"));
         let mut component = 0;
@@ -114,8 +118,14 @@ impl Run {
                 event_type => writeln!(
                     text,
                     "{at} R: @@{}@@{event_type}@@{}@@{}@@{}@@{}@@{}@@{start}##{}@#{}",
-                    row.policy, row.rule_id, row.directive_id, row.report_id, row.component, row.key_value,
-                    self.node_id, row.message
+                    row.policy,
+                    row.rule_id,
+                    row.directive_id,
+                    row.report_id,
+                    row.component,
+                    row.key_value,
+                    self.node_id,
+                    row.message
                 ),
             };
             written.expect("a String takes everything");
@@ -136,27 +146,25 @@ impl Run {
     }
 }
 
-/// `runs` runs of each machine, five minutes apart, the last one before `end`; made on all cores, in
-/// the order in which they would arrive.
+/// `runs` runs of each machine, five minutes apart, the last one before `end`; made on all cores. First
+/// the first run of each machine, in the order of `machines`, then the second, and so on.
 pub fn many(machines: &[Identity], runs: usize, rows: usize, end: DateTime<Utc>) -> Result<Vec<Packed>> {
     let end = DateTime::from_timestamp(end.timestamp(), 0).unwrap_or(end);
     let workers = std::thread::available_parallelism()?.get();
-    let make = |worker: usize| -> Result<Vec<Vec<Packed>>> {
-        (0..runs)
-            .map(|number| {
-                let start = end - TimeDelta::seconds(300 * (runs - number) as i64);
-                machines
-                    .iter()
-                    .skip(worker)
-                    .step_by(workers)
-                    .map(|machine| Run::new(machine.node_id.clone(), start, rows).pack(machine))
-                    .collect()
-            })
-            .collect()
+    let make = |machines: &[Identity]| -> Result<Vec<Vec<Packed>>> {
+        let run = |number: usize| {
+            let start = end - TimeDelta::seconds(300 * (runs - number) as i64);
+            machines
+                .iter()
+                .map(|machine| Run::new(machine.node_id.clone(), start, rows).pack(machine))
+                .collect()
+        };
+        (0..runs).map(run).collect()
     };
     let parts = std::thread::scope(|scope| {
         let make = &make;
-        let threads: Vec<_> = (0..workers).map(|worker| scope.spawn(move || make(worker))).collect();
+        let shares = machines.chunks(machines.len().div_ceil(workers).max(1));
+        let threads: Vec<_> = shares.map(|machines| scope.spawn(move || make(machines))).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().map_err(|_| "a thread that makes logs panicked")?)
@@ -207,7 +215,13 @@ fn report(execution: DateTime<Utc>, component: usize) -> Row {
         13 => "audit_noncompliant",
         _ => "result_success",
     };
-    let id = |kind: u64| format!("{:08x}-5b1f-4f3e-9c77-{:012x}", component as u64 * 2_654_435_761 % 0xffff_ffff, kind * 7_919 + component as u64 / 6);
+    let id = |kind: u64| {
+        format!(
+            "{:08x}-5b1f-4f3e-9c77-{:012x}",
+            component as u64 * 2_654_435_761 % 0xffff_ffff,
+            kind * 7_919 + component as u64 / 6
+        )
+    };
     Row {
         execution,
         event_type,
@@ -233,7 +247,8 @@ mod tests {
             assert_eq!(run.rows.len(), rows);
             assert_eq!(run.text().lines().count(), rows);
         }
-        let size = Run::new("6f0c1b9e-0000-4000-8000-000000000000".parse().unwrap(), start, USUAL_ROWS).text().len();
+        let size =
+            Run::new("6f0c1b9e-0000-4000-8000-000000000000".parse().unwrap(), start, USUAL_ROWS).text().len();
         assert!((14_000..20_000).contains(&size), "{size}");
     }
 }
