@@ -19,6 +19,7 @@ pub mod json;
 mod levels;
 mod lines;
 mod parse;
+pub mod print;
 mod report_line;
 mod timestamp;
 mod value;

@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use diesel::{Connection as _, PgConnection, SqliteConnection, connection::SimpleConnection};
+use diesel::{
+    Connection as _, PgConnection, SqliteConnection,
+    connection::{AnsiTransactionManager, SimpleConnection, TransactionManager},
+};
 
 use super::DbError;
 use crate::config::DatabaseUrl;
@@ -35,6 +38,20 @@ impl Connection {
         match self {
             Self::Postgres(connection) => connection.batch_execute(sql),
             Self::Sqlite(connection) => connection.batch_execute(sql),
+        }
+    }
+
+    /// Whether the session is still there and can start a transaction.
+    pub fn is_usable(&mut self) -> bool {
+        match self {
+            Self::Postgres(connection) => {
+                !AnsiTransactionManager::is_broken_transaction_manager(connection)
+                    && connection.batch_execute("SELECT 1").is_ok()
+            }
+            Self::Sqlite(connection) => {
+                !AnsiTransactionManager::is_broken_transaction_manager(connection)
+                    && connection.batch_execute("SELECT 1").is_ok()
+            }
         }
     }
 
