@@ -4,12 +4,15 @@
 //! Everything that can fail at start fails in [`start`], before any task runs for long. Services
 //! get their own section of the configuration and their own handles.
 
+mod services;
+
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
 
 use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use self::services::Services;
 use crate::{
     api::{Api, ApiHandles},
     config::{self, Config, ConfigError},
@@ -95,7 +98,7 @@ fn run(directory: &Path) -> Result<ExitCode, StartError> {
 async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Tasks, Reload), StartError> {
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self())).map_err(starting("metrics"))?;
-    let _compatible = CompatibleMetrics::new(&registry).map_err(starting("metrics"))?;
+    let compatible = CompatibleMetrics::new(&registry).map_err(starting("metrics"))?;
     let mut tasks = Tasks::new();
     let (reload, mut reloaders) = reload::service();
     let logging_directory = directory.to_owned();
@@ -104,12 +107,24 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         log.refilter(&logging).map_err(|error| error.to_string())
     });
 
+    let mut services = Services {
+        config,
+        registry: &registry,
+        compatible,
+        tasks: &mut tasks,
+        reloaders: &mut reloaders,
+        status: Vec::new(),
+        database: None,
+    };
+    services.start().await?;
+    let Services { status, database, .. } = services;
+
     let handles = ApiHandles {
         configuration: directory.to_owned(),
-        database: None,
+        database,
         reload: reload.clone(),
         registry,
-        status: Vec::new(),
+        status,
     };
     let api = Api::bind(&config.general.listen, handles).await.map_err(starting("the local API"))?;
     let stop = tasks.stop();
