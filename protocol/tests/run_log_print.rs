@@ -164,7 +164,7 @@ fn says(run_log: &RunLog<'_>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn print_then_parse_is_the_identity(
