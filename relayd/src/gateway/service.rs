@@ -204,6 +204,9 @@ impl Service {
         let (name, counted, weight) = self.admit(peer, request.headers(), door.kind, name, seen)?;
         let length = body_length(request.headers(), door.max_size)?;
         self.rates.count(counted, weight).map_err(Refusal::TooOften)?;
+        if door.directory.is_stopped() {
+            return Err(upload::STOPPED);
+        }
         match door.disk.room(door.directory.pool()).await {
             Room::Enough => {}
             Room::Low => return Err(Refusal::Unavailable("the spool's disk is above its high-water mark")),

@@ -180,3 +180,17 @@ async fn the_same_upload_from_many_sides_leaves_one_file() {
     assert_eq!(gateway.files(), [name]);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn large_uploads_share_a_small_budget() {
+    let gateway = start_with(|settings| settings.max_bytes_in_flight = 1).await;
+    let body = gzip(&vec![9; MAX_RUN_LOG as usize - 3]);
+    let paths: Vec<_> = (0..20).map(|n| format!("/reports/{}", run_log(DIRECT, n))).collect();
+    let puts = paths.iter().map(|path| gateway.put(Some(&gateway.fleet.direct), path, &body));
+    let replies = futures_util::future::join_all(puts).await;
+    assert!(replies.iter().all(|reply| reply.status == 201), "{replies:?}");
+    for n in 0..20 {
+        assert!(fs::read(gateway.reports().join(run_log(DIRECT, n))).unwrap() == body);
+    }
+    gateway.stop().await;
+}
