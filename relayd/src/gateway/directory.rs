@@ -16,7 +16,10 @@ use std::{
 
 use prometheus::Histogram;
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, open, unlinkat};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
 
 use super::{
     GatewayError,
@@ -51,7 +54,6 @@ pub struct Stopped;
 pub struct CommitQueue {
     directory: PathBuf,
     fd: Arc<OwnedFd>,
-    pool: DiskPool,
     waiting: mpsc::Receiver<oneshot::Sender<()>>,
     failure: Arc<Failure>,
     batch_size: Histogram,
@@ -82,7 +84,6 @@ impl Directory {
         let queue = CommitQueue {
             directory: path.to_owned(),
             fd: fd.clone(),
-            pool: pool.clone(),
             waiting: receiver,
             failure: failure.clone(),
             batch_size: metrics.commit_batch.clone(),
@@ -152,9 +153,10 @@ impl CommitQueue {
         let mut batch = Vec::new();
         while self.waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
             let fd = self.fd.clone();
-            let synced = match self.pool.run(move || fsync(&*fd)).await {
+            // Not on the pool: there it would queue behind the uploads that then wait for it.
+            let synced = match spawn_blocking(move || fsync(&*fd)).await {
                 Ok(result) => result.map_err(io::Error::from),
-                Err(error) => Err(error),
+                Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = synced {
                 self.failure.tell(&self.directory, error);
