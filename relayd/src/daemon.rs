@@ -202,3 +202,24 @@ impl Signals {
         while self.next().await != Asked::Stop {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_task_ends_the_process_with_code_1_and_late_tasks_do_not() {
+        let mut signals = Signals::listen().unwrap();
+        let mut tasks = Tasks::new();
+        tasks.spawn::<String>("mad", async { panic!("on purpose") });
+        let ended = live(tasks, &mut signals, reload::service().0, Duration::ZERO);
+        let code = tokio::time::timeout(Duration::from_secs(10), ended).await.expect("at once");
+        assert_eq!(code, ExitCode::FAILURE);
+
+        let mut tasks = Tasks::new();
+        tasks.spawn::<String>("stubborn", std::future::pending());
+        tasks.stop().cancel();
+        let ended = live(tasks, &mut signals, reload::service().0, Duration::ZERO);
+        assert_eq!(ended.await, ExitCode::SUCCESS);
+    }
+}

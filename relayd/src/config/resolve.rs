@@ -101,6 +101,9 @@ impl Resolver<'_> {
         if let Some(id) = &general.node_id.value {
             return Some(id.clone());
         }
+        if general.node_id.line.is_some() {
+            return None; // given, but wrong, which is noted already
+        }
         let file = &general.node_id_file;
         let path = file.value.display();
         let remedy = "write the id of this server into it, or set general.node_id";
