@@ -19,6 +19,7 @@ pub mod main_file;
 pub mod print;
 pub mod problem;
 pub mod resolve;
+mod resolve_outputs;
 pub mod value;
 
 pub use load::{Loaded, load, load_logging};
