@@ -4,14 +4,19 @@
 //! Each subcommand is a file here with its arguments and a `run` function.
 
 mod config;
+mod database;
 mod run_log;
 
-use std::{fmt::Display, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{ConfigError, load},
+    config::{Config, ConfigError, load},
     daemon,
 };
 
@@ -44,6 +49,9 @@ enum Command {
     /// Look into run logs.
     #[command(subcommand)]
     RunLog(run_log::Command),
+    /// Look after the tables of the reports database.
+    #[command(subcommand)]
+    Database(database::Command),
     /// Print defaults, reference and effective settings; check the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -89,6 +97,13 @@ pub fn main() -> ExitCode {
         None => return daemon::main(&cli.config),
         Some(Command::Config(command)) => config::run(command, &cli.config),
         Some(Command::RunLog(command)) => run_log::run(command),
+        Some(Command::Database(command)) => match configured(&cli.config, |config| &config.database)
+            .and_then(|settings| database::run(command, &settings).map_err(CliError::failed))
+        {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE, // it has said why
+            Err(error) => Err(error),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,8 +114,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The configuration, for commands that need it. Warnings are for the daemon and for `--test`.
-#[allow(dead_code)]
-fn configuration(directory: &std::path::Path) -> Result<crate::config::Config, CliError> {
-    Ok(load(directory)?.config)
+/// The section of the configuration that a command needs. Warnings are for the daemon and for `--test`.
+fn configured<T: Clone>(directory: &Path, section: impl Fn(&Config) -> &T) -> Result<T, CliError> {
+    Ok(section(&load(directory)?.config).clone())
 }
