@@ -2,7 +2,8 @@
 //! The daemon's life: read the configuration, bind, run, drain.
 //!
 //! Everything that can fail at start fails in [`start`], before any task runs for long. Services
-//! get their own section of the configuration and their own handles.
+//! get their own section of the configuration and their own handles; which of them run is decided
+//! in [`crate::flows`].
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
 
@@ -13,8 +14,8 @@ use tracing::{error, info, warn};
 use crate::{
     api::{Api, ApiHandles},
     config::{self, Config, ConfigError},
+    flows,
     logging::{LogControl, LoggingError},
-    metrics::CompatibleMetrics,
     reload::{self, Reload},
     tasks::{Fatal, Tasks},
 };
@@ -48,7 +49,7 @@ impl StartError {
 }
 
 /// Turns the error of a service into a [`StartError`] that names it.
-fn starting<E: Display>(what: &'static str) -> impl Fn(E) -> StartError {
+pub(crate) fn starting<E: Display>(what: &'static str) -> impl Fn(E) -> StartError {
     move |error| StartError::Service { what, error: error.to_string() }
 }
 
@@ -95,7 +96,6 @@ fn run(directory: &Path) -> Result<ExitCode, StartError> {
 async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Tasks, Reload), StartError> {
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self())).map_err(starting("metrics"))?;
-    let _compatible = CompatibleMetrics::new(&registry).map_err(starting("metrics"))?;
     let mut tasks = Tasks::new();
     let (reload, mut reloaders) = reload::service();
     let logging_directory = directory.to_owned();
@@ -103,13 +103,13 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         let (_, logging) = config::load_logging(&logging_directory).map_err(|error| error.to_string())?;
         log.refilter(&logging).map_err(|error| error.to_string())
     });
-
+    let flows = flows::start(config, &registry, &mut tasks, &mut reloaders).await?;
     let handles = ApiHandles {
         configuration: directory.to_owned(),
-        database: None,
+        database: flows.database,
         reload: reload.clone(),
         registry,
-        status: Vec::new(),
+        status: flows.status,
     };
     let api = Api::bind(&config.general.listen, handles).await.map_err(starting("the local API"))?;
     let stop = tasks.stop();

@@ -123,7 +123,6 @@ fn the_existing_test_configuration_means_the_same() {
     let text = text.replace("tests/files/config/uuid.hive", id_file.to_str().unwrap());
     let Loaded { config, typed, warnings } = read(&text).unwrap();
     assert!(config.general.node_id.is_root());
-    assert_eq!(config.general.node_id_text, "root");
     assert_eq!(config.general.listen, LocalAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 3030))));
     assert_eq!(config.general.blocking_threads, 512);
     let inventories = &config.inventories;
@@ -204,7 +203,7 @@ fn a_limit_of_zero_turns_the_periodic_sweep_off() {
 }
 
 #[test]
-fn the_node_id_file_is_trimmed_and_published_as_it_stands() {
+fn the_node_id_file_is_trimmed_and_the_setting_wins() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("uuid.hive");
     fs::write(&file, " root \n").unwrap();
@@ -214,9 +213,7 @@ fn the_node_id_file_is_trimmed_and_published_as_it_stands() {
         read(&text).unwrap().config.general
     };
     assert!(general("").node_id.is_root());
-    assert_eq!(general("").node_id_text, " root \n");
-    // The setting wins, and what is published never contradicts it.
-    assert_eq!(general("node_id = \"relay1\"\n").node_id_text, "relay1\n");
+    assert_eq!(general("node_id = \"relay1\"\n").node_id.as_str(), "relay1");
 }
 
 #[test]

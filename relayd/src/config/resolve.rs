@@ -74,14 +74,8 @@ impl Resolver<'_> {
         let node_id = self.node_id();
         let listen = self.local_address(&typed.listen);
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
-        let node_id_text = fs::read_to_string(&typed.node_id_file.value).ok();
-        let node_id = node_id?;
         Some(General {
-            // The file is what existing servers publish; the id alone when it is absent or differs.
-            node_id_text: node_id_text
-                .filter(|text| text.trim() == node_id.as_str())
-                .unwrap_or_else(|| format!("{node_id}\n")),
-            node_id,
+            node_id: node_id?,
             nodes_list_file: typed.nodes_list_file.value.clone(),
             nodes_certs_file: typed.nodes_certs_file.value.clone(),
             listen: listen?,
