@@ -180,6 +180,9 @@ fn metrics_are_prometheus_text() {
     {
         assert!(body.contains(line), "{line}");
     }
+    let described = |line: &&str| line.starts_with("# ") && line.contains("rudder_relayd_");
+    let names: Vec<_> = body.lines().filter(described).collect();
+    support::assert_golden("compatible_metrics.txt", &(names.join("\n") + "\n"));
     assert!(body.contains("\nprocess_resident_memory_bytes "), "{body}");
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
+use proptest::prelude::*;
 use relayd::config::{
     ConfigError, DatabaseUrl, Loaded, LocalAddress, RunLogOutput, UpstreamTrust, load, load_logging,
     logging_file::{self, LoggingFile},
@@ -64,6 +65,9 @@ fn each_mistake_is_named_with_line_cause_and_remedy() {
         (rule("[output.upstream]\nclient_key = \"/k\""), 3, "main.conf:4: output.upstream.client_certificate: missing, but client_key is given; name the file of its certificate"),
         (rule("[gateway]\nbasic_auth_user = \"a\"\nbasic_auth_password = \"b\""), 3, "main.conf:4: gateway.basic_auth_initial_password: missing, but basic_auth_user is given; write a password, or remove basic_auth_user"),
         (rule("[gateway]\nhigh_water_percent = 101"), 3, "main.conf:4: gateway.high_water_percent: not a percentage; write 1 to 100"),
+        (rule("[gateway]\nuploads_per_minute = 0"), 3, "main.conf:4: gateway.uploads_per_minute: 0 would refuse every upload; write how many a node may send per minute"),
+        (rule("[processing.inventory.cleanup]\nretention = 0"), 3, "main.conf:4: processing.inventory.cleanup.retention: 0 would remove files before they are delivered; write a duration such as \"7d\""),
+        (rule("[processing.inventory]\nmax_file_size = 0"), 3, "main.conf:4: processing.inventory.max_file_size: 0 would refuse every file; write a size such as \"10MiB\""),
         (rule("[processing.reporting.catchup]\nfrequency = 0"), 3, "main.conf:4: processing.reporting.catchup.frequency: 0 would never rest; write a duration such as \"10s\""),
     ];
     for (text, code, expected) in cases {
@@ -243,6 +247,36 @@ fn log_filters_are_checked() {
         "{said}"
     );
     assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn numbers_may_be_written_as_toml_allows() {
+    let general =
+        root("blocking_threads = 1_000\ncore_threads = 0x10\nhttps_port = +444\nshutdown_grace = 0x0a\n");
+    let general = general.typed.general;
+    assert_eq!(general.blocking_threads.value.get(), 1000);
+    assert_eq!(general.core_threads.value.map(usize::from), Some(16));
+    assert_eq!(general.https_port.value, 444);
+    assert_eq!(general.shutdown_grace.value, Duration::from_secs(10));
+    let sizes = root("[shared_files]\nmax_body_size = \"2 KiB\"\n[gateway]\nmax_bytes_in_flight = 1024\n");
+    assert_eq!(sizes.typed.shared_files.max_body_size.value.0, 2048);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "(\\[?[a-z_.]{0,12}\\]? ?=? ?[-\"'\\[{0-9a-zµ\\x00\\\\]{0,8}\n){0,6}") {
+        let _ = read(&text);
+    }
+
+    #[test]
+    fn a_damaged_file_is_read_or_refused_with_a_line(at in 0_usize..4000, byte in any::<u8>()) {
+        let mut text = print::default_file("main.conf", &MainFile::describe()).replace("\n#", "\n").into_bytes();
+        let at = at % text.len();
+        text[at] = byte;
+        if let Err(ConfigError::Problems(problems)) = read(&String::from_utf8_lossy(&text)) {
+            prop_assert!(problems.iter().all(|problem| problem.line.is_some()), "{problems:?}");
+        }
+    }
 }
 
 #[test]

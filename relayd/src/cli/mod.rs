@@ -9,6 +9,7 @@ mod run_log;
 
 use std::{
     fmt::Display,
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -71,21 +72,19 @@ impl CliError {
     }
 }
 
-impl Display for CliError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self { text: error.to_string(), code: error.exit_code() }
     }
 }
 
-impl From<std::io::Error> for CliError {
-    fn from(error: std::io::Error) -> Self {
-        Self::failed(error)
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // Whoever read the output has enough.
+            io::ErrorKind::BrokenPipe => Self { text: String::new(), code: 0 },
+            _ => Self::failed(error),
+        }
     }
 }
 
@@ -108,7 +107,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            for line in error.text.lines() {
+                eprintln!("error: {line}");
+            }
             ExitCode::from(error.code)
         }
     }

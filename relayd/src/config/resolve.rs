@@ -19,7 +19,7 @@ use super::{
     load::Loaded,
     main_file::{InventoryOutput, MainFile},
     problem::{Class, ConfigError},
-    value::Secret,
+    value::{Secret, Size},
 };
 
 /// Reads the text of `main.conf`, found in `file`.
@@ -151,6 +151,9 @@ impl Resolver<'_> {
             (&typed.reporting, &typed.reporting_catchup, &typed.reporting_cleanup);
         self.not_zero(&catchup.frequency, "processing.reporting.catchup.frequency");
         self.not_zero(&cleanup.frequency, "processing.reporting.cleanup.frequency");
+        self.keeps_files(&cleanup.retention, "processing.reporting.cleanup.retention");
+        self.not_empty(&section.max_file_size, "processing.reporting.max_file_size");
+        self.not_empty(&section.max_inflated_size, "processing.reporting.max_inflated_size");
         RunLogs {
             output: section.output.value,
             spool: SpoolSettings {
@@ -172,6 +175,8 @@ impl Resolver<'_> {
             (&typed.inventory, &typed.inventory_catchup, &typed.inventory_cleanup);
         self.not_zero(&catchup.frequency, "processing.inventory.catchup.frequency");
         self.not_zero(&cleanup.frequency, "processing.inventory.cleanup.frequency");
+        self.keeps_files(&cleanup.retention, "processing.inventory.cleanup.retention");
+        self.not_empty(&section.max_file_size, "processing.inventory.max_file_size");
         Inventories {
             forward: section.output.value == InventoryOutput::Upstream,
             spool: SpoolSettings {
@@ -191,12 +196,33 @@ impl Resolver<'_> {
         }
     }
 
+    fn keeps_files(&mut self, setting: &Given<Duration>, key: &str) {
+        if setting.value.is_zero() {
+            self.broken(
+                setting,
+                key,
+                "0 would remove files before they are delivered; write a duration such as \"7d\"",
+            );
+        }
+    }
+
+    fn not_empty(&mut self, setting: &Given<Size>, key: &str) {
+        if setting.value.0 == 0 {
+            self.broken(setting, key, "0 would refuse every file; write a size such as \"10MiB\"");
+        }
+    }
+
     /// The outer `None` is a mistake, the inner one says that there is no gateway.
     fn gateway(&mut self) -> Option<Option<Gateway>> {
         let typed = self.typed;
         let section = &typed.gateway;
         self.not_zero(&section.header_timeout, "gateway.header_timeout");
         self.not_zero(&section.idle_timeout, "gateway.idle_timeout");
+        self.not_empty(&section.max_bytes_in_flight, "gateway.max_bytes_in_flight");
+        if section.uploads_per_minute.value == 0 {
+            let text = "0 would refuse every upload; write how many a node may send per minute";
+            self.broken(&section.uploads_per_minute, "gateway.uploads_per_minute", text);
+        }
         if !(1..=100).contains(&section.high_water_percent.value) {
             self.broken(
                 &section.high_water_percent,
