@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The daemon's life: read the configuration, bind, run, drain.
 //!
-//! Everything that can fail at start fails in [`start`], before any task runs for long. Services
+//! Everything that can fail at start fails in `start`, before any task runs for long. Services
 //! get their own section of the configuration and their own handles; which of them run is decided
-//! in [`crate::flows`].
+//! in `flows`.
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
 

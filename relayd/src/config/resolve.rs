@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From what is typed to what applies: the rules between settings (protocol 9.3), defaults that
 //! depend on others, the files that settings name. The `[output.…]` sections are in
-//! [`super::resolve_outputs`].
+//! `resolve_outputs`.
 
 use std::{
     fs,
