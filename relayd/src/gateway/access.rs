@@ -85,7 +85,9 @@ impl Who {
                 named().is_some_and(|node: NodeId| list.is_below(&node, client))
             }
             (Self::NodeForNewcomer, Client::Node(_)) => named().is_some_and(|node| list.get(&node).is_none()),
-            (Self::PasswordForListed, _) => by_password && named().is_some_and(|node| list.get(&node).is_some()),
+            (Self::PasswordForListed, _) => {
+                by_password && named().is_some_and(|node| list.get(&node).is_some())
+            }
             (Self::Password, _) => by_password,
             _ => false,
         }

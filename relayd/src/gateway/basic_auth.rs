@@ -19,7 +19,9 @@ pub struct Credentials {
 impl Credentials {
     /// From the configured users.
     pub fn new(config: &BasicAuth) -> Self {
-        let digest = |password: &str| sha256(encode_block(format!("{}:{password}", config.user).as_bytes()).as_bytes());
+        let digest = |password: &str| {
+            sha256(encode_block(format!("{}:{password}", config.user).as_bytes()).as_bytes())
+        };
         Self { regular: digest(&config.password), initial: digest(&config.initial_password) }
     }
 

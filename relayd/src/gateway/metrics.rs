@@ -76,10 +76,7 @@ impl GatewayMetrics {
                     "TLS handshakes that failed or took too long",
                 )?,
             )?,
-            uploads: add(
-                registry,
-                IntGauge::new("relayd_gateway_uploads_in_flight", "Uploads under way")?,
-            )?,
+            uploads: add(registry, IntGauge::new("relayd_gateway_uploads_in_flight", "Uploads under way")?)?,
             commit_batch: add(registry, Histogram::with_opts(batches)?)?,
             upload_seconds: add(registry, Histogram::with_opts(seconds)?)?,
         })

@@ -141,7 +141,7 @@ impl Gateway {
     /// left half-written. Listening comes first: it fails while such a process is still alive.
     ///
     /// Needs a tokio runtime with I/O and time.
-    pub async fn bind(
+    pub fn bind(
         settings: &config::Gateway,
         own_id: &NodeId,
         nodes: Nodes,
@@ -161,8 +161,7 @@ impl Gateway {
         let mut commits = Vec::new();
         let mut open = |kind: UploadKind, door: Option<Door>| -> Result<_, GatewayError> {
             let Some(door) = door else { return Ok(None) };
-            let (directory, queue) =
-                Directory::open(&door.incoming, pool.clone(), failed.clone(), &metrics)?;
+            let (directory, queue) = Directory::open(&door.incoming, pool.clone(), failed.clone(), &metrics)?;
             commits.push(queue);
             Ok(Some(service::OpenDoor::new(kind, directory, door, settings.high_water_percent)))
         };

@@ -128,8 +128,8 @@ impl PartFile {
             Err(error) => return Err(error.into()),
         };
         let (ours, theirs) = (fstat(&self.file)?, fstat(&other)?);
-        let comparable =
-            FileType::from_raw_mode(theirs.st_mode) == FileType::RegularFile && ours.st_size == theirs.st_size;
+        let comparable = FileType::from_raw_mode(theirs.st_mode) == FileType::RegularFile
+            && ours.st_size == theirs.st_size;
         self.file.rewind()?;
         if !comparable || !same_bytes(&mut self.file, &mut other)? {
             return Ok(Some(Published::OtherContent));

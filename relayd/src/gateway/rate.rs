@@ -70,8 +70,7 @@ impl Rates {
                 return Err(Duration::from_secs(60));
             }
         }
-        let bucket =
-            buckets.entry(who).or_insert(Bucket { tokens: per_minute, filled: now, per_minute });
+        let bucket = buckets.entry(who).or_insert(Bucket { tokens: per_minute, filled: now, per_minute });
         bucket.per_minute = per_minute;
         if bucket.refill(now) >= 1.0 {
             bucket.tokens -= 1.0;

@@ -115,7 +115,9 @@ mod tests {
         ] {
             assert_eq!(Route::parse(&method, path), Err(Refusal::NotFound), "{method} {path}");
         }
-        for path in ["/reports/", "/reports/../a.log", "/reports/%2e%2e", "/reports/a%2fb.log", "/reports/%00"] {
+        for path in
+            ["/reports/", "/reports/../a.log", "/reports/%2e%2e", "/reports/a%2fb.log", "/reports/%00"]
+        {
             assert!(matches!(put(path), Err(Refusal::BadName(_))), "{path}");
         }
         assert_eq!(Route::parse(&Method::HEAD, "/uuid"), Ok(Route::Uuid));

@@ -3,7 +3,12 @@
 //!
 //! Everything that can be refused is refused before the body is asked for.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::{Duration, Instant}};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
