@@ -103,7 +103,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         let (_, logging) = config::load_logging(&logging_directory).map_err(|error| error.to_string())?;
         log.refilter(&logging).map_err(|error| error.to_string())
     });
-    let flows = flows::start(config, &registry, &mut tasks, &mut reloaders).await?;
+    let flows = flows::start(config, &registry, &mut tasks, &mut reloaders)?;
     let handles = ApiHandles {
         configuration: directory.to_owned(),
         database: flows.database,

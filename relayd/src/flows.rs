@@ -22,8 +22,11 @@ use crate::{
     metrics::CompatibleMetrics,
     nodes::{Loader, Nodes},
     reload::Reloaders,
-    sink::store::{Store, StoreSettings},
-    spool::{self, Sink, Spool, metrics::GateState},
+    sink::{
+        forward::Forward,
+        store::{Store, StoreSettings},
+    },
+    spool::{self, Spool, metrics::GateState},
     tasks::Tasks,
 };
 
@@ -35,8 +38,14 @@ pub struct Flows {
     pub status: Vec<(&'static str, Status)>,
 }
 
-/// Starts the flows that the configuration asks for.
-pub async fn start(
+/// Where a spool's files go.
+enum SinkOf {
+    Store(Arc<Store>),
+    Forward(Arc<Forward>),
+}
+
+/// Starts the flows that the configuration asks for, within the runtime.
+pub fn start(
     config: &Config,
     registry: &Registry,
     tasks: &mut Tasks,
@@ -65,19 +74,42 @@ pub async fn start(
         ..Doors::default()
     };
     let mut spools = Vec::new();
-    if let (Some(spool), Some(database)) = (run_logs, &database) {
+    let mut flow = |spool: Spool, sink: SinkOf, name: &'static str| {
         spools.push(spool.status());
-        let store = store(config, &nodes, database, registry, &compatible)?;
-        run(spool, store, "run log spool", tasks);
+        let stop = tasks.stop();
+        match sink {
+            SinkOf::Store(store) => tasks.spawn(name, spool.run(store, stop)),
+            SinkOf::Forward(forward) => {
+                let again = forward.clone();
+                reloaders.add_blocking("the upstream's certificates", move || again.reload());
+                tasks.spawn(name, spool.run(forward, stop));
+            }
+        }
+    };
+    if let Some(spool) = run_logs {
+        let sink = match &database {
+            Some(database) => SinkOf::Store(store(config, &nodes, database, registry, &compatible)?),
+            None => SinkOf::Forward(forward(config, UploadKind::RunLog, registry, &compatible)?),
+        };
+        flow(spool, sink, "run log spool");
     }
-    if config.gateway.is_some() && !config.inventories.forward {
-        doors.new_inventories = Some(bare_door(UploadKind::NewInventory, &config.inventories.spool)?);
-        doors.inventory_updates = Some(bare_door(UploadKind::InventoryUpdate, &config.inventories.spool)?);
+    for (kind, door_of, name) in [
+        (UploadKind::NewInventory, &mut doors.new_inventories, "inventory spool"),
+        (UploadKind::InventoryUpdate, &mut doors.inventory_updates, "inventory update spool"),
+    ] {
+        let settings = &config.inventories.spool;
+        if config.inventories.forward {
+            let spool = open(kind, settings)?;
+            *door_of = Some(door(&spool, settings));
+            flow(spool, SinkOf::Forward(forward(config, kind, registry, &compatible)?), name);
+        } else if config.gateway.is_some() {
+            *door_of = Some(bare_door(kind, settings)?);
+        }
     }
     if let Some(settings) = &config.gateway {
         let own_id = &config.general.node_id;
         let gateway =
-            Gateway::bind(settings, own_id, nodes, doors, registry).await.map_err(starting("the gateway"))?;
+            Gateway::bind(settings, own_id, nodes, doors, registry).map_err(starting("the gateway"))?;
         let identity = gateway.reload_handle();
         reloaders.add_blocking("the gateway's certificate", move || identity.reload());
         tasks.spawn("gateway", gateway.run(tasks.stop()));
@@ -94,19 +126,27 @@ fn store(
     database: &Database,
     registry: &Registry,
     compatible: &CompatibleMetrics,
-) -> Result<Store, StartError> {
+) -> Result<Arc<Store>, StartError> {
     let settings = StoreSettings {
         skip_event_types: config.run_logs.skip_event_types.clone(),
         max_file_size: config.run_logs.spool.max_file_size,
         max_inflated: config.run_logs.max_inflated,
     };
     Store::start(settings, nodes.clone(), database.clone(), registry, compatible.clone())
+        .map(Arc::new)
         .map_err(starting("the store"))
 }
 
-fn run(spool: Spool, sink: impl Sink, name: &'static str, tasks: &mut Tasks) {
-    let stop = tasks.stop();
-    tasks.spawn(name, spool.run(Arc::new(sink), stop));
+fn forward(
+    config: &Config,
+    kind: UploadKind,
+    registry: &Registry,
+    compatible: &CompatibleMetrics,
+) -> Result<Arc<Forward>, StartError> {
+    // The configuration asks for a host wherever something is sent upstream.
+    let upstream = config.upstream.as_ref().ok_or("output.upstream.host is not set");
+    let upstream = upstream.map_err(starting("forwarding"))?;
+    Forward::new(upstream, kind, compatible.clone(), registry).map(Arc::new).map_err(starting("forwarding"))
 }
 
 fn door(spool: &Spool, settings: &SpoolSettings) -> Door {
