@@ -3,7 +3,9 @@
 //!
 //! Everything that can fail at start fails in `start`, before any task runs for long. Services
 //! get their own section of the configuration and their own handles; which of them run is decided
-//! in `flows`.
+//! in `services`.
+
+mod services;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
 
@@ -11,11 +13,12 @@ use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use self::services::Services;
 use crate::{
     api::{Api, ApiHandles},
     config::{self, Config, ConfigError},
-    flows,
     logging::{LogControl, LoggingError},
+    metrics::CompatibleMetrics,
     reload::{self, Reload},
     tasks::{Fatal, Tasks},
 };
@@ -49,7 +52,7 @@ impl StartError {
 }
 
 /// Turns the error of a service into a [`StartError`] that names it.
-pub(crate) fn starting<E: Display>(what: &'static str) -> impl Fn(E) -> StartError {
+fn starting<E: Display>(what: &'static str) -> impl Fn(E) -> StartError {
     move |error| StartError::Service { what, error: error.to_string() }
 }
 
@@ -96,6 +99,7 @@ fn run(directory: &Path) -> Result<ExitCode, StartError> {
 async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Tasks, Reload), StartError> {
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self())).map_err(starting("metrics"))?;
+    let compatible = CompatibleMetrics::new(&registry).map_err(starting("metrics"))?;
     let mut tasks = Tasks::new();
     let (reload, mut reloaders) = reload::service();
     let logging_directory = directory.to_owned();
@@ -103,13 +107,25 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         let (_, logging) = config::load_logging(&logging_directory).map_err(|error| error.to_string())?;
         log.refilter(&logging).map_err(|error| error.to_string())
     });
-    let flows = flows::start(config, &registry, &mut tasks, &mut reloaders)?;
+
+    let mut services = Services {
+        config,
+        registry: &registry,
+        compatible,
+        tasks: &mut tasks,
+        reloaders: &mut reloaders,
+        status: Vec::new(),
+        database: None,
+    };
+    services.start().await?;
+    let Services { status, database, .. } = services;
+
     let handles = ApiHandles {
         configuration: directory.to_owned(),
-        database: flows.database,
+        database,
         reload: reload.clone(),
         registry,
-        status: flows.status,
+        status,
     };
     let api = Api::bind(&config.general.listen, handles).await.map_err(starting("the local API"))?;
     let stop = tasks.stop();

@@ -8,7 +8,6 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod db;
-mod flows;
 pub mod gateway;
 pub mod logging;
 pub mod metrics;

@@ -96,13 +96,9 @@ pub fn main() -> ExitCode {
         None => return daemon::main(&cli.config),
         Some(Command::Config(command)) => config::run(command, &cli.config),
         Some(Command::RunLog(command)) => run_log::run(command),
-        Some(Command::Database(command)) => match configured(&cli.config, |config| &config.database)
-            .and_then(|settings| database::run(command, &settings).map_err(CliError::failed))
-        {
-            Ok(true) => Ok(()),
-            Ok(false) => return ExitCode::FAILURE, // it has said why
-            Err(error) => Err(error),
-        },
+        Some(Command::Database(command)) => {
+            configuration(&cli.config).and_then(|config| database::run(command, &config.database))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -115,7 +111,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The section of the configuration that a command needs. Warnings are for the daemon and for `--test`.
-fn configured<T: Clone>(directory: &Path, section: impl Fn(&Config) -> &T) -> Result<T, CliError> {
-    Ok(section(&load(directory)?.config).clone())
+/// The configuration, for commands that need it. Warnings are for the daemon and for `--test`.
+fn configuration(directory: &Path) -> Result<Config, CliError> {
+    Ok(load(directory)?.config)
 }

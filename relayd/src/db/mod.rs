@@ -43,7 +43,9 @@ pub enum DbError {
     #[error("cannot connect to the database: {0}; check [output.database] and that the server runs")]
     Connect(String),
     /// Migrations are missing and may or can not be applied here.
-    #[error("the database lacks {missing}, and {why}; run `relayd database migrate` as a role that may create tables")]
+    #[error(
+        "the database lacks {missing}, and {why}; run `relayd database migrate` as a role that may create tables"
+    )]
     NotMigrated {
         /// Names of the missing migrations.
         missing: String,

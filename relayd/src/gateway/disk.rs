@@ -166,7 +166,8 @@ mod tests {
             // Some file systems count neither blocks nor inodes.
             (stat(0, 0, 0, 0, 0), Room::Enough),
         ] {
-            assert_eq!(room_of(&stat, 90), expected, "{stat:?}");
+            let (blocks, inodes) = ((stat.f_blocks, stat.f_bavail), (stat.f_files, stat.f_favail));
+            assert_eq!(room_of(&stat, 90), expected, "blocks {blocks:?}, inodes {inodes:?}");
         }
     }
 }

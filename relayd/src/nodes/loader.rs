@@ -103,8 +103,7 @@ impl Loader {
         if pem.iter().all(u8::is_ascii_whitespace) {
             return Ok(Vec::new());
         }
-        certificate::read_bundle(&pem)
-            .map_err(|error| NodesError::Certificates { path: path.clone(), error })
+        certificate::read_bundle(&pem).map_err(|error| NodesError::Certificates { path: path.clone(), error })
     }
 }
 
@@ -145,6 +144,7 @@ mod tests {
             listen: config::LocalAddress::Unix("/none".into()),
             core_threads: 1,
             blocking_threads: 1,
+            shutdown_grace: std::time::Duration::ZERO,
         };
         Loader::start(&general, metrics.clone()).map(|(loader, nodes)| (loader, nodes, metrics))
     }

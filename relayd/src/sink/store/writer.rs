@@ -255,11 +255,7 @@ impl Refusal {
                 _
             ) | Error::SerializationError(_)
         );
-        Self {
-            detail: error.to_string(),
-            final_word,
-            slow: took >= Duration::from_secs(LOCK_TIMEOUT.into()),
-        }
+        Self { detail: error.to_string(), final_word, slow: took >= Duration::from_secs(LOCK_TIMEOUT.into()) }
     }
 }
 
