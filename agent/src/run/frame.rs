@@ -67,8 +67,10 @@ fn framed(run: &Run<'_>, config_id: &str, lines: &[(Captured<'_>, Line<'_>)]) ->
         true => lines.split_at(last_report),
         false => (lines, &[][..]),
     };
-    let end_length =
-        end.iter().skip(1).position(|(_, line)| matches!(line.kind, Kind::Log(..))).map_or(end.len(), |n| n + 1);
+    let is_log_line = |(captured, line): &(Captured<'_>, Line<'_>)| {
+        matches!(line.kind, Kind::Log(..)) || captured.stream == Stream::Err
+    };
+    let end_length = end.iter().skip(1).position(is_log_line).map_or(end.len(), |n| n + 1);
     let (end, after_end) = end.split_at(end_length);
 
     let mut log = Log::default();
@@ -259,7 +261,7 @@ mod tests {
         let text = composed(Ending::Exited(0), &[(Stream::Out, "before"), (Stream::Out, REPORT)]);
         assert_eq!(
             parsed(&text).iter().map(|row| row.0.as_str()).collect::<Vec<_>>(),
-            ["control", "result_success", "log_warn", "control"]
+            ["control", "log_info", "result_success", "log_warn", "control"]
         );
         assert_eq!(run_log::parse(&text, &NodeId::root()).unwrap().config_id.as_deref(), Some("cfg"));
     }

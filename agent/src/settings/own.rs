@@ -118,13 +118,16 @@ const A_WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Reads the text of a `relayd-agent.conf`; mistakes go to `problems`.
 pub fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>) -> Own {
+    let first = problems.len();
     let mut reader = Reader { text, file, problems, own: Own::default() };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         reader.problem(error.span(), error.message().to_owned(), "correct the TOML syntax".into());
     }
     reader.table("", table.get_ref());
-    reader.own
+    let own = reader.own;
+    problems[first..].sort_by_key(|problem| problem.line);
+    own
 }
 
 struct Reader<'a> {
