@@ -24,15 +24,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    outbox::Outbox,
-    schedule,
-    settings::Settings,
-    state::{LockError, State},
-};
+use crate::{outbox::Outbox, schedule, settings::Settings, state::State};
 
 /// Longest sleep at a time: the wall clock may be set while asleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Shortest time between two attempts to send, even if the first could not say when to try again.
+const BETWEEN_SENDS: Duration = Duration::from_secs(10);
 
 /// Works until `stop` is cancelled.
 ///
@@ -47,8 +45,9 @@ pub async fn daemon(
     let delay = |settings: &Settings| schedule::splay(node_id, settings.splay);
     let mut next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
     announce(next_run);
+    let mut send_not_before = SystemTime::now();
     loop {
-        let back_fill = back_fill_due(&settings, &state);
+        let back_fill = back_fill_due(&settings, &state).map(|due| due.max(send_not_before));
         let wake = back_fill.map_or(next_run, |due| due.min(next_run));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -65,6 +64,7 @@ pub async fn daemon(
             next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
         } else if back_fill.is_some_and(|due| now >= due) {
             report("send", child(root, &["send", "--quiet"], &stop).await);
+            send_not_before = SystemTime::now() + BETWEEN_SENDS;
         } else if wake.duration_since(now).is_ok_and(|left| left > settings.run_interval * 2) {
             // The clock was set back: the schedule goes by the new time.
             next_run = schedule::next(now, settings.run_interval, delay(&settings));
@@ -78,10 +78,8 @@ pub async fn daemon(
 /// When what waits in the outbox is to be sent again, if anything waits after a failure.
 fn back_fill_due(settings: &Settings, state: &State) -> Option<SystemTime> {
     let due = state.send().next_attempt?;
-    let waits = Outbox::open(&settings.paths).and_then(|outbox| outbox.waiting()).is_ok_and(|w| !w.is_empty());
-    // Somebody who sends right now decides anew when to send again.
-    let busy = matches!(state.lock_send(), Err(LockError::Held(_)));
-    (waits && !busy).then(|| due.into())
+    let waiting = Outbox::open(&settings.paths).and_then(|outbox| outbox.waiting());
+    waiting.is_ok_and(|waiting| !waiting.is_empty()).then(|| due.into())
 }
 
 async fn sleep_until(at: SystemTime) {

@@ -106,7 +106,7 @@ impl Outbox {
             Err(e) => return Err(e),
         };
         let mut content = Vec::new();
-        file.take(2 * limits::RUN_LOG_COMPRESSED).read_to_end(&mut content)?;
+        file.take(limits::RUN_LOG_COMPRESSED).read_to_end(&mut content)?;
         Ok(Some(content))
     }
 

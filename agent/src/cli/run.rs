@@ -66,7 +66,12 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
         value["send"] = sent.as_ref().map(json::sent).unwrap_or_default();
         print(&format!("{value:#}\n"))?;
     } else if args.quiet {
-        print(&format!("run {}: {}; {summary}; {}\n", done.id.start.to_rfc3339(), done.ending, fate(&done, &sent)))?;
+        print(&format!(
+            "run {}: {}; {summary}; {}\n",
+            done.id.start.to_rfc3339(),
+            done.ending,
+            fate(&done, &sent)
+        ))?;
     } else {
         let mut out = text::render(&log, args.color.is_on());
         out += &format!("{}\n", fate(&done, &sent));
@@ -87,7 +92,9 @@ fn fate(done: &Done, sent: &Option<Result<Sent, SendError>>) -> String {
     let waits = || format!("run log waits in {} ({size} bytes)", path.display());
     match sent {
         None => waits(),
-        Some(Ok(sent)) if sent.left == 0 && sent.rejected == 0 => format!("run log sent: {}", send::describe(sent)),
+        Some(Ok(sent)) if sent.left == 0 && sent.rejected == 0 => {
+            format!("run log sent: {}", send::describe(sent))
+        }
         Some(Ok(sent)) => format!("{}; {}", waits(), send::describe(sent)),
         Some(Err(e)) => format!("{}; not sent: {e}", waits()),
     }

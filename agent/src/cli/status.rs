@@ -71,17 +71,24 @@ fn for_people(status: &Value) -> String {
             text(&outbox["oldest"]),
             outbox["failed"]
         ),
-        format!("dropped    {} by retention ({} bytes)", status["dropped"]["logs"], status["dropped"]["bytes"]),
+        format!(
+            "dropped    {} by retention ({} bytes)",
+            status["dropped"]["logs"], status["dropped"]["bytes"]
+        ),
     ];
     let run = &status["last_run"];
     lines.push(match run {
         Value::Null => "last run   none".to_owned(),
-        run => format!("last run   {}: {}; {}", text(&run["start"]), text(&run["ending"]), text(&run["summary"])),
+        run => {
+            format!("last run   {}: {}; {}", text(&run["start"]), text(&run["ending"]), text(&run["summary"]))
+        }
     });
     let send = &status["last_send"];
     lines.push(match send {
         Value::Null => "last send  none".to_owned(),
-        send => format!("last send  {}: {} sent, {} refused", text(&send["at"]), send["sent"], send["rejected"]),
+        send => {
+            format!("last send  {}: {} sent, {} refused", text(&send["at"]), send["sent"], send["rejected"])
+        }
     });
     if !send["problem"].is_null() {
         lines.push(format!("           {}", text(&send["problem"])));

@@ -54,11 +54,7 @@ pub fn init(paths: &Paths, options: &InitOptions) -> Result<Initialised, Identit
     Ok(Initialised { identity: Identity { node_id, certificate, key }, made })
 }
 
-fn node_id(
-    paths: &Paths,
-    wanted: Option<&NodeId>,
-    made: &mut Vec<String>,
-) -> Result<NodeId, IdentityError> {
+fn node_id(paths: &Paths, wanted: Option<&NodeId>, made: &mut Vec<String>) -> Result<NodeId, IdentityError> {
     let file = &paths.node_id;
     match (read_node_id(file)?, wanted) {
         (Some(existing), Some(wanted)) if existing != *wanted => {

@@ -48,9 +48,9 @@ impl Identity {
 /// Reads a certificate and its key, and checks that they belong together.
 pub fn load_pair(certificate: &Path, key: &Path) -> Result<(Certificate, PKey<Private>), IdentityError> {
     let read_key = read(key)?.ok_or_else(|| IdentityError::Missing(key.to_owned()))?;
-    let read_certificate = read(certificate)?.ok_or_else(|| IdentityError::Missing(certificate.to_owned()))?;
-    let private =
-        private_key::from_pem(&read_key).map_err(|e| IdentityError::Key(key.to_owned(), e))?;
+    let read_certificate =
+        read(certificate)?.ok_or_else(|| IdentityError::Missing(certificate.to_owned()))?;
+    let private = private_key::from_pem(&read_key).map_err(|e| IdentityError::Key(key.to_owned(), e))?;
     let parsed = Certificate::from_pem(&read_certificate)
         .map_err(|e| IdentityError::Certificate(certificate.to_owned(), e))?;
     if !holds(&parsed, &private) {
@@ -101,7 +101,9 @@ pub enum IdentityError {
     #[error("{0}: {1}\n    write this node's id into it, or remove it and run `agent init`")]
     NodeId(PathBuf, NodeIdError),
     /// The key file holds something else.
-    #[error("{0}: {1}\n    restore it from a backup; remove it only to start with a new key, which servers must accept anew")]
+    #[error(
+        "{0}: {1}\n    restore it from a backup; remove it only to start with a new key, which servers must accept anew"
+    )]
     Key(PathBuf, PrivateKeyError),
     /// The certificate file holds something else.
     #[error("{0}: {1}\n    run `agent init` to make a new one")]
@@ -115,7 +117,9 @@ pub enum IdentityError {
         key: PathBuf,
     },
     /// The certificate is that of another node.
-    #[error("{certificate} is for {found}, but this node is {node_id}\n    run `agent init` to make a new certificate")]
+    #[error(
+        "{certificate} is for {found}, but this node is {node_id}\n    run `agent init` to make a new certificate"
+    )]
     OtherId {
         /// The certificate.
         certificate: PathBuf,
@@ -125,7 +129,9 @@ pub enum IdentityError {
         node_id: NodeId,
     },
     /// An id was asked for that is not the one this machine has.
-    #[error("this machine is already node {existing}, not {wanted}\n    remove {file} first if it really is to become another node")]
+    #[error(
+        "this machine is already node {existing}, not {wanted}\n    remove {file} first if it really is to become another node"
+    )]
     AlreadyAnother {
         /// Its id.
         existing: NodeId,

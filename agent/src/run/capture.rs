@@ -52,7 +52,8 @@ impl Capture {
     /// Adds one line without its end.
     pub fn push(&mut self, at: DateTime<Utc>, stream: Stream, line: &[u8]) {
         let text = clean(line);
-        let full = self.lines.len() >= MAX_LINES || self.text.len() + text.len() + 1 > self.limit;
+        let size = self.text.len() + self.lines.len() + text.len() + 1;
+        let full = self.lines.len() >= MAX_LINES || size > self.limit;
         if full || self.dropped_bytes > 0 {
             self.dropped_bytes += line.len() as u64 + 1;
         } else {

@@ -233,7 +233,12 @@ mod tests {
     fn other_output_is_attached_to_one_report() {
         let text = composed(
             Ending::Exited(1),
-            &[(Stream::Out, "hello"), (Stream::Err, "oh"), (Stream::Out, "   error: tagged"), (Stream::Out, "R: @@bad")],
+            &[
+                (Stream::Out, "hello"),
+                (Stream::Err, "oh"),
+                (Stream::Out, "   error: tagged"),
+                (Stream::Out, "R: @@bad"),
+            ],
         );
         assert_eq!(
             parsed(&text),

@@ -91,11 +91,8 @@ pub async fn run(
         ("AGENT_RUN_START", id.start.format("%Y-%m-%d %H:%M:%S%:z").to_string()),
         ("AGENT_CONFIG_ID", settings.config_id.clone()),
     ];
-    let limits = Limits {
-        time: settings.time_limit,
-        grace: settings.stop_grace,
-        output: settings.max_output_size,
-    };
+    let limits =
+        Limits { time: settings.time_limit, grace: settings.stop_grace, output: settings.max_output_size };
     let (ending, mut capture) = process::execute(&command, &environment, limits, stop).await;
 
     let dropped = state.dropped();
@@ -230,7 +227,9 @@ fn changes_only(text: &str, id: &RunId) -> Option<String> {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Nothing to run.
-    #[error("no policy command\n    set `policy_command` in relayd-agent.conf, or give one: agent run -- COMMAND")]
+    #[error(
+        "no policy command\n    set `policy_command` in relayd-agent.conf, or give one: agent run -- COMMAND"
+    )]
     NoCommand,
     /// Another run is under way.
     #[error("a run is already in progress ({0})")]

@@ -5,7 +5,10 @@
 
 use std::path::Path;
 
-use super::problem::{Problem, nearest};
+use super::{
+    problem::{Problem, nearest},
+    proxy::{self, Proxy},
+};
 
 const KEYS: [&str; 6] = ["server", "https_port", "https_proxy", "https_only", "cert_validation", "inventory"];
 
@@ -18,7 +21,7 @@ pub enum ProxySetting {
     /// As the environment says.
     System,
     /// This one.
-    Url(String),
+    Fixed(Proxy),
 }
 
 /// What `agent.conf` says; absent keys are `None` or the default of the protocol.
@@ -94,7 +97,15 @@ fn set(conf: &mut AgentConf, key: &str, value: &str) -> Result<(), (String, &'st
             conf.https_proxy = match value {
                 "" => ProxySetting::None,
                 "system" => ProxySetting::System,
-                url => ProxySetting::Url(url.to_owned()),
+                url => match proxy::parse(url) {
+                    Ok(proxy) => ProxySetting::Fixed(proxy),
+                    Err(e) => {
+                        return Err((
+                            format!("`{key}`: {e}"),
+                            "write `system`, or http://[user:password@]host[:port]",
+                        ));
+                    }
+                },
             }
         }
         "inventory" if value.is_empty() => conf.inventory = None,

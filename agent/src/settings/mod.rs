@@ -191,7 +191,7 @@ fn resolve(
         splay: own.splay.or(policies.splay).unwrap_or(run_interval).min(run_interval),
         time_limit: own.time_limit.unwrap_or(Duration::from_secs(30 * 60)),
         stop_grace: own.stop_grace.unwrap_or(Duration::from_secs(10)),
-        max_output_size: own.max_output_size.unwrap_or(32 << 20) as usize,
+        max_output_size: own.max_output_size.unwrap_or(10 << 20) as usize,
         retention: Retention {
             age: own.outbox_retention.unwrap_or(Duration::from_secs(7 * 24 * 3600)),
             size: own.outbox_max_size,
@@ -298,7 +298,10 @@ mod tests {
     #[test]
     fn own_settings_win_over_what_the_policies_say() {
         let root = machine(&[
-            ("opt/rudder/etc/relayd-agent.conf", "run_interval = \"90s\"\n[paths]\nreports = \"/elsewhere\"\n"),
+            (
+                "opt/rudder/etc/relayd-agent.conf",
+                "run_interval = \"90s\"\n[paths]\nreports = \"/elsewhere\"\n",
+            ),
             ("opt/rudder/etc/agent.conf", "cert_validation = false\n"),
             (
                 "var/rudder/cfengine-community/inputs/rudder.json",
@@ -329,9 +332,11 @@ mod tests {
     #[test]
     fn existing_policies_are_read() {
         let directory = std::env::var("RELAYD_FIXTURES").unwrap_or("../../shared/fixtures".into());
-        for (name, initial, config_id) in
-            [("initial-policies", true, "0"), ("node", false, "cfe-node-cfg-id"), ("root", false, "root-cfg-id")]
-        {
+        for (name, initial, config_id) in [
+            ("initial-policies", true, "0"),
+            ("node", false, "cfe-node-cfg-id"),
+            ("root", false, "root-cfg-id"),
+        ] {
             let Ok(text) = fs::read_to_string(format!("{directory}/rudder-json/{name}.rudder.json")) else {
                 eprintln!("skipped: no fixtures at {directory}");
                 return;

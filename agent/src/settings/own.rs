@@ -44,7 +44,7 @@ pub const KEYS: [Key; 20] = [
         "A policy command that runs longer is ended, with all processes of its group; what it said is still sent."),
     key("stop_grace", r#""10s""#, "",
         "Time between the request to end (SIGTERM) and the end by force (SIGKILL)."),
-    key("max_output_size", r#""32MiB""#, "",
+    key("max_output_size", r#""10MiB""#, "",
         "Output of a run beyond this is dropped, and the run log says how much. At most 64MiB."),
     key("outbox_retention", r#""7d""#, "",
         "Run logs that could not be sent for this long are dropped and counted."),

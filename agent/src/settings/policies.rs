@@ -83,7 +83,8 @@ pub fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>) -> Policies {
         pins: reader
             .read("POLICY_SERVER_KEY_HASH", "a key hash such as sha256//…", |v| pins(v).ok())
             .unwrap_or_default(),
-        https_port: reader.read("HTTPS_POLICY_DISTRIBUTION_PORT", "a port", |v| v.parse().ok().filter(|p| *p > 0)),
+        https_port: reader
+            .read("HTTPS_POLICY_DISTRIBUTION_PORT", "a port", |v| v.parse().ok().filter(|p| *p > 0)),
         cert_validation: reader.switch("POLICY_SERVER_CERT_VALIDATION"),
     }
 }

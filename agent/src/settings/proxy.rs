@@ -52,7 +52,9 @@ pub fn from_environment(host: &str) -> Option<Result<Proxy, String>> {
 
 fn is_exempt(host: &str, list: &str) -> bool {
     list.split(',').map(|entry| entry.trim().trim_start_matches('.')).filter(|entry| !entry.is_empty()).any(
-        |entry| entry == "*" || host == entry || host.strip_suffix(entry).is_some_and(|rest| rest.ends_with('.')),
+        |entry| {
+            entry == "*" || host == entry || host.strip_suffix(entry).is_some_and(|rest| rest.ends_with('.'))
+        },
     )
 }
 

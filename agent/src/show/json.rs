@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::result::{Summary, components};
 use crate::{
     run::Done,
-    upload::{Sent, SendError},
+    upload::{SendError, Sent},
 };
 
 /// A run and its components.

@@ -204,9 +204,6 @@ mod tests {
             [("a", State::Repaired), ("b", State::Error), ("c", State::NonCompliant)]
         );
         assert_eq!(components[1].log, [LogLine { level: "log_warn", message: "why" }]);
-        assert_eq!(
-            Summary::of(&log).to_string(),
-            "0 compliant, 1 repaired, 1 in error, 1 non-compliant"
-        );
+        assert_eq!(Summary::of(&log).to_string(), "0 compliant, 1 repaired, 1 in error, 1 non-compliant");
     }
 }

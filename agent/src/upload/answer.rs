@@ -80,7 +80,8 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, retry_after: Option<DateTime<Utc>>) -> Disposition {
-        Answer { status: StatusCode::from_u16(status).unwrap(), retry_after, detail: String::new() }.disposition()
+        Answer { status: StatusCode::from_u16(status).unwrap(), retry_after, detail: String::new() }
+            .disposition()
     }
 
     #[test]

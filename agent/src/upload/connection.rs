@@ -159,8 +159,7 @@ async fn connect(target: &Target) -> Result<TcpStream, ConnectionError> {
     let failed = |error| ConnectionError::Connect { to: format!("{host}:{port}"), error };
     let mut stream = TcpStream::connect((host, port)).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER)
-        .map_err(|e| failed(e.into()))?;
+    rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER).map_err(|e| failed(e.into()))?;
     if let Some(proxy) = &target.proxy {
         tunnel(&mut stream, proxy, &target.server).await?;
     }
@@ -174,7 +173,8 @@ async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, server: &Server) -> Resul
         request += &format!("Proxy-Authorization: {}\r\n", authorization.0);
     }
     request += "\r\n";
-    let failed = |error| ConnectionError::Connect { to: format!("proxy {}:{}", proxy.host, proxy.port), error };
+    let failed =
+        |error| ConnectionError::Connect { to: format!("proxy {}:{}", proxy.host, proxy.port), error };
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {

@@ -15,6 +15,7 @@ use std::{io, time::SystemTime};
 use chrono::{DateTime, Utc};
 use protocol::{
     hash::KeyHash,
+    limits,
     tls::{self, ClientIdentity, ServerTrust},
 };
 use tokio_util::sync::CancellationToken;
@@ -72,7 +73,9 @@ pub async fn send(
     let outbox = Outbox::open(&settings.paths).map_err(SendError::Outbox)?;
     let _lock = state.lock_send().map_err(|e| match e {
         LockError::Held(holder) => SendError::InProgress(holder),
-        LockError::Io(path, e) => SendError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
+        LockError::Io(path, e) => {
+            SendError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+        }
     })?;
     let mut sent = Sent { dropped: expire(settings, &outbox, &state)?, ..Sent::default() };
     let waiting = outbox.waiting().map_err(SendError::Outbox)?;
@@ -100,8 +103,7 @@ pub async fn send(
 }
 
 fn expire(settings: &Settings, outbox: &Outbox, state: &State) -> Result<u64, SendError> {
-    let (logs, bytes) =
-        outbox.expire(settings.retention, SystemTime::now()).map_err(SendError::Outbox)?;
+    let (logs, bytes) = outbox.expire(settings.retention, SystemTime::now()).map_err(SendError::Outbox)?;
     if logs > 0 {
         let mut dropped = state.dropped();
         dropped.logs += logs;
@@ -145,7 +147,7 @@ fn proxy(settings: &Settings, host: &str) -> Option<Result<Proxy, String>> {
     match &settings.proxy {
         ProxySetting::None => None,
         ProxySetting::System => proxy::from_environment(host),
-        ProxySetting::Url(url) => Some(proxy::parse(url)),
+        ProxySetting::Fixed(proxy) => Some(Ok(proxy.clone())),
     }
 }
 
@@ -164,6 +166,10 @@ impl Drain<'_> {
     async fn all(&mut self, waiting: Vec<Waiting>) -> Result<(), SendError> {
         let mut unclear = 0;
         for one in waiting {
+            if one.size > limits::RUN_LOG_COMPRESSED {
+                self.reject(&one, "too big", &format!("{} bytes, more than servers take", one.size))?;
+                continue;
+            }
             let Some(content) = self.outbox.read(&one.name).map_err(SendError::Outbox)? else {
                 self.sent.left -= 1;
                 continue;
@@ -211,9 +217,7 @@ impl Drain<'_> {
             }
             Disposition::Rejected => {
                 let reason = format!("status {}", answer.status.as_u16());
-                self.outbox.reject(&one.name, &reason, &answer.detail).map_err(SendError::Outbox)?;
-                self.sent.rejected += 1;
-                self.sent.left -= 1;
+                self.reject(one, &reason, &answer.detail)?;
             }
             Disposition::Released | Disposition::Unavailable => {
                 self.sent.problem = Some(answer.describe());
@@ -223,15 +227,21 @@ impl Drain<'_> {
         Ok(())
     }
 
+    fn reject(&mut self, one: &Waiting, reason: &str, detail: &str) -> Result<(), SendError> {
+        self.outbox.reject(&one.name, reason, detail).map_err(SendError::Outbox)?;
+        self.sent.rejected += 1;
+        self.sent.left -= 1;
+        Ok(())
+    }
+
     /// The first server that took a run log is the policy server from now on.
     fn pin_first_use(&mut self) -> Result<(), SendError> {
         let key = self.connection.as_ref().and_then(|connection| connection.server_key.clone());
         if let (ServerTrust::FirstUse, None, Some(key)) = (&self.target.trust, &self.sent.pinned, key) {
             trust::pin(&self.settings.paths, std::slice::from_ref(&key)).map_err(SendError::Pin)?;
             let trust = ServerTrust::Pins(vec![key.clone()]);
-            self.target.connector =
-                tls::connector(&trust, self.settings.min_tls_version, Some(&self.client))
-                    .map_err(|e| SendError::Tls(e.to_string()))?;
+            self.target.connector = tls::connector(&trust, self.settings.min_tls_version, Some(&self.client))
+                .map_err(|e| SendError::Tls(e.to_string()))?;
             self.target.trust = trust;
             self.sent.pinned = Some(key);
         }
@@ -243,7 +253,9 @@ impl Drain<'_> {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// No policy server is configured.
-    #[error("no policy server is configured\n    set `server` in agent.conf, or run `agent init --server HOST`")]
+    #[error(
+        "no policy server is configured\n    set `server` in agent.conf, or run `agent init --server HOST`"
+    )]
     NoServer,
     /// Somebody else sends.
     #[error("already being sent ({0})")]

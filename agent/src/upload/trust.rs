@@ -62,10 +62,14 @@ pub fn pin(paths: &Paths, pins: &[KeyHash]) -> io::Result<()> {
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The pin file holds something else.
-    #[error("{0}: {1}\n    write the policy server's pin, which `agent init` or `relayd` prints there, or remove the file to trust the next server met")]
+    #[error(
+        "{0}: {1}\n    write the policy server's pin, which `agent init` or `relayd` prints there, or remove the file to trust the next server met"
+    )]
     Pins(PathBuf, String),
     /// The authority is no certificate.
-    #[error("{0}: {1}\n    put the PEM certificate of the authority there, or remove the file to use the system's")]
+    #[error(
+        "{0}: {1}\n    put the PEM certificate of the authority there, or remove the file to use the system's"
+    )]
     Authority(PathBuf, CertificateError),
     /// A file cannot be read.
     #[error("{0}: {1}")]
