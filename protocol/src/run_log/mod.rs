@@ -24,7 +24,7 @@ mod report_line;
 mod timestamp;
 mod value;
 
-pub use levels::Level;
+pub use levels::{Kind, Level, kind};
 pub use parse::{Limits, parse, parse_within};
 
 /// One report: the state of one component of one policy on one node; a row of `ruddersysevents`.
