@@ -97,11 +97,11 @@ fn build(key: &PKey<Private>, node_id: &NodeId) -> Result<X509, ErrorStack> {
 
     let mut certificate = X509::builder()?;
     certificate.set_version(2)?; // X.509 v3
-    certificate.set_serial_number(&*random_serial()?)?;
+    certificate.set_serial_number(&random_serial()?)?;
     certificate.set_subject_name(&name)?;
     certificate.set_issuer_name(&name)?;
-    certificate.set_not_before(&*Asn1Time::days_from_now(0)?)?;
-    certificate.set_not_after(&*Asn1Time::days_from_now(VALIDITY_DAYS)?)?;
+    certificate.set_not_before(&Asn1Time::days_from_now(0)?)?;
+    certificate.set_not_after(&Asn1Time::days_from_now(VALIDITY_DAYS)?)?;
     certificate.set_pubkey(key)?;
     certificate.append_extension(BasicConstraints::new().ca().build()?)?;
     let mut usage = KeyUsage::new();
@@ -176,7 +176,7 @@ mod tests {
         let node = "e745a140-40bc-4b86-b6dc-084488fc906b".parse().unwrap();
         let certificate = self_signed(&key, &node).unwrap();
         assert_eq!(certificate.sole_node_id(), Some(&node));
-        assert!(certificate.x509().verify(&key).unwrap());
+        assert!(certificate.x509().unwrap().verify(&key).unwrap());
         assert_eq!(certificate.spki_der(), key.public_key_to_der().unwrap());
         assert_ne!(certificate.serial(), self_signed(&key, &node).unwrap().serial());
     }
