@@ -97,11 +97,11 @@ fn build(key: &PKey<Private>, node_id: &NodeId) -> Result<X509, ErrorStack> {
 
     let mut certificate = X509::builder()?;
     certificate.set_version(2)?; // X.509 v3
-    certificate.set_serial_number(&random_serial()?)?;
+    certificate.set_serial_number(&*random_serial()?)?;
     certificate.set_subject_name(&name)?;
     certificate.set_issuer_name(&name)?;
-    certificate.set_not_before(&Asn1Time::days_from_now(0)?)?;
-    certificate.set_not_after(&Asn1Time::days_from_now(VALIDITY_DAYS)?)?;
+    certificate.set_not_before(&*Asn1Time::days_from_now(0)?)?;
+    certificate.set_not_after(&*Asn1Time::days_from_now(VALIDITY_DAYS)?)?;
     certificate.set_pubkey(key)?;
     certificate.append_extension(BasicConstraints::new().ca().build()?)?;
     let mut usage = KeyUsage::new();

@@ -128,7 +128,7 @@ fn set_identity(
     builder: &mut SslContextBuilder,
     (certificate, key): &ClientIdentity,
 ) -> Result<(), ErrorStack> {
-    builder.set_certificate(&certificate.x509()?)?;
+    builder.set_certificate(&*certificate.x509()?)?;
     builder.set_private_key(key)?;
     builder.check_private_key()
 }
