@@ -81,7 +81,7 @@ pub fn connector(
         ServerTrust::Authorities(more) => {
             builder.set_verify(SslVerifyMode::PEER);
             for authority in more {
-                builder.cert_store_mut().add_cert(authority.x509()?)?;
+                builder.cert_store_mut().add_cert(authority.to_x509()?)?;
             }
         }
         ServerTrust::FirstUse => {
@@ -128,7 +128,7 @@ fn set_identity(
     builder: &mut SslContextBuilder,
     (certificate, key): &ClientIdentity,
 ) -> Result<(), ErrorStack> {
-    builder.set_certificate(&*certificate.x509()?)?;
+    builder.set_certificate(certificate.x509())?;
     builder.set_private_key(key)?;
     builder.check_private_key()
 }
@@ -138,7 +138,7 @@ fn store_of(anchors: &[Certificate]) -> Result<X509Store, ErrorStack> {
     let mut store = X509StoreBuilder::new()?;
     store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
     for anchor in anchors {
-        store.add_cert(anchor.x509()?)?;
+        store.add_cert(anchor.to_x509()?)?;
     }
     Ok(store.build())
 }

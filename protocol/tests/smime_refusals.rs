@@ -343,7 +343,7 @@ fn made_by_hand_it_is_accepted_until_a_field_is_wrong() {
 #[test]
 fn what_does_not_matter_is_stepped_over() {
     let good = Ok(&NODE.verified);
-    let embedded = NODE.identity.certificate.x509().unwrap().to_der().unwrap();
+    let embedded = NODE.identity.certificate.to_x509().unwrap().to_der().unwrap();
     for certificates in [
         tlv(CONTEXT_0, &[&embedded]),
         tlv(CONTEXT_0, &[&tlv(SEQUENCE, &[b"no certificate at all"])]),
@@ -566,9 +566,9 @@ fn forge(certificate: &Certificate, key: &PKey<Private>) -> Certificate {
     assert!(matches!(key.id(), Id::RSA | Id::EC));
     let node = certificate.node_id().unwrap();
     let mut x509 = openssl::x509::X509::builder().unwrap();
-    let template = self_signed(key, node).unwrap().x509().unwrap();
+    let template = self_signed(key, node).unwrap().to_x509().unwrap();
     x509.set_version(2).unwrap();
-    let original = certificate.x509().unwrap();
+    let original = certificate.to_x509().unwrap();
     x509.set_serial_number(original.serial_number()).unwrap();
     x509.set_subject_name(original.subject_name()).unwrap();
     x509.set_issuer_name(original.issuer_name()).unwrap();

@@ -152,7 +152,7 @@ fn nothing_older_than_the_oldest_version_is_spoken() {
     assert!(attempt(V1_2, V1_2, Some(SslVersion::TLS1_1)).is_err(), "TLS 1.1");
     // A new client at a server that only speaks 1.2.
     let mut old = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
-    old.set_certificate(&server.0.x509().unwrap()).unwrap();
+    old.set_certificate(&server.0.to_x509().unwrap()).unwrap();
     old.set_private_key(&server.1).unwrap();
     old.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
     let old = old.build();
@@ -221,7 +221,7 @@ fn ambiguous_and_weak_client_certificates_are_refused_in_the_handshake() {
         // An attacker's client does not check what it sends.
         connector.set_security_level(0);
         connector.set_verify(SslVerifyMode::NONE);
-        connector.set_certificate(&client.0.x509().unwrap()).unwrap();
+        connector.set_certificate(&client.0.to_x509().unwrap()).unwrap();
         connector.set_private_key(&client.1).unwrap();
         handshake(acceptor(&server, V1_3).unwrap(), connector.build(), None)
     };
@@ -298,7 +298,7 @@ impl Template {
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
         let mut x509 = X509::builder().unwrap();
         let name = self.name.build();
-        let issuer = issuer.map(|issuer| issuer.x509().unwrap());
+        let issuer = issuer.map(|issuer| issuer.to_x509().unwrap());
         x509.set_version(2).unwrap();
         x509.set_serial_number(&BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap()).unwrap();
         x509.set_subject_name(&name).unwrap();

@@ -64,7 +64,7 @@ impl Fleet {
     pub fn certificates(&self) -> Result<Vec<u8>> {
         let mut bundle = Vec::new();
         for member in &self.members {
-            bundle.extend(member.certificate.x509()?.to_pem()?);
+            bundle.extend(member.certificate.x509().to_pem()?);
             bundle.push(b'\n');
         }
         Ok(bundle)

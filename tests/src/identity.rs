@@ -85,7 +85,7 @@ impl Identity {
             certificate: directory.join("agent.cert"),
             key: directory.join("localhost.priv"),
         };
-        fs::write(&files.certificate, self.certificate.x509()?.to_pem()?)?;
+        fs::write(&files.certificate, self.certificate.x509().to_pem()?)?;
         fs::write(&files.key, private_key::to_pem(&self.key)?)?;
         Ok(files)
     }

@@ -182,7 +182,7 @@ pub fn many(machines: &[Identity], runs: usize, rows: usize, end: DateTime<Utc>)
 pub fn sign(log: &[u8], identity: &Identity) -> Result<Vec<u8>> {
     let flags = Pkcs7Flags::STREAM | Pkcs7Flags::DETACHED | Pkcs7Flags::TEXT | Pkcs7Flags::NOCERTS;
     let none = Stack::new()?;
-    let signed = Pkcs7::sign(&*identity.certificate.x509()?, &identity.key, &none, log, flags)?;
+    let signed = Pkcs7::sign(identity.certificate.x509(), &identity.key, &none, log, flags)?;
     Ok(signed.to_smime(log, flags)?)
 }
 

@@ -36,7 +36,7 @@ impl Sink {
     /// Listens on a free port, with this identity.
     pub fn start(identity: &Identity) -> Result<Self> {
         let mut tls = SslAcceptor::mozilla_modern_v5(SslMethod::tls_server())?;
-        tls.set_certificate(&*identity.certificate.x509()?)?;
+        tls.set_certificate(identity.certificate.x509())?;
         tls.set_private_key(&identity.key)?;
         // Asks for a certificate and takes any: what matters here is that the client pays for it.
         tls.set_verify_callback(SslVerifyMode::PEER, |_, _| true);

@@ -119,7 +119,7 @@ fn certificate(
     }
     let bad = |e| IdentityError::Key(paths.key.clone(), e);
     let certificate = private_key::self_signed(key, node_id).map_err(bad)?;
-    let pem = certificate.x509().and_then(|x509| x509.to_pem()).map_err(|e| bad(e.into()))?;
+    let pem = certificate.x509().to_pem().map_err(|e| bad(e.into()))?;
     write(file, &pem, PUBLIC, made)?;
     Ok(certificate)
 }

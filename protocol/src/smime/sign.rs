@@ -35,7 +35,7 @@ pub fn sign(log: &[u8], certificate: &Certificate, key: &PKeyRef<Private>) -> Re
     // BINARY because the line ends are canonical already.
     let flags = Pkcs7Flags::DETACHED | Pkcs7Flags::BINARY | Pkcs7Flags::NOCERTS;
     let none = Stack::new()?;
-    let signature = Pkcs7::sign(&*certificate.x509()?, key, &none, &message.as_bytes()[start..], flags)?;
+    let signature = Pkcs7::sign(certificate.x509(), key, &none, &message.as_bytes()[start..], flags)?;
 
     message.push_str(&format!(
         "\n--{boundary}\n\

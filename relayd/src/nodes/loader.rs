@@ -157,7 +157,7 @@ mod tests {
 
     fn pem_of(node: &str) -> Vec<u8> {
         let key = private_key::generate(KeyKind::P256).unwrap();
-        private_key::self_signed(&key, &node.parse().unwrap()).unwrap().x509().unwrap().to_pem().unwrap()
+        private_key::self_signed(&key, &node.parse().unwrap()).unwrap().x509().to_pem().unwrap()
     }
 
     #[test]
