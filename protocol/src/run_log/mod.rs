@@ -3,10 +3,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`parse`] | lines to reports, with everything that can be wrong |
-//! | [`report_line`] | the fields of one report |
-//! | [`lines`], [`timestamp`], [`levels`], [`value`] | line ends, dates, level tags, values over several lines |
-//! | [`print`] | reports to lines, as agents write them and for people |
+//! | `parse` | lines to reports, with everything that can be wrong |
+//! | `report_line` | the fields of one report |
+//! | `lines`, `timestamp`, `levels`, `value` | line ends, dates, level tags, values over several lines |
+//! | [`mod@print`] | reports to lines, as agents write them and as people read them |
 //! | [`json`] | a run log as JSON |
 
 use std::borrow::Cow;
