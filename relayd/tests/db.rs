@@ -44,7 +44,10 @@ fn an_empty_database_gets_everything_once() {
     let url = postgres(cluster, "postgres", &cluster.create_database());
     let config = config_of(url.clone());
     Database::open(&config).unwrap().check().unwrap();
-    let indexes = number(&url, "SELECT count(*) FROM pg_indexes WHERE schemaname = 'public' AND tablename IN ('ruddersysevents', 'reportsexecution')");
+    let indexes = number(
+        &url,
+        "SELECT count(*) FROM pg_indexes WHERE schemaname = 'public' AND tablename IN ('ruddersysevents', 'reportsexecution')",
+    );
     assert_eq!(indexes, 6 + 4, "5 indexes of protocol 4.1, 3 of 4.2, and two primary keys");
     assert_eq!(number(&url, "SELECT nextval('serial')"), 101);
     assert_eq!(db::migrate(&config).unwrap().names, Vec::<String>::new());
@@ -73,7 +76,11 @@ fn a_role_without_the_right_is_told_what_to_do() {
     let cluster = shared();
     let name = cluster.create_database();
     let mut admin = cluster.connect(&name);
-    admin.batch_execute(&format!("CREATE ROLE limited_{name} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC")).unwrap();
+    admin
+        .batch_execute(&format!(
+            "CREATE ROLE limited_{name} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+        ))
+        .unwrap();
     let role = format!("limited_{name}");
     let limited = config_of(postgres(cluster, &role, &name));
 
@@ -121,7 +128,10 @@ fn a_database_of_a_newer_program_is_refused() {
     let name = cluster.create_database();
     let config = config_of(postgres(cluster, "postgres", &name));
     Database::open(&config).unwrap();
-    cluster.connect(&name).batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')").unwrap();
+    cluster
+        .connect(&name)
+        .batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')")
+        .unwrap();
     assert!(matches!(Database::open(&config), Err(DbError::Newer(version)) if version == "9999"));
     assert!(matches!(db::migrate(&config), Err(DbError::Newer(_))));
 }

@@ -69,10 +69,9 @@ pub fn apply(connection: &mut Connection) -> Result<Vec<String>, DbError> {
             sql_query(format!("SELECT pg_advisory_unlock({LOCK})")).execute(c)?;
             result
         }
-        Connection::Sqlite(c) => c
-            .exclusive_transaction::<_, diesel::result::Error, _>(|c| {
-                Ok(c.run_pending_migrations(SQLITE).map(|versions| versions.len()))
-            })?,
+        Connection::Sqlite(c) => c.exclusive_transaction::<_, diesel::result::Error, _>(|c| {
+            Ok(c.run_pending_migrations(SQLITE).map(|versions| versions.len()))
+        })?,
     }
     .map_err(|e| DbError::Migration(e.to_string()))?;
     let mut names = State::read(connection)?.applied;
@@ -143,17 +142,11 @@ struct MissingCreate {
 const RECORDED: &str = "SELECT version AS label FROM __diesel_schema_migrations ORDER BY version";
 
 fn postgres_versions(connection: &mut PgConnection) -> Result<Vec<String>, DbError> {
-    recorded(
-        connection,
-        "SELECT 'yes' AS label WHERE to_regclass('__diesel_schema_migrations') IS NOT NULL",
-    )
+    recorded(connection, "SELECT 'yes' AS label WHERE to_regclass('__diesel_schema_migrations') IS NOT NULL")
 }
 
 fn sqlite_versions(connection: &mut SqliteConnection) -> Result<Vec<String>, DbError> {
-    recorded(
-        connection,
-        "SELECT 'yes' AS label FROM sqlite_master WHERE name = '__diesel_schema_migrations'",
-    )
+    recorded(connection, "SELECT 'yes' AS label FROM sqlite_master WHERE name = '__diesel_schema_migrations'")
 }
 
 /// Versions that the database says are applied; none when migrations never ran.

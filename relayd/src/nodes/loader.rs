@@ -103,8 +103,7 @@ impl Loader {
         if pem.iter().all(u8::is_ascii_whitespace) {
             return Ok(Vec::new());
         }
-        certificate::read_bundle(&pem)
-            .map_err(|error| NodesError::Certificates { path: path.clone(), error })
+        certificate::read_bundle(&pem).map_err(|error| NodesError::Certificates { path: path.clone(), error })
     }
 }
 

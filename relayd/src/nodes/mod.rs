@@ -115,9 +115,7 @@ mod tests {
     }
 
     fn list(nodes: &[(&str, Option<String>)]) -> NodeList {
-        let entry = |hash: &Option<String>| {
-            serde_json::json!({"hostname": "h", "policy-server": "root", "key-hash": hash.as_deref().unwrap_or("")})
-        };
+        let entry = |hash: &Option<String>| serde_json::json!({"hostname": "h", "policy-server": "root", "key-hash": hash.as_deref().unwrap_or("")});
         let object: serde_json::Map<_, _> =
             nodes.iter().map(|(id, hash)| ((*id).to_owned(), entry(hash))).collect();
         NodeList::from_json(serde_json::Value::Object(object).to_string().as_bytes()).unwrap()

@@ -10,7 +10,8 @@ use std::{
 };
 
 use diesel::{
-    Connection as _, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query, sql_types::BigInt,
+    Connection as _, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query,
+    sql_types::BigInt,
 };
 use openssl::pkey::{PKey, Private};
 use protocol::{
@@ -74,7 +75,9 @@ pub fn start_of(run: usize) -> String {
 pub fn line(node: &str, run: usize, event: &str, component: &str, message: &str) -> String {
     let start = start_of(run);
     let time = start.replace(' ', "T");
-    format!("{time} R: @@Common@@{event}@@rudder@@run@@0@@{component}@@20240511-0@@{start}##{node}@#{message}\n")
+    format!(
+        "{time} R: @@Common@@{event}@@rudder@@run@@0@@{component}@@20240511-0@@{start}##{node}@#{message}\n"
+    )
 }
 
 /// A complete run log of `reports` reports.

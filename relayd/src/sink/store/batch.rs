@@ -44,7 +44,10 @@ impl Job {
                 let log = self.parsed.log();
                 Disposition::Rejected(Rejection {
                     reason: Reason::Conflict,
-                    detail: format!("another run log of node {} that started {} is stored", log.node_id, log.start),
+                    detail: format!(
+                        "another run log of node {} that started {} is stored",
+                        log.node_id, log.start
+                    ),
                     maybe_incomplete: false,
                 })
             }

@@ -111,9 +111,10 @@ fn cannot_unpack(error: &CompressionError, compression: Compression, cap: u64) -
     match error {
         CompressionError::TooLarge(bound) if *bound >= cap => rejected(Reason::TooLarge, error.to_string()),
         // The trailer that was taken for the size is no trailer yet, or it lies.
-        CompressionError::TooLarge(_) => {
-            maybe_incomplete(Reason::BadCompression, "the gzip trailer gives another size than the content has")
-        }
+        CompressionError::TooLarge(_) => maybe_incomplete(
+            Reason::BadCompression,
+            "the gzip trailer gives another size than the content has",
+        ),
         CompressionError::Truncated => maybe_incomplete(Reason::BadCompression, error.to_string()),
         // The directory of a zip archive is at its end.
         _ if compression == Compression::Zip => maybe_incomplete(Reason::BadCompression, error.to_string()),

@@ -253,5 +253,9 @@ fn excerpt(text: &str) -> String {
 
 /// When a worker or writer is gone; the file stays for the next start.
 fn stopped() -> Disposition {
-    Disposition::Released(Release { outlet_down: true, detail: "the store is stopping".into(), retry_after: None })
+    Disposition::Released(Release {
+        outlet_down: true,
+        detail: "the store is stopping".into(),
+        retry_after: None,
+    })
 }

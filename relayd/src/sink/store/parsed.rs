@@ -17,7 +17,11 @@ self_cell::self_cell!(
 
 impl Parsed {
     /// Parses, and leaves out the reports of the given event types.
-    pub(super) fn parse(text: String, node: &NodeId, skip_event_types: &[String]) -> Result<Self, RunLogError> {
+    pub(super) fn parse(
+        text: String,
+        node: &NodeId,
+        skip_event_types: &[String],
+    ) -> Result<Self, RunLogError> {
         Self::try_new(text, |text| {
             let mut log = run_log::parse(text, node)?;
             log.reports.retain(|report| skip_event_types.iter().all(|skip| skip != report.event_type));

@@ -294,7 +294,8 @@ fn insert_runs(c: &mut PgConnection, placed: &[Placed<'_>]) -> Result<Vec<(usize
     if added.len() == runs.len() {
         return Ok(Vec::new());
     }
-    let added: HashSet<_> = added.iter().map(|run| (run.nodeid.as_str(), run.date.timestamp_micros())).collect();
+    let added: HashSet<_> =
+        added.iter().map(|run| (run.nodeid.as_str(), run.date.timestamp_micros())).collect();
     Ok(runs.iter().filter(|p| !added.contains(&p.entry.key())).map(|p| (p.index, Mark::Conflict)).collect())
 }
 

@@ -55,9 +55,8 @@ fn write_one(c: &mut SqliteConnection, entry: &Entry<'_>, next_id: &mut i64) -> 
     if select(exists(in_ledger)).get_result(c)? {
         return Ok(Verdict::AlreadyStored);
     }
-    let same_run = run_log::table
-        .filter(run_log::nodeid.eq(entry.node()))
-        .filter(run_log::date.eq(entry.start()));
+    let same_run =
+        run_log::table.filter(run_log::nodeid.eq(entry.node())).filter(run_log::date.eq(entry.start()));
     if has_first_report(c, entry)? {
         // Without a ledger row somebody else stored it; with one it was another content.
         if select(exists(same_run)).get_result(c)? {
