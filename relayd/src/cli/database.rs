@@ -3,6 +3,7 @@
 
 use clap::Subcommand;
 
+use super::CliError;
 use crate::{
     config::{self, DatabaseUrl},
     db::{Connection, DbError, migrations},
@@ -29,9 +30,9 @@ pub enum Command {
     Status,
 }
 
-/// Runs `relayd database …`. True when the database is ready to be used.
-pub fn run(command: &Command, config: &config::Database) -> Result<bool, DbError> {
-    match command {
+/// Runs `relayd database …`.
+pub fn run(command: &Command, config: &config::Database) -> Result<(), CliError> {
+    let ready = match command {
         Command::Migrate { url, grant_to } => {
             let url = match url {
                 Some(url) => url_of(url),
@@ -40,6 +41,10 @@ pub fn run(command: &Command, config: &config::Database) -> Result<bool, DbError
             migrate(&url, grant_to.as_deref())
         }
         Command::Status => status(&config.url),
+    };
+    match ready.map_err(CliError::failed)? {
+        true => Ok(()),
+        false => Err(CliError::failed("the database is not ready to be used")),
     }
 }
 

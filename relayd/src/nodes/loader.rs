@@ -144,6 +144,7 @@ mod tests {
             listen: config::LocalAddress::Unix("/none".into()),
             core_threads: 1,
             blocking_threads: 1,
+            shutdown_grace: std::time::Duration::ZERO,
         };
         Loader::start(&general, metrics.clone()).map(|(loader, nodes)| (loader, nodes, metrics))
     }

@@ -69,6 +69,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::BadName,
+        Self::NotAFile,
+        Self::TooLarge,
+        Self::BadCompression,
+        Self::UnknownNode,
+        Self::NoCertificate,
+        Self::BadSignature,
+        Self::BadContent,
+        Self::Conflict,
+        Self::DatabaseRefused,
+        Self::UpstreamRefused,
+        Self::Unreadable,
+    ];
+
     /// The stable text.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -98,4 +114,19 @@ pub struct Release {
     pub detail: String,
     /// Not before this long.
     pub retry_after: Option<Duration>,
+}
+
+/// Longest text kept from elsewhere for people to read, in characters.
+const LONGEST_DETAIL: usize = 1000;
+
+/// The text as it may be shown in logs, reason files and terminals: bounded, on one line, without
+/// control characters.
+pub fn printable(text: &str) -> String {
+    let clean = |c: char| if c.is_control() || is_invisible(c) { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().take(LONGEST_DETAIL).map(clean).collect()
+}
+
+/// Characters that end lines or change the direction of text without being control characters.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

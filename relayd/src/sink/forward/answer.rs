@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What an upstream's answer means for the file.
+//!
+//! | answer | disposition |
+//! |---|---|
+//! | 2xx | accepted |
+//! | 401, 429, 502, 503, 504, 507, 3xx | released, outlet down: it holds for every file |
+//! | 403, 404, 408, 425, 500 and other 5xx | released, this file only: 403 is about the node, 404 about the path, and one odd file must not keep the others |
+//! | other 4xx | rejected |
+
+use std::time::{Duration, SystemTime};
+
+use chrono::DateTime;
+use hyper::{HeaderMap, StatusCode, header::RETRY_AFTER};
+
+use crate::spool::disposition::{Disposition, Outcome, Reason, Rejection, Release, printable};
+
+/// An answer, with the beginning of its body for people.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// How long the upstream wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// The beginning of the body; not cleaned.
+    pub excerpt: Vec<u8>,
+}
+
+impl Answer {
+    /// What it means.
+    pub fn disposition(&self) -> Disposition {
+        let (status, retry_after) = (self.status, self.retry_after);
+        if status.is_success() {
+            return Disposition::Accepted(Outcome::Forwarded);
+        }
+        let detail = self.detail();
+        let release =
+            |outlet_down, detail| Disposition::Released(Release { outlet_down, detail, retry_after });
+        match status.as_u16() {
+            401 | 429 | 502..=504 | 507 | 300..=399 => release(true, detail),
+            403 | 404 | 408 | 425 => release(false, detail),
+            400..=499 => Disposition::Rejected(Rejection {
+                reason: Reason::UpstreamRefused,
+                detail,
+                maybe_incomplete: false,
+            }),
+            _ => release(false, detail),
+        }
+    }
+
+    fn detail(&self) -> String {
+        let text = String::from_utf8_lossy(&self.excerpt);
+        let hint = match self.status.as_u16() {
+            401 => "; check output.upstream user and password, and the client certificate",
+            300..=399 => "; redirects are not followed, check output.upstream.host",
+            _ => "",
+        };
+        match text.trim() {
+            "" => format!("upstream answered {}{hint}", self.status),
+            text => format!("upstream answered {}: {}{hint}", self.status, printable(text)),
+        }
+    }
+}
+
+/// Reads `Retry-After`, which is seconds or a date (RFC 9110 10.2.3).
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = SystemTime::from(DateTime::parse_from_rfc2822(text).ok()?);
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn answered(status: u16) -> Disposition {
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { status, retry_after: None, excerpt: b"be\x1bcause\r\n".to_vec() }.disposition()
+    }
+
+    #[test]
+    fn each_status_has_one_meaning() {
+        for status in [200, 201, 204] {
+            assert_eq!(answered(status), Disposition::Accepted(Outcome::Forwarded));
+        }
+        for status in [400, 405, 409, 411, 413, 415, 422] {
+            match answered(status) {
+                Disposition::Rejected(rejection) => {
+                    assert_eq!(rejection.reason, Reason::UpstreamRefused);
+                    assert!(rejection.detail.contains(&status.to_string()), "{}", rejection.detail);
+                    assert!(rejection.detail.ends_with("be\u{fffd}cause"), "{}", rejection.detail);
+                }
+                other => panic!("{status}: {other:?}"),
+            }
+        }
+        for (statuses, down) in
+            [(&[401, 429, 502, 503, 504, 507, 301][..], true), (&[403, 404, 408, 425, 500, 501][..], false)]
+        {
+            for &status in statuses {
+                match answered(status) {
+                    Disposition::Released(release) => assert_eq!(release.outlet_down, down, "{status}"),
+                    other => panic!("{status}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn reads_both_forms_of_retry_after() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (text, expected) in [
+            ("120", Some(120)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
+            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The names of spooled files: which files a spool looks at, and what their names must be.
+
+use std::{ffi::OsStr, fmt};
+
+use protocol::{
+    hash::QueueId, inventory_name, inventory_name::InventoryName, node_id::NodeId, run_id,
+    run_id::RunLogName, urls::UploadKind,
+};
+
+/// The checked name of a spooled file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SpoolName {
+    /// A run log.
+    RunLog(RunLogName),
+    /// An inventory or its signature.
+    Inventory(UploadKind, InventoryName),
+}
+
+impl SpoolName {
+    /// Reads the name of a file in a spool of this kind. The error is for people.
+    pub fn parse(kind: UploadKind, name: &OsStr) -> Result<Self, String> {
+        let text = name.to_str().ok_or("the file name is not UTF-8")?;
+        match kind {
+            UploadKind::RunLog => text.parse().map(Self::RunLog).map_err(|e| format!("{e}")),
+            UploadKind::NewInventory | UploadKind::InventoryUpdate => {
+                text.parse().map(|name| Self::Inventory(kind, name)).map_err(|e| format!("{e}"))
+            }
+        }
+    }
+
+    /// The file name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::RunLog(name) => name.as_str(),
+            Self::Inventory(_, name) => name.as_str(),
+        }
+    }
+
+    /// The id in every log line about the file.
+    pub fn queue_id(&self) -> QueueId {
+        QueueId::of_file_name(self.as_str())
+    }
+
+    /// The node the name names; inventories need not name one.
+    pub fn node_id(&self) -> Option<NodeId> {
+        match self {
+            Self::RunLog(name) => Some(name.run_id().node_id.clone()),
+            Self::Inventory(_, name) => name.node_id(),
+        }
+    }
+}
+
+impl fmt::Display for SpoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a spool of this kind looks at a file at all (protocol 2.4, 6.4). Hidden files and
+/// others, such as the temporary ones of a DAV server, are left alone.
+pub fn is_considered(kind: UploadKind, name: &OsStr) -> bool {
+    // The rule looks at the first and the last characters only: bad UTF-8 between them is
+    // a bad name, not a reason to leave the file for ever.
+    let text = name.to_string_lossy();
+    match kind {
+        UploadKind::RunLog => run_id::is_considered(&text),
+        UploadKind::NewInventory | UploadKind::InventoryUpdate => inventory_name::is_considered(&text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_considered_name_that_is_not_utf8_is_a_bad_name() {
+        let name = OsStr::from_bytes(b"a\xff@root.log");
+        assert!(is_considered(UploadKind::RunLog, name));
+        assert!(SpoolName::parse(UploadKind::RunLog, name).unwrap_err().contains("UTF-8"));
+    }
+
+    #[test]
+    fn names_give_node_and_queue_id() {
+        let name =
+            SpoolName::parse(UploadKind::RunLog, OsStr::new("2018-08-24T15:55:01+00:00@root.log")).unwrap();
+        assert_eq!(name.node_id(), Some(NodeId::root()));
+        assert_eq!(name.queue_id(), QueueId::of_file_name("2018-08-24T15:55:01+00:00@root.log"));
+    }
+}
