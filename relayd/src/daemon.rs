@@ -1,2 +1,219 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The daemon's life: bind, run, drain.
+//! The daemon's life: read the configuration, bind, run, drain.
+//!
+//! Everything that can fail at start fails in [`start`], before any task runs for long. Services
+//! get their own section of the configuration and their own handles.
+
+mod services;
+
+use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
+
+use prometheus::{Registry, process_collector::ProcessCollector};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use self::services::Services;
+use crate::{
+    api::{Api, ApiHandles},
+    config::{self, Config, ConfigError},
+    logging::{LogControl, LoggingError},
+    metrics::CompatibleMetrics,
+    reload::{self, Reload},
+    tasks::{Fatal, Tasks},
+};
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Bad configuration.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Logging.
+    #[error("{0}")]
+    Logging(#[from] LoggingError),
+    /// A part of the daemon could not be made.
+    #[error("Could not start {what}: {error}")]
+    Service {
+        /// The part.
+        what: &'static str,
+        /// Cause and remedy.
+        error: String,
+    },
+}
+
+impl StartError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(error) => error.exit_code(),
+            Self::Logging(_) | Self::Service { .. } => 3,
+        }
+    }
+}
+
+/// Turns the error of a service into a [`StartError`] that names it.
+fn starting<E: Display>(what: &'static str) -> impl Fn(E) -> StartError {
+    move |error| StartError::Service { what, error: error.to_string() }
+}
+
+/// Runs the daemon with the configuration in `directory` until it is stopped.
+pub fn main(directory: &Path) -> ExitCode {
+    match run(directory) {
+        Ok(code) => code,
+        Err(error) => {
+            for line in error.to_string().lines() {
+                eprintln!("error: {line}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(directory: &Path) -> Result<ExitCode, StartError> {
+    let log = LogControl::start()?;
+    let (_, logging) = config::load_logging(directory)?;
+    let loaded = config::load(directory)?;
+    log.configure(&logging)?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let general = &loaded.config.general;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(general.core_threads)
+        .max_blocking_threads(general.blocking_threads)
+        .enable_all()
+        .build()
+        .map_err(starting("the runtime"))?;
+    let result = runtime.block_on(async {
+        let mut signals = Signals::listen().map_err(starting("signal handling"))?;
+        let (tasks, reload) = start(directory, &loaded.config, log).await?;
+        info!("started as node {}", general.node_id);
+        Ok(live(tasks, &mut signals, reload, general.shutdown_grace).await)
+    });
+    // Threads that still block must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+/// Binds everything and starts the tasks, in the order of protocol 9.7.
+async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Tasks, Reload), StartError> {
+    let registry = Registry::new();
+    registry.register(Box::new(ProcessCollector::for_self())).map_err(starting("metrics"))?;
+    let compatible = CompatibleMetrics::new(&registry).map_err(starting("metrics"))?;
+    let mut tasks = Tasks::new();
+    let (reload, mut reloaders) = reload::service();
+    let logging_directory = directory.to_owned();
+    reloaders.add_blocking("logging.conf", move || {
+        let (_, logging) = config::load_logging(&logging_directory).map_err(|error| error.to_string())?;
+        log.refilter(&logging).map_err(|error| error.to_string())
+    });
+
+    let mut services = Services {
+        config,
+        registry: &registry,
+        compatible,
+        tasks: &mut tasks,
+        reloaders: &mut reloaders,
+        status: Vec::new(),
+        database: None,
+    };
+    services.start().await?;
+    let Services { status, database, .. } = services;
+
+    let handles = ApiHandles {
+        configuration: directory.to_owned(),
+        database,
+        reload: reload.clone(),
+        registry,
+        status,
+    };
+    let api = Api::bind(&config.general.listen, handles).await.map_err(starting("the local API"))?;
+    let stop = tasks.stop();
+    tasks.spawn("local API", api.run(stop.clone()));
+    tasks.spawn("reload", reloaders.run(stop));
+    Ok((tasks, reload))
+}
+
+/// From started to ended: watches tasks and signals, then drains.
+async fn live(mut tasks: Tasks, signals: &mut Signals, reload: Reload, grace: Duration) -> ExitCode {
+    let ended = loop {
+        tokio::select! {
+            fatal = tasks.supervise() => break fatal,
+            asked = signals.next() => match asked {
+                Asked::Stop => break Ok(()),
+                Asked::Reload => {
+                    let reload = reload.clone();
+                    // The reload service logs how it went.
+                    tokio::spawn(async move { reload.reload().await });
+                }
+            }
+        }
+    };
+    let drained = match ended {
+        Err(fatal) => Err(fatal),
+        Ok(()) => {
+            info!("stopping: finishing what is under way");
+            tokio::select! {
+                drained = tasks.drain(grace) => drained,
+                () = signals.stop() => {
+                    warn!("stopped at once by a second signal; unfinished files stay in the spool");
+                    Ok(Vec::new())
+                }
+            }
+        }
+    };
+    farewell(drained)
+}
+
+fn farewell(drained: Result<Vec<String>, Fatal>) -> ExitCode {
+    match drained {
+        Ok(late) => {
+            if !late.is_empty() {
+                warn!("not finished within the grace period: {}", late.join(", "));
+            }
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(fatal) => {
+            error!("{fatal}; exiting");
+            // Seen also where only errors on standard error are kept.
+            eprintln!("error: {fatal}; exiting");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a signal asks for (protocol 9.2).
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// The next request to stop; requests to reload come too late.
+    async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
+    }
+}

@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod logging;
 pub mod metrics;
 pub mod nodes;
+pub mod reload;
 pub mod sink;
 pub mod spool;
 pub mod tasks;

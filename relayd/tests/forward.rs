@@ -65,11 +65,13 @@ struct Seen {
 /// What to answer: status, headers, text.
 type Answer = (u16, Vec<(&'static str, &'static str)>, &'static str);
 
+type Behaviour = Box<dyn Fn(&Seen) -> Answer + Send>;
+
 struct Server {
     address: SocketAddr,
     certificate: Certificate,
     seen: Mutex<Vec<Seen>>,
-    answer: Mutex<Box<dyn Fn(&Seen) -> Answer + Send>>,
+    answer: Mutex<Behaviour>,
     connections: AtomicUsize,
     /// Close each connection after its first answer, without saying so.
     hang_up: bool,

@@ -31,11 +31,13 @@ use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
+type Behaviour = Box<dyn Fn(&str) -> Disposition + Send>;
+
 /// What the sink saw, and how it answers.
 struct TestSink {
     /// Contents by name, once per delivery.
     delivered: Mutex<HashMap<String, Vec<String>>>,
-    answer: Mutex<Box<dyn Fn(&str) -> Disposition + Send>>,
+    answer: Mutex<Behaviour>,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     /// Deliveries wait here when set.

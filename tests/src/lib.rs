@@ -1,1 +1,42 @@
-//! stub
+// SPDX-License-Identifier: Apache-2.0
+//! The harness of the system tests, the demonstration and the load generator.
+//!
+//! Everything here drives the real programs (`relayd`, `agent`, PostgreSQL) as processes with own
+//! directories, keys and ports, and stops them when dropped. Nothing sleeps and hopes:
+//! [`wait::until`] waits for a condition, with a deadline.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`wait`] | conditions with deadlines, interruption by Ctrl-C |
+//! | [`programs`], [`process`] | the built programs, and one running |
+//! | [`postgres`] | a private PostgreSQL cluster |
+//! | [`identity`], [`fleet`] | keys and certificates; who is below whom |
+//! | [`server`] | a root or relay: directories, configuration, process |
+//! | [`node`] | a machine with the agent |
+//! | [`simulated`] | realistic signed run logs, made in bulk |
+//! | [`client`] | uploads over mutually authenticated TLS |
+//! | [`sink`] | a policy server that takes everything and keeps only names |
+//! | [`proxy`] | delays, cuts, black holes between two parties |
+//! | [`judge`] | the oracle: claimed, acknowledged, stored → lost, duplicated, forged |
+
+pub mod client;
+pub mod fleet;
+pub mod http;
+pub mod identity;
+pub mod judge;
+pub mod node;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod programs;
+pub mod proxy;
+pub mod server;
+pub mod simulated;
+pub mod sink;
+pub mod wait;
+
+/// What went wrong, for people.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Results of the harness.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,11 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Run logs: the whole output of one agent run (protocol 3).
+//!
+//! | file | what |
+//! |---|---|
+//! | [`parse`] | lines to reports, with everything that can be wrong |
+//! | [`report_line`] | the fields of one report |
+//! | [`lines`], [`timestamp`], [`levels`], [`value`] | line ends, dates, level tags, values over several lines |
+//! | [`print`] | reports to lines, as agents write them and for people |
+//! | [`json`] | a run log as JSON |
 
 use std::borrow::Cow;
 
 use chrono::{DateTime, FixedOffset};
 
 use crate::node_id::NodeId;
+
+pub mod json;
+mod levels;
+mod lines;
+mod parse;
+pub mod print;
+mod report_line;
+mod timestamp;
+mod value;
+
+pub use levels::Level;
+pub use parse::{Limits, parse, parse_within};
 
 /// One report: the state of one component of one policy on one node; a row of `ruddersysevents`.
 ///
@@ -47,8 +67,25 @@ pub struct RunLog<'a> {
     pub complete: bool,
     /// In log order, attached log lines before their report. Never empty.
     pub reports: Vec<Report<'a>>,
+    /// How many reports say another start than the first one; kept as they are.
+    pub other_starts: usize,
     /// What could not be used.
     pub skipped: Vec<Skipped<'a>>,
+}
+
+impl<'a> RunLog<'a> {
+    /// A run log of these reports (log lines attached); what is known of the run comes from them.
+    /// `None` without any report.
+    pub fn new(node_id: NodeId, reports: Vec<Report<'a>>, skipped: Vec<Skipped<'a>>) -> Option<Self> {
+        let start = reports.first()?.start;
+        let is_control =
+            |r: &&Report<'_>, ends: &[&str]| r.event_type == "control" && ends.contains(&&*r.component);
+        let config_id =
+            reports.iter().find(|r| is_control(r, &["start", "end"])).map(|r| r.key_value.clone());
+        let complete = reports.iter().any(|r| is_control(&r, &["start"]));
+        let other_starts = reports.iter().filter(|r| r.start != start).count();
+        Some(Self { node_id, start, config_id, complete, reports, other_starts, skipped })
+    }
 }
 
 /// A part of a run log that could not be used, with its text.
@@ -63,13 +100,15 @@ pub struct Skipped<'a> {
 }
 
 /// Why a part of a run log was skipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     /// `R: @@` is there, a whole report is not.
     BrokenReport,
     /// No report or log line where one is expected.
     Garbage,
-    // The owner of this module adds what else it needs.
+    /// A line with a level tag but no time stamp: neither log line nor continuation.
+    StrayLogLine,
 }
 
 /// Why a run log is refused as a whole (protocol 3.7).
@@ -88,16 +127,13 @@ pub enum RunLogError {
         /// The node the report names.
         found: String,
     },
-    /// More reports than [`crate::limits::REPORTS_PER_RUN_LOG`].
-    #[error("more than {0} reports")]
+    /// More reports, log lines and skipped parts than [`Limits::reports`].
+    #[error("more than {0} reports, log lines and unusable parts")]
     TooManyReports(usize),
-    /// A line over [`crate::limits::RUN_LOG_LINE`].
-    #[error("line {0} is over the limit")]
+    /// A line over [`Limits::line`].
+    #[error("line {0} is longer than any line of a run log may be")]
     LineTooLong(usize),
-}
-
-/// Parses the text of a run log of `node`.
-pub fn parse<'a>(text: &'a str, node: &NodeId) -> Result<RunLog<'a>, RunLogError> {
-    let _ = (text, node);
-    todo!()
+    /// Log lines copy more than [`Limits::copied`] bytes from their reports.
+    #[error("log lines attached to reports with huge fields: more than {0} bytes of copies")]
+    TooMuchAttached(usize),
 }

@@ -1,2 +1,84 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The local HTTP API for operators.
+//! The local HTTP API for operators (protocol 7), on loopback or a Unix socket only.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`answer`] | answers: JSON envelope, plain texts; the one place where errors become answers |
+//! | [`system`] | `system/info`, `system/status`, `system/reload`, `/metrics` |
+//! | [`listener`] | TCP or Unix socket; connections with limits |
+
+mod answer;
+mod listener;
+mod system;
+
+use std::{path::PathBuf, sync::Arc};
+
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+use warp::{Filter, filters::BoxedFilter, reply::Response};
+
+use crate::{config::LocalAddress, reload::Reload};
+
+pub use listener::BindError;
+
+/// Looks at something that may take a while (a query); blocking.
+pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Tells the state of a part of the daemon for `system/status`; must not block.
+pub type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// What the API shows and triggers.
+pub struct ApiHandles {
+    /// The configuration directory, read again by `system/status`.
+    pub configuration: PathBuf,
+    /// The database, when run logs are stored there.
+    pub database: Option<Check>,
+    /// The reload service.
+    pub reload: Reload,
+    /// All metrics.
+    pub registry: Registry,
+    /// More members of `system/status`, after those of the protocol, by name.
+    pub status: Vec<(&'static str, Status)>,
+}
+
+/// The API, bound.
+pub struct Api {
+    listener: listener::Listener,
+    routes: BoxedFilter<(Response,)>,
+}
+
+impl Api {
+    /// Binds the address.
+    pub async fn bind(address: &LocalAddress, handles: ApiHandles) -> Result<Self, BindError> {
+        let listener = listener::Listener::bind(address).await?;
+        Ok(Self { listener, routes: routes(Arc::new(handles)) })
+    }
+
+    /// The address, for a TCP listener.
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until stopped, then finishes the requests under way.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
+        self.listener.serve(self.routes, stop).await;
+        Ok(())
+    }
+}
+
+fn routes(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
+    let api = warp::path("rudder").and(warp::path("relay-api"));
+    // The prefix without a version is version 1 (protocol A3).
+    let system = system::routes(handles.clone());
+    let versioned = api.and(warp::path("1")).and(system.clone());
+    let unversioned = api.and(system);
+    answer::bounded()
+        .or(versioned)
+        .unify()
+        .or(unversioned)
+        .unify()
+        .or(system::metrics(handles))
+        .unify()
+        .or(warp::any().map(answer::not_found))
+        .unify()
+        .boxed()
+}

@@ -1,9 +1,119 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The command line.
+//! The command line: without a subcommand the daemon, with one a tool for its administrator.
+//!
+//! Each subcommand is a file here with its arguments and a `run` function.
 
-use std::process::ExitCode;
+mod config;
+mod database;
+mod run_log;
+pub mod spool;
+
+use std::{fmt::Display, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{ConfigError, load},
+    daemon,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  relayd                              run the daemon
+  relayd -c /etc/relayd --test        check the configuration and exit
+  relayd config default > main.conf   print a commented configuration with all defaults
+  relayd run-log show FILE            unpack, parse and print a run log
+
+Exit codes: 0 stopped or done, 1 failed, 2 wrong form of a configuration file or of the command line,
+3 any other error at start.";
+
+/// The road between managed machines and the centre: relay and root daemon.
+#[derive(Debug, Parser)]
+#[command(name = "relayd", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// The directory that holds main.conf and logging.conf.
+    #[arg(short, long, global = true, value_name = "DIR", default_value = "/opt/rudder/etc/relayd")]
+    config: PathBuf,
+    /// Check the configuration and exit.
+    #[arg(short, long, visible_alias = "check")]
+    test: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look into run logs.
+    #[command(subcommand)]
+    RunLog(run_log::Command),
+    /// Look into the spools: what waits, what failed and why.
+    #[command(subcommand)]
+    Spool(spool::Command),
+    /// Look after the tables of the reports database.
+    #[command(subcommand)]
+    Database(database::Command),
+    /// Print defaults, reference and effective settings; check the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+/// Why a command failed: what to print, and the exit code.
+#[derive(Debug)]
+pub struct CliError {
+    text: String,
+    code: u8,
+}
+
+impl CliError {
+    /// The command itself failed: exit code 1.
+    pub fn failed(error: impl Display) -> Self {
+        Self { text: error.to_string(), code: 1 }
+    }
+}
+
+impl Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self { text: error.to_string(), code: error.exit_code() }
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error)
+    }
+}
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    todo!()
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        None if cli.test => config::test(&cli.config),
+        None => return daemon::main(&cli.config),
+        Some(Command::Config(command)) => config::run(command, &cli.config),
+        Some(Command::RunLog(command)) => run_log::run(command),
+        Some(Command::Spool(command)) => configuration(&cli.config).and_then(|config| {
+            spool::run(command, &config.run_logs.spool, &config.inventories.spool).map_err(CliError::failed)
+        }),
+        Some(Command::Database(command)) => {
+            configuration(&cli.config).and_then(|config| database::run(command, &config.database))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+/// The configuration, for commands that need it. Warnings are for the daemon and for `--test`.
+fn configuration(directory: &std::path::Path) -> Result<crate::config::Config, CliError> {
+    Ok(load(directory)?.config)
 }

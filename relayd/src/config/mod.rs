@@ -2,6 +2,28 @@
 //! The configuration as resolved: checked, defaults filled in, ready to be handed out by section.
 //!
 //! Every duration is a [`Duration`]; every size is in bytes.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`declare`], [`value`] | how settings are declared; types of settings |
+//! | [`main_file`], [`logging_file`] | the settings: as typed |
+//! | [`document`], [`problem`] | taking a file apart; what is wrong with it |
+//! | [`resolve`], [`load`] | rules between settings: from typed to [`Config`] |
+//! | [`print`] | the default files, the reference |
+
+pub mod declare;
+pub mod document;
+pub mod load;
+pub mod logging_file;
+pub mod main_file;
+pub mod print;
+pub mod problem;
+pub mod resolve;
+pub mod value;
+
+pub use load::{Loaded, load, load_logging};
+pub use logging_file::Logging;
+pub use problem::ConfigError;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -29,6 +51,8 @@ pub struct Config {
 pub struct General {
     /// This server's own node id.
     pub node_id: NodeId,
+    /// What `GET /uuid` answers: the text of the node id file as it stands, or the id and a line end.
+    pub node_id_text: String,
     /// `nodeslist.json`.
     pub nodes_list_file: PathBuf,
     /// Certificate bundle.
@@ -39,6 +63,8 @@ pub struct General {
     pub core_threads: usize,
     /// Most threads for blocking work.
     pub blocking_threads: usize,
+    /// How long draining may take.
+    pub shutdown_grace: Duration,
 }
 
 /// Where the local API listens: loopback or a Unix socket, never elsewhere.

@@ -1,2 +1,223 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The HTTPS listener for nodes and relays.
+//!
+//! ```text
+//! listener ─▶ connection ─▶ service ─▶ route, access ─▶ upload ─▶ part file ─▶ directory commit
+//!  accept      TLS, peer,    one         who may          body      write,       one fsync of the
+//!  drain       time-outs     request     what             in        fsync,       directory for many
+//!              strict heads                               pieces    rename       uploads, then 2xx
+//! ```
+//!
+//! Invariant: a `2xx` to an upload means that file and directory entry are on stable storage. An
+//! fsync that fails is never tried again: nothing is acknowledged any more and [`Gateway::run`]
+//! returns the error.
+
+mod access;
+mod answer;
+mod basic_auth;
+mod body;
+mod client;
+mod connection;
+mod directory;
+mod disk;
+mod guard;
+mod guarded_io;
+mod listener;
+mod metrics;
+mod part_file;
+mod rate;
+mod route;
+mod service;
+mod throttle;
+mod tls;
+mod upload;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use protocol::{node_id::NodeId, urls::UploadKind};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    directory::{CommitQueue, Directory},
+    disk::DiskPool,
+    metrics::GatewayMetrics,
+    service::Service,
+    tls::Acceptor,
+};
+use crate::{config, nodes::Nodes, spool::Hint};
+
+/// Where the files of one kind of upload go.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// The spool's `incoming` directory; must exist.
+    pub incoming: PathBuf,
+    /// Takes the names of new files; a full channel is harmless.
+    pub notices: mpsc::Sender<Hint>,
+    /// Largest accepted file, in bytes.
+    pub max_size: u64,
+}
+
+/// The doors that are open; an upload of another kind gets 404.
+#[derive(Debug, Clone, Default)]
+pub struct Doors {
+    /// `/reports/`.
+    pub run_logs: Option<Door>,
+    /// `/inventories/`.
+    pub new_inventories: Option<Door>,
+    /// `/inventory-updates/`.
+    pub inventory_updates: Option<Door>,
+}
+
+/// Why the gateway cannot start, reload or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The address cannot be listened on.
+    #[error("gateway: cannot listen on {address}: {error}; is another server running there?")]
+    Listen {
+        /// `gateway.listen`.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The server's certificate or key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] tls::IdentityError),
+    /// A spool directory cannot be used.
+    #[error("gateway: cannot use the spool directory {}: {error}", .directory.display())]
+    Spool {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Data may not have reached the disk: only a restart may accept uploads again.
+    #[error("gateway: fsync in {} failed: {error}; check the disk, then start again", .directory.display())]
+    Sync {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// No thread for disk work can be started.
+    #[error("gateway: cannot start threads: {0}")]
+    Threads(io::Error),
+    /// Metrics are registered twice.
+    #[error("gateway: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A gateway that listens, but does not accept yet.
+pub struct Gateway {
+    listener: TcpListener,
+    address: SocketAddr,
+    acceptor: Arc<Acceptor>,
+    service: Arc<Service>,
+    nodes: Nodes,
+    weights: watch::Sender<Arc<rate::Weights>>,
+    commits: Vec<CommitQueue>,
+    failures: mpsc::Receiver<GatewayError>,
+    limits: connection::Limits,
+    max_connections: usize,
+}
+
+/// Lets a running gateway read its certificate and key again.
+#[derive(Clone)]
+pub struct Reload(Arc<Acceptor>);
+
+impl Reload {
+    /// Reads certificate and key; new connections get them. On error the old ones stay in use.
+    pub fn reload(&self) -> Result<(), GatewayError> {
+        Ok(self.0.reload()?)
+    }
+}
+
+impl Gateway {
+    /// Reads the identity, listens, and clears the spool directories of what an earlier process
+    /// left half-written. Listening comes first: it fails while such a process is still alive.
+    ///
+    /// Needs a tokio runtime with I/O and time.
+    pub async fn bind(
+        settings: &config::Gateway,
+        own_id: &NodeId,
+        nodes: Nodes,
+        doors: Doors,
+        registry: &prometheus::Registry,
+    ) -> Result<Self, GatewayError> {
+        let metrics = GatewayMetrics::new(registry)?;
+        let acceptor = Arc::new(Acceptor::new(settings.identity.clone(), settings.oldest_tls)?);
+        let listener = listener::listen(settings.listen)
+            .map_err(|error| GatewayError::Listen { address: settings.listen, error })?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| GatewayError::Listen { address: settings.listen, error })?;
+
+        let pool = DiskPool::new().map_err(GatewayError::Threads)?;
+        let (failed, failures) = mpsc::channel(1);
+        let mut commits = Vec::new();
+        let mut open = |kind: UploadKind, door: Option<Door>| -> Result<_, GatewayError> {
+            let Some(door) = door else { return Ok(None) };
+            let (directory, queue) = Directory::open(&door.incoming, pool.clone(), failed.clone(), &metrics)?;
+            commits.push(queue);
+            Ok(Some(service::OpenDoor::new(kind, directory, door, settings.high_water_percent)))
+        };
+        let doors = service::OpenDoors {
+            run_logs: open(UploadKind::RunLog, doors.run_logs)?,
+            new_inventories: open(UploadKind::NewInventory, doors.new_inventories)?,
+            inventory_updates: open(UploadKind::InventoryUpdate, doors.inventory_updates)?,
+        };
+        let (weights, known_weights) = watch::channel(Arc::default());
+        let service = Service::new(settings, own_id, nodes.clone(), known_weights, doors, metrics);
+        Ok(Self {
+            listener,
+            address,
+            acceptor,
+            service: Arc::new(service),
+            nodes,
+            weights,
+            commits,
+            failures,
+            limits: connection::Limits {
+                header_timeout: settings.header_timeout,
+                idle_timeout: settings.idle_timeout,
+            },
+            max_connections: settings.max_connections,
+        })
+    }
+
+    /// The address listened on, with the port that the system chose for port 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle to reload certificate and key while the gateway runs.
+    pub fn reload_handle(&self) -> Reload {
+        Reload(self.acceptor.clone())
+    }
+
+    /// Serves until `stop`, then takes no new connections, lets requests under way finish and
+    /// closes. The caller bounds how long that may take.
+    ///
+    /// **Errors**: [`GatewayError::Sync`] at once when data may not have reached the disk; then
+    /// the process must end.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), GatewayError> {
+        let Self { mut failures, service, .. } = self;
+        // Dropped, and so aborted, when this function returns.
+        let mut background = JoinSet::new();
+        for queue in self.commits {
+            background.spawn(queue.run());
+        }
+        background.spawn(rate::keep_weights(self.nodes, self.weights));
+        let serving =
+            listener::run(self.listener, self.acceptor, service, self.limits, self.max_connections, stop);
+        tokio::select! {
+            biased;
+            Some(error) = failures.recv() => Err(error),
+            () = serving => failures.try_recv().map_or(Ok(()), Err),
+        }
+    }
+}

@@ -2,9 +2,14 @@
 //! The node table: who may send what, with which keys. Loaded from files, published as immutable
 //! snapshots; readers never wait.
 
+mod loader;
+
 use std::{collections::HashMap, sync::Arc};
 
+use openssl::sha::sha512;
 use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId, node_list::NodeList};
+
+pub use self::loader::{Loader, NodesError};
 
 /// A snapshot of the node list and the certificates, as loaded at one moment.
 #[derive(Debug, Default)]
@@ -13,14 +18,44 @@ pub struct NodeTable {
     list: NodeList,
     /// Certificates by node, in file order.
     certificates: HashMap<NodeId, Vec<Certificate>>,
-    /// Nodes by the hash of their key.
-    by_key: HashMap<KeyHash, NodeId>,
+    /// Nodes by the hash of their key; more than one when machines were cloned.
+    by_key: HashMap<KeyHash, Vec<NodeId>>,
 }
 
 /// The newest snapshot, and word when there is a newer one.
 pub type Nodes = tokio::sync::watch::Receiver<Arc<NodeTable>>;
 
 impl NodeTable {
+    /// Combines a list and certificates. Certificates without a node id and those of nodes that are
+    /// not on the list are skipped with one warning for all (protocol 5.2).
+    pub fn new(list: NodeList, bundle: Vec<Certificate>) -> Self {
+        let mut certificates: HashMap<NodeId, Vec<Certificate>> = HashMap::new();
+        let (mut nameless, mut strangers) = (0_usize, Vec::new());
+        for certificate in bundle {
+            match certificate.node_id() {
+                None => nameless += 1,
+                Some(node) if list.get(node).is_none() => strangers.push(node.clone()),
+                Some(node) => certificates.entry(node.clone()).or_default().push(certificate),
+            }
+        }
+        warn_of_skipped(nameless, &strangers);
+        let mut by_key: HashMap<KeyHash, Vec<NodeId>> = HashMap::new();
+        for (node, entry) in list.iter() {
+            // Without a hash on the list, the certificates say which keys are the node's.
+            let hashes = match &entry.key_hash {
+                Some(hash) => vec![hash.clone()],
+                None => certificates.get(node).into_iter().flatten().map(Certificate::key_hash).collect(),
+            };
+            for hash in hashes {
+                let owners = by_key.entry(hash).or_default();
+                if !owners.contains(node) {
+                    owners.push(node.clone());
+                }
+            }
+        }
+        Self { list, certificates, by_key }
+    }
+
     /// The list.
     pub fn list(&self) -> &NodeList {
         &self.list
@@ -31,9 +66,112 @@ impl NodeTable {
         self.certificates.get(node).map_or(&[], Vec::as_slice)
     }
 
-    /// The node to which the key of this certificate belongs (design: TLS identity is by key, not by name).
+    /// The node to which the key of this certificate belongs (design: TLS identity is by key, not by
+    /// name). Only when several nodes have the same key does the name in the certificate decide.
     pub fn identify(&self, certificate: &Certificate) -> Option<&NodeId> {
-        let _ = (&self.by_key, certificate);
-        todo!()
+        let hashes = [certificate.key_hash(), KeyHash::Sha512(sha512(certificate.spki_der()))];
+        let mut owners = hashes.iter().filter_map(|hash| self.by_key.get(hash)).flatten();
+        let first = owners.next()?;
+        match owners.next() {
+            None => Some(first),
+            Some(second) => {
+                let named = certificate.node_id()?;
+                [first, second].into_iter().chain(owners).find(|owner| *owner == named)
+            }
+        }
+    }
+}
+
+fn warn_of_skipped(nameless: usize, strangers: &[NodeId]) {
+    if nameless > 0 {
+        tracing::warn!("{nameless} certificates without a node id (UID) in their subject are skipped");
+    }
+    if let Some(first) = strangers.first() {
+        tracing::warn!(
+            "{} certificates of nodes that are not in the node list are skipped, the first of node {first}",
+            strangers.len()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::private_key::{self, KeyKind};
+
+    use super::*;
+
+    struct Machine {
+        key: openssl::pkey::PKey<openssl::pkey::Private>,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            Self { key: private_key::generate(KeyKind::P256).unwrap() }
+        }
+
+        fn certificate(&self, name: &str) -> Certificate {
+            private_key::self_signed(&self.key, &name.parse().unwrap()).unwrap()
+        }
+    }
+
+    fn list(nodes: &[(&str, Option<String>)]) -> NodeList {
+        let entry = |hash: &Option<String>| serde_json::json!({"hostname": "h", "policy-server": "root", "key-hash": hash.as_deref().unwrap_or("")});
+        let object: serde_json::Map<_, _> =
+            nodes.iter().map(|(id, hash)| ((*id).to_owned(), entry(hash))).collect();
+        NodeList::from_json(serde_json::Value::Object(object).to_string().as_bytes()).unwrap()
+    }
+
+    fn identified(table: &NodeTable, certificate: &Certificate) -> Option<String> {
+        table.identify(certificate).map(ToString::to_string)
+    }
+
+    #[test]
+    fn a_node_is_known_by_its_key_whatever_its_certificate_says() {
+        let (a, b) = (Machine::new(), Machine::new());
+        let sha256 = a.certificate("a").key_hash().to_string();
+        let sha512 = KeyHash::Sha512(sha512(b.certificate("b").spki_der())).to_string();
+        let table = NodeTable::new(list(&[("a", Some(sha256)), ("b", Some(sha512))]), vec![]);
+        assert_eq!(identified(&table, &a.certificate("b")).as_deref(), Some("a"));
+        assert_eq!(identified(&table, &b.certificate("b")).as_deref(), Some("b"));
+        assert_eq!(identified(&table, &Machine::new().certificate("a")), None);
+    }
+
+    #[test]
+    fn without_a_hash_on_the_list_the_bundle_decides() {
+        let (a, forger) = (Machine::new(), Machine::new());
+        let table = NodeTable::new(list(&[("a", None)]), vec![a.certificate("a")]);
+        assert_eq!(identified(&table, &a.certificate("x")).as_deref(), Some("a"));
+        assert_eq!(identified(&table, &forger.certificate("a")), None);
+    }
+
+    #[test]
+    fn with_a_hash_on_the_list_the_bundle_does_not_add_keys() {
+        let (a, old) = (Machine::new(), Machine::new());
+        let hash = a.certificate("a").key_hash().to_string();
+        let table = NodeTable::new(list(&[("a", Some(hash))]), vec![old.certificate("a")]);
+        assert_eq!(identified(&table, &old.certificate("a")), None);
+    }
+
+    #[test]
+    fn the_name_decides_between_clones_only() {
+        let clone = Machine::new();
+        let hash = Some(clone.certificate("a").key_hash().to_string());
+        let table = NodeTable::new(list(&[("a", hash.clone()), ("b", hash)]), vec![]);
+        assert_eq!(identified(&table, &clone.certificate("a")).as_deref(), Some("a"));
+        assert_eq!(identified(&table, &clone.certificate("b")).as_deref(), Some("b"));
+        assert_eq!(identified(&table, &clone.certificate("c")), None);
+    }
+
+    #[test]
+    fn all_certificates_of_listed_nodes_are_kept_in_order() {
+        let (first, second) = (Machine::new().certificate("a"), Machine::new().certificate("a"));
+        let stranger = Machine::new().certificate("z");
+        let table = NodeTable::new(list(&[("a", None)]), vec![first.clone(), stranger, second.clone()]);
+        let kept = table.certificates(&"a".parse().unwrap());
+        assert_eq!(
+            kept.iter().map(Certificate::key_hash).collect::<Vec<_>>(),
+            [first.key_hash(), second.key_hash()]
+        );
+        assert!(table.certificates(&"z".parse().unwrap()).is_empty());
     }
 }

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` says what there is.
+
+# Linked-in OpenSSL, libpq and SQLite by default; FEATURES=system takes the system's.
+FEATURES ?= bundled
+ifeq ($(FEATURES),system)
+CARGO_FEATURES := --no-default-features
+else ifeq ($(FEATURES),bundled)
+CARGO_FEATURES :=
+else
+$(error FEATURES is "bundled" or "system", not "$(FEATURES)")
+endif
+
+# One profile for everything, so that the linked-in OpenSSL is compiled once.
+CARGO_FLAGS := --release --locked $(CARGO_FEATURES)
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+PREFIX ?= /usr/local
+KEEP ?= 0
+ARGS ?=
+
+.PHONY: help demo test build load bench install lint format-check dependencies
+
+help: ## what there is
+	@echo "make demo [KEEP=1]    root, relay and three nodes on this machine, an outage, a summary"
+	@echo "make test             everything that CI runs (installs what is missing)"
+	@echo "make build            relayd and agent, in $(TARGET_DIR)/release/"
+	@echo "make load ARGS=...    load generator; ARGS=--help says more, for instance ARGS='ingest'"
+	@echo "make bench            speed of the parser and of the other hot paths"
+	@echo "make install          relayd and agent into DESTDIR/PREFIX/sbin and bin (PREFIX=$(PREFIX))"
+	@echo
+	@echo "FEATURES=system links the system's OpenSSL, libpq and SQLite instead of compiling them in."
+
+demo: programs ## the main job, for a newcomer
+	@$(TARGET_DIR)/release/demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: dependencies format-check lint programs ## all that CI runs
+	cargo test --workspace $(CARGO_FLAGS)
+
+.PHONY: programs
+programs:
+	@echo "Building (the first time takes some minutes: OpenSSL, libpq and SQLite are compiled in)"
+	cargo build --workspace --bins $(CARGO_FLAGS)
+
+build: programs ## the programs
+
+format-check:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
+
+load: programs ## measures with simulated nodes
+	@$(TARGET_DIR)/release/load $(ARGS)
+
+bench: ## speed of single parts
+	cargo bench --workspace --benches --locked $(CARGO_FEATURES) $(if $(ARGS),-- $(ARGS))
+
+install: programs ## DESTDIR and PREFIX as usual
+	install -D -m 0755 $(TARGET_DIR)/release/relayd $(DESTDIR)$(PREFIX)/sbin/relayd
+	install -D -m 0755 $(TARGET_DIR)/release/agent $(DESTDIR)$(PREFIX)/bin/agent
+
+dependencies: ## programs that the tests run, from Debian
+	@tests/install-dependencies

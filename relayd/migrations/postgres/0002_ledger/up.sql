@@ -1,0 +1,14 @@
+-- What was stored, by content: makes storing a run log twice have the effect of storing it once.
+CREATE TABLE run_log (
+    nodeid text NOT NULL,
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32),
+    -- Start of the run, as in reportsexecution.
+    date timestamp with time zone NOT NULL,
+    -- Name of the file it came in.
+    file text NOT NULL,
+    -- Rows stored in ruddersysevents, and the id of the first; null when another daemon stored them.
+    reports integer NOT NULL,
+    insertionid bigint,
+    stored timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (nodeid, digest)
+);

@@ -1,0 +1,14 @@
+-- What was stored, by content: makes storing a run log twice have the effect of storing it once.
+CREATE TABLE run_log (
+    nodeid text NOT NULL,
+    digest blob NOT NULL CHECK (length(digest) = 32),
+    -- Start of the run, as in reportsexecution.
+    date text NOT NULL,
+    -- Name of the file it came in.
+    file text NOT NULL,
+    -- Rows stored in ruddersysevents, and the id of the first.
+    reports integer NOT NULL,
+    insertionid integer,
+    stored text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')),
+    PRIMARY KEY (nodeid, digest)
+) WITHOUT ROWID;

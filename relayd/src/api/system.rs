@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `system/info`, `system/status`, `system/reload` (protocol 7.3) and `/metrics` (7.7).
+
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
+
+use prometheus::TextEncoder;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+use warp::{Filter, filters::BoxedFilter, http::StatusCode, reply::Response};
+
+use super::{
+    ApiHandles,
+    answer::{answer, envelope, internal_error},
+};
+use crate::config::load;
+
+/// The endpoints below the prefix.
+pub fn routes(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
+    let with = warp::any().map(move || handles.clone());
+    let info = warp::path!("system" / "info").and(warp::get()).map(info);
+    let status = warp::path!("system" / "status")
+        .and(warp::get())
+        .and(with.clone())
+        .and_then(async |handles: Arc<ApiHandles>| Ok::<_, Infallible>(status(&handles).await));
+    let reload = warp::path!("system" / "reload")
+        .and(warp::post())
+        .and(with)
+        .and_then(async |handles: Arc<ApiHandles>| Ok::<_, Infallible>(reload(&handles).await));
+    info.or(status).unify().or(reload).unify().boxed()
+}
+
+/// `GET /metrics`.
+pub fn metrics(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
+    warp::path!("metrics")
+        .and(warp::get())
+        .map(move || match TextEncoder::new().encode_to_string(&handles.registry.gather()) {
+            Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4", text),
+            Err(error) => internal_error(&error),
+        })
+        .boxed()
+}
+
+#[derive(Serialize)]
+struct Info {
+    #[serde(rename = "major-version")]
+    major: &'static str,
+    #[serde(rename = "full-version")]
+    full: &'static str,
+}
+
+fn info() -> Response {
+    let major = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+    envelope("getSystemInfo", Ok(Some(Info { major, full: env!("CARGO_PKG_VERSION") })))
+}
+
+/// The members of the protocol first, then ours.
+#[derive(Serialize)]
+struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<Entry>,
+    configuration: Entry,
+    openssl: &'static str,
+    #[serde(flatten)]
+    more: BTreeMap<&'static str, Value>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<String>,
+}
+
+impl From<Result<(), String>> for Entry {
+    fn from(result: Result<(), String>) -> Self {
+        match result {
+            Ok(()) => Self { status: "success", details: None },
+            Err(details) => Self { status: "error", details: Some(details) },
+        }
+    }
+}
+
+async fn status(handles: &ApiHandles) -> Response {
+    let directory = handles.configuration.clone();
+    let database = handles.database.clone();
+    let checks = spawn_blocking(move || {
+        let configuration = load::check(&directory).map(drop).map_err(|error| error.to_string());
+        (database.map(|check| check().into()), configuration.into())
+    });
+    let (database, configuration) = match checks.await {
+        Ok(checks) => checks,
+        Err(error) => return internal_error(&error),
+    };
+    let more = handles.status.iter().map(|(name, status)| (*name, status())).collect();
+    let openssl = openssl::version::version();
+    envelope("getStatus", Ok(Some(Status { database, configuration, openssl, more })))
+}
+
+async fn reload(handles: &ApiHandles) -> Response {
+    let outcome = handles.reload.reload().await;
+    envelope("reloadConfiguration", outcome.map(|()| None::<Value>).map_err(|error| error.to_string()))
+}

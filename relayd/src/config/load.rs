@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading the configuration directory: `main.conf`, which must be there, and `logging.conf`,
+//! which may be missing.
+
+use std::{fs, io, path::Path};
+
+use super::{
+    Config,
+    logging_file::{self, Logging, LoggingFile},
+    main_file::MainFile,
+    problem::ConfigError,
+    resolve,
+};
+
+/// The configuration, and what an operator should know about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// `main.conf` as typed.
+    pub typed: MainFile,
+    /// `main.conf`, resolved.
+    pub config: Config,
+    /// What is allowed but doubtful.
+    pub warnings: Vec<String>,
+}
+
+/// Reads and checks `main.conf` in `directory`.
+pub fn load(directory: &Path) -> Result<Loaded, ConfigError> {
+    let path = directory.join("main.conf");
+    let text = fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
+        what: "main",
+        path: path.clone(),
+        source,
+        remedy: "make it with \"relayd config default\", or name another directory with --config",
+    })?;
+    resolve::read(&path, &text)
+}
+
+/// Reads and checks `logging.conf` in `directory`. Defaults apply when there is no such file.
+pub fn load_logging(directory: &Path) -> Result<(LoggingFile, Logging), ConfigError> {
+    let path = directory.join("logging.conf");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => {
+            let remedy = "make it readable, or remove it to use the defaults";
+            return Err(ConfigError::Unreadable { what: "logging", path, source, remedy });
+        }
+    };
+    logging_file::read(&path, &text)
+}
+
+/// Reads and checks both files, as start-up does; the first error counts.
+pub fn check(directory: &Path) -> Result<Loaded, ConfigError> {
+    load_logging(directory)?;
+    load(directory)
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `main.conf` as typed: every setting, once. Comments of settings are what people read in the
+//! default file and the reference.
+
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use protocol::{hash::KeyHash, limits, node_id::NodeId, tls::TlsVersion};
+
+use super::{
+    RunLogOutput,
+    declare::settings,
+    value::{Secret, Size, Url, words},
+};
+
+/// How servers that this one connects to are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAuthentication {
+    /// By their key.
+    CertPinning,
+    /// By an authority, and by name.
+    CertValidation,
+    /// Not at all.
+    DangerousNone,
+}
+words!(PeerAuthentication:
+    "cert_pinning" => PeerAuthentication::CertPinning,
+    "cert_validation" => PeerAuthentication::CertValidation,
+    "dangerous_none" => PeerAuthentication::DangerousNone,
+    "system_root_certs" => PeerAuthentication::CertValidation,
+);
+
+/// What becomes of inventories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InventoryOutput {
+    /// Sent upstream unchanged.
+    Upstream,
+    /// Left alone.
+    Disabled,
+}
+words!(InventoryOutput: "upstream" => InventoryOutput::Upstream, "disabled" => InventoryOutput::Disabled);
+
+words!(RunLogOutput:
+    "database" => RunLogOutput::Database,
+    "upstream" => RunLogOutput::Upstream,
+    "disabled" => RunLogOutput::Disabled,
+);
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+settings! {
+    /// `main.conf` as typed.
+    MainFile {
+        /// This server, and what it knows of its nodes.
+        ["general"] general: GeneralSection {
+            /// The list of nodes below this server, written by the server application.
+            nodes_list_file: PathBuf = "/var/rudder/lib/relay/nodeslist.json".into();
+            /// The certificates of these nodes, a PEM bundle. Relays without relays below them may
+            /// use /var/rudder/lib/ssl/nodescerts.pem.
+            nodes_certs_file: PathBuf = "/var/rudder/lib/ssl/shared/allnodescerts.pem".into();
+            /// The node id of this server, `root` on a root server. Wins over node_id_file.
+            node_id: Option<NodeId> = None, "\"root\"";
+            /// The file that holds the node id of this server. White space around it is ignored.
+            node_id_file: PathBuf = "/opt/rudder/etc/uuid.hive".into();
+            /// Where the local API listens: a loopback address with port, or `unix:/path`. Other
+            /// addresses are refused, because the API has no authentication of its own.
+            listen: String = "127.0.0.1:3030".into();
+            /// Worker threads. By default as many as the machine has CPUs.
+            core_threads: Option<NonZeroUsize> = None, "4";
+            /// Most threads for work that blocks (files, database). They are made on demand.
+            blocking_threads: NonZeroUsize = NonZeroUsize::MIN.saturating_add(511);
+            /// The HTTPS port of all policy servers of this instance.
+            https_port: u16 = 443;
+            /// Connections to other servers are closed when nothing was sent for this long.
+            https_idle_timeout: Duration = Duration::from_secs(2);
+            /// How servers that this one connects to are known: by their key (`cert_pinning`), by an
+            /// authority and their name (`cert_validation`; `system_root_certs` is its older name), or
+            /// not at all (`dangerous_none`, for tests only).
+            peer_authentication: PeerAuthentication = PeerAuthentication::CertPinning;
+            /// Authorities trusted beside those of the system with `cert_validation`, a PEM file.
+            ca_path: Option<PathBuf> = None, "\"/path/to/ca.pem\"";
+            /// How long what is under way may take to finish when the daemon is stopped. What is not
+            /// finished then stays in the spool and is done after the next start.
+            shutdown_grace: Duration = Duration::from_secs(30);
+        }
+
+        /// Inventories of nodes.
+        ["processing.inventory"] inventory: InventorySection {
+            /// The spool: holds `incoming`, `accepted-nodes-updates` and `failed`.
+            directory: PathBuf = "/var/rudder/inventories/".into();
+            /// What becomes of them: sent `upstream` (relay), or left to the server application (`disabled`).
+            output: InventoryOutput = InventoryOutput::Disabled;
+            /// Inventories on their way at the same time.
+            max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+            /// Larger files are refused.
+            max_file_size: Size = Size(limits::INVENTORY_COMPRESSED);
+        }
+
+        /// Looking through the spool for files that no notification announced.
+        ["processing.inventory.catchup"] inventory_catchup: CatchupSection {
+            /// Time between two looks.
+            frequency: Duration = Duration::from_secs(10);
+            /// 0 turns the periodic look off: the spool is then read at start and after lost
+            /// notifications only. Any other number turns it on; it no longer limits how many files
+            /// one look finds, as existing daemons do.
+            limit: u64 = 50;
+        }
+
+        /// Removal of inventories that stayed undelivered for too long.
+        ["processing.inventory.cleanup"] inventory_cleanup: CleanupSection {
+            /// Time between two removals.
+            frequency: Duration = HOUR;
+            /// Age from which files are removed. Each removal is counted and logged.
+            retention: Duration = 7 * DAY;
+        }
+
+        /// Run logs of nodes.
+        ["processing.reporting"] reporting: ReportingSection {
+            /// The spool: holds `incoming` and `failed`.
+            directory: PathBuf = "/var/rudder/reports/".into();
+            /// What becomes of them: stored in the `database` (root), sent `upstream` (relay), or left
+            /// alone (`disabled`).
+            output: RunLogOutput = RunLogOutput::Disabled;
+            /// Event types that are not stored, such as "log_debug". Only with output = "database".
+            skip_event_types: Vec<String> = Vec::new();
+            /// Run logs being worked on at the same time.
+            max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+            /// Larger files are refused.
+            max_file_size: Size = Size(limits::RUN_LOG_COMPRESSED);
+            /// Files that inflate to more are refused.
+            max_inflated_size: Size = Size(limits::RUN_LOG_INFLATED);
+        }
+
+        /// Looking through the spool for files that no notification announced.
+        ["processing.reporting.catchup"] reporting_catchup: ReportingCatchupSection {
+            /// Time between two looks.
+            frequency: Duration = Duration::from_secs(10);
+            /// 0 turns the periodic look off: the spool is then read at start and after lost
+            /// notifications only. Any other number turns it on; it no longer limits how many files
+            /// one look finds, as existing daemons do.
+            limit: u64 = 50;
+        }
+
+        /// Removal of run logs that stayed undelivered for too long.
+        ["processing.reporting.cleanup"] reporting_cleanup: ReportingCleanupSection {
+            /// Time between two removals.
+            frequency: Duration = HOUR;
+            /// Age from which files are removed. Each removal is counted and logged.
+            retention: Duration = 7 * DAY;
+        }
+
+        /// Where run logs are stored on a root server.
+        ["output.database"] database: DatabaseSection {
+            /// `postgres://user@host/database`, options after `?`, or `sqlite:/path/file.db`. When
+            /// neither url nor password is given: SQLite in /var/rudder/relayd/relayd.db; when only
+            /// the password is given: postgres://rudder@127.0.0.1/rudder.
+            url: Option<Url> = None, "\"postgres://rudder@127.0.0.1/rudder\"";
+            /// Password of the database user; written apart from the URL. Not needed for SQLite nor when
+            /// the host of the URL is the directory of a Unix socket (`?host=/run/postgresql`).
+            password: Option<Secret> = None, "\"PASSWORD\"";
+            /// Most connections to the database.
+            max_pool_size: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9);
+            /// Whether start-up makes the tables that are missing, where the database user may. By
+            /// hand: `relayd database migrate`.
+            migrate_at_start: bool = true;
+        }
+
+        /// The policy server above this one; needed on relays.
+        ["output.upstream"] upstream: UpstreamSection {
+            /// Its host name or address.
+            host: String = String::new();
+            /// Its HTTPS port. By default general.https_port.
+            port: Option<u16> = None, "443";
+            /// User of basic authentication.
+            user: String = "rudder".into();
+            /// Password for run logs and for inventories of accepted nodes.
+            password: Option<Secret> = None, "\"PASSWORD\"";
+            /// Password for inventories of new nodes.
+            default_password: Secret = Secret("rudder".into());
+            /// Keys of the upstream server, when peers are known by their key. Wins over
+            /// server_certificate_file.
+            server_key_hashes: Vec<KeyHash> = Vec::new();
+            /// Certificates of the upstream server, a PEM file, when peers are known by their key.
+            server_certificate_file: PathBuf = "/var/rudder/lib/ssl/policy_server.pem".into();
+            /// The certificate shown to the upstream server, a PEM file. By default that of the agent,
+            /// /opt/rudder/etc/ssl/agent.cert, when it and its key exist.
+            client_certificate: Option<PathBuf> = None, "\"/opt/rudder/etc/ssl/agent.cert\"";
+            /// The key of client_certificate, a PEM file. By default that of the agent.
+            client_key: Option<PathBuf> = None, "\"/var/rudder/cfengine-community/ppkeys/localhost.priv\"";
+            /// Oldest TLS version spoken.
+            min_tls_version: TlsVersion = TlsVersion::V1_3;
+            /// Deprecated: use host and port.
+            url: Option<Url> = None, "\"https://rudder.example.com\"";
+            /// Deprecated: use general.peer_authentication. `false` means `dangerous_none`.
+            verify_certificates: Option<bool> = None, "true";
+        }
+
+        /// The HTTPS listener for nodes and relays. Off unless listen is set: then an HTTP server in
+        /// front of this daemon writes uploads into the spools.
+        ["gateway"] gateway: GatewaySection {
+            /// Address and port.
+            listen: Option<String> = None, "\"0.0.0.0:443\"";
+            /// The server's certificate, a PEM file.
+            certificate: PathBuf = "/opt/rudder/etc/ssl/agent.cert".into();
+            /// The key of the certificate, a PEM file.
+            key: PathBuf = "/var/rudder/cfengine-community/ppkeys/localhost.priv".into();
+            /// Oldest TLS version spoken.
+            min_tls_version: TlsVersion = TlsVersion::V1_3;
+            /// User of basic authentication, for agents that show no certificate. Off when not set.
+            basic_auth_user: Option<String> = None, "\"rudder\"";
+            /// Password for run logs and for inventories of accepted nodes.
+            basic_auth_password: Option<Secret> = None, "\"PASSWORD\"";
+            /// Password for inventories of new nodes. Agents that have no policies yet use `rudder`.
+            basic_auth_initial_password: Option<Secret> = None, "\"rudder\"";
+            /// Most connections at a time.
+            max_connections: NonZeroUsize = NonZeroUsize::MIN.saturating_add(59_999);
+            /// Time for the TLS handshake, and for the header of each request.
+            header_timeout: Duration = Duration::from_secs(10);
+            /// Connections are closed when nothing was sent for this long.
+            idle_timeout: Duration = Duration::from_secs(60);
+            /// Slowest upload that is accepted, in bytes per second, after the first 10 seconds.
+            min_body_rate: Size = Size(1024);
+            /// Uploads of one node per minute; relays may send as many for each node below them.
+            uploads_per_minute: u32 = 600;
+            /// How full the disk of the spools may be, in percent, before uploads are put off.
+            high_water_percent: u8 = 90;
+            /// Bytes of all uploads under way at a time, which bounds memory.
+            max_bytes_in_flight: Size = Size(64 << 20);
+        }
+
+        /// Remote runs: checked, but not used by this version.
+        ["remote_run"] remote_run: RemoteRunSection {
+            /// Whether agents may be triggered through this server.
+            enabled: bool = true;
+            /// The command that triggers nodes.
+            command: PathBuf = "/opt/rudder/bin/rudder".into();
+            /// Whether the command is run with sudo.
+            use_sudo: bool = true;
+        }
+
+        /// Files sent from node to node: checked, but not used by this version.
+        ["shared_files"] shared_files: SharedFilesSection {
+            /// Where they are kept.
+            path: PathBuf = "/var/rudder/shared-files/".into();
+            /// Larger files are refused.
+            max_body_size: Size = Size(50 << 20);
+        }
+
+        /// Removal of expired shared files: checked, but not used by this version.
+        ["shared_files.cleanup"] shared_files_cleanup: SharedFilesCleanupSection {
+            /// Time between two removals.
+            frequency: Duration = Duration::from_secs(600);
+        }
+
+        /// Files of this server that all nodes may fetch: checked, but not used by this version.
+        ["shared_folder"] shared_folder: SharedFolderSection {
+            /// Where they are.
+            path: PathBuf = "/var/rudder/configuration-repository/shared-files/".into();
+        }
+
+        /// Deprecated: known to one older version only; checked, but not used.
+        ["rsync"] rsync: RsyncSection {
+            /// Address and port.
+            listen: String = "localhost:5310".into();
+        }
+    }
+}

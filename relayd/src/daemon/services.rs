@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which services a server has, by its configuration, and what each is handed.
+//!
+//! ```text
+//! run logs      output = database   spool ─▶ store ─▶ database
+//!               output = upstream   spool ─▶ forward ─▶ upstream
+//! inventories   output = upstream   two spools ─▶ forward ─▶ upstream
+//! gateway       listens             a door into each spool that is there
+//! ```
+
+use std::sync::Arc;
+
+use chrono::SecondsFormat;
+use prometheus::Registry;
+use protocol::urls::UploadKind;
+use tokio_util::sync::CancellationToken;
+
+use super::{StartError, starting};
+use crate::{
+    api::{Check, Status},
+    config::{Config, RunLogOutput, SpoolSettings},
+    db::Database,
+    gateway::{Door, Doors, Gateway},
+    metrics::CompatibleMetrics,
+    nodes::{self, Nodes},
+    reload::Reloaders,
+    sink::{
+        forward::Forward,
+        store::{Store, StoreSettings},
+    },
+    spool::{self, Spool, SpoolError, metrics::GateState},
+    tasks::Tasks,
+};
+
+/// Makes the services and hands them their parts.
+pub(super) struct Services<'a> {
+    pub config: &'a Config,
+    pub registry: &'a Registry,
+    pub compatible: CompatibleMetrics,
+    pub tasks: &'a mut Tasks,
+    pub reloaders: &'a mut Reloaders,
+    /// For `system/status`, in this order.
+    pub status: Vec<(&'static str, Status)>,
+    /// For `system/status`, when there is a database.
+    pub database: Option<Check>,
+}
+
+impl Services<'_> {
+    /// Starts all services that the configuration asks for.
+    pub async fn start(&mut self) -> Result<(), StartError> {
+        let (loader, nodes) = nodes::Loader::start(&self.config.general, self.compatible.clone())
+            .map_err(starting("the node table"))?;
+        self.reloaders.add_blocking("node table", move || loader.reload());
+
+        let run_logs = &self.config.run_logs;
+        let mut doors = Doors::default();
+        match run_logs.output {
+            RunLogOutput::Disabled => {}
+            RunLogOutput::Database => {
+                let (spool, door) = self.spool(UploadKind::RunLog, &run_logs.spool)?;
+                doors.run_logs = door;
+                let store = self.store(nodes.clone()).await?;
+                self.tasks.spawn("run logs", run_store(spool, store, self.tasks.stop()));
+            }
+            RunLogOutput::Upstream => {
+                doors.run_logs = self.forward(UploadKind::RunLog, &run_logs.spool)?;
+            }
+        }
+        if self.config.inventories.forward {
+            let settings = &self.config.inventories.spool;
+            doors.new_inventories = self.forward(UploadKind::NewInventory, settings)?;
+            doors.inventory_updates = self.forward(UploadKind::InventoryUpdate, settings)?;
+        }
+        self.gateway(nodes, doors).await
+    }
+
+    fn spool(
+        &mut self,
+        kind: UploadKind,
+        settings: &SpoolSettings,
+    ) -> Result<(Spool, Option<Door>), StartError> {
+        let spool = Spool::open(kind, settings, self.registry).map_err(starting("a spool"))?;
+        let status = spool.status();
+        self.status.push((kind.segment(), Arc::new(move || spool_state(&status))));
+        let gateway = self.config.gateway.as_ref();
+        let door = gateway.map(|gateway| Door {
+            incoming: spool.incoming().to_owned(),
+            notices: spool.notices(),
+            max_size: match kind {
+                UploadKind::RunLog => gateway.max_run_log,
+                UploadKind::NewInventory | UploadKind::InventoryUpdate => gateway.max_inventory,
+            },
+        });
+        Ok((spool, door))
+    }
+
+    async fn store(&mut self, nodes: Nodes) -> Result<Store, StartError> {
+        let settings = self.config.database.clone();
+        let database = tokio::task::spawn_blocking(move || Database::open(&settings))
+            .await
+            .map_err(starting("the database"))?
+            .map_err(starting("the database"))?;
+        let checked = database.clone();
+        self.database = Some(Arc::new(move || checked.check()));
+        let settings = StoreSettings {
+            skip_event_types: self.config.run_logs.skip_event_types.clone(),
+            max_file_size: self.config.run_logs.spool.max_file_size,
+            max_inflated: self.config.run_logs.max_inflated,
+        };
+        Store::start(settings, nodes, database, self.registry, self.compatible.clone())
+            .map_err(starting("the store"))
+    }
+
+    /// A spool whose files go upstream.
+    fn forward(&mut self, kind: UploadKind, settings: &SpoolSettings) -> Result<Option<Door>, StartError> {
+        let (spool, door) = self.spool(kind, settings)?;
+        let upstream = self.config.upstream.as_ref().ok_or("output.upstream.host is not set");
+        let upstream = upstream.map_err(starting("forwarding"))?;
+        let forward = Forward::new(upstream, kind, self.compatible.clone(), self.registry)
+            .map_err(starting("forwarding"))?;
+        let forward = Arc::new(forward);
+        let reloaded = forward.clone();
+        self.reloaders.add_blocking("upstream certificates", move || reloaded.reload());
+        self.tasks.spawn(kind.segment(), spool.run(forward, self.tasks.stop()));
+        Ok(door)
+    }
+
+    async fn gateway(&mut self, nodes: Nodes, doors: Doors) -> Result<(), StartError> {
+        let Some(settings) = &self.config.gateway else { return Ok(()) };
+        let gateway = Gateway::bind(settings, &self.config.general.node_id, nodes, doors, self.registry)
+            .await
+            .map_err(starting("the gateway"))?;
+        tracing::info!("gateway listens on {}", gateway.local_addr());
+        let reload = gateway.reload_handle();
+        self.reloaders.add_blocking("gateway certificate", move || reload.reload());
+        self.tasks.spawn("gateway", gateway.run(self.tasks.stop()));
+        Ok(())
+    }
+}
+
+fn spool_state(status: &spool::Status) -> serde_json::Value {
+    let mut state = serde_json::json!({
+        "status": "success",
+        "depth": status.depth(),
+        "oldestAgeSeconds": status.oldest_age().as_secs(),
+        "inFlight": status.in_flight(),
+        "failed": status.failed(),
+    });
+    if let GateState::Closed { why, since } = status.gate() {
+        state["status"] = "error".into();
+        state["details"] = why.into();
+        state["since"] = since.to_rfc3339_opts(SecondsFormat::Secs, true).into();
+    }
+    state
+}
+
+/// After the spool has drained, what the store still writes is waited for.
+async fn run_store(spool: Spool, store: Store, stop: CancellationToken) -> Result<(), SpoolError> {
+    let store = Arc::new(store);
+    spool.run(store.clone(), stop).await?;
+    if let Some(store) = Arc::into_inner(store) {
+        // A panic there was logged and there is nothing left to stop.
+        let _ = tokio::task::spawn_blocking(move || store.finish()).await;
+    }
+    Ok(())
+}

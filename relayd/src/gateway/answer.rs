@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Answers: the one place where a result becomes a status, headers and a text.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Response, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+
+/// What a request came to.
+#[derive(Debug)]
+pub enum Answer {
+    /// The text asked for.
+    Text(Bytes),
+    /// The upload is on stable storage.
+    Stored,
+    /// The same bytes were there already, and are on stable storage.
+    AlreadyStored,
+}
+
+/// Why a request is refused, by who must act and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such path, or not with this method.
+    NotFound,
+    /// Nobody in particular asks; whether basic authentication would help.
+    Unauthenticated {
+        /// Basic authentication is on.
+        basic: bool,
+    },
+    /// Somebody asks who may not.
+    Forbidden(String),
+    /// The name is not that of such a file.
+    BadName(String),
+    /// Headers contradict each other, or the body is not what they say.
+    BadRequest(&'static str),
+    /// The name says gzip, the content does not.
+    NotGzip,
+    /// Another file with this name waits.
+    Conflict,
+    /// No `Content-Length`.
+    LengthRequired,
+    /// Larger than the number of bytes here.
+    TooLarge(u64),
+    /// The body comes too slowly.
+    TooSlow,
+    /// The client uploads more often than it may; when it may again.
+    TooOften(Duration),
+    /// The server cannot at the moment.
+    Unavailable(&'static str),
+    /// The disk is full or read-only.
+    NoRoom(&'static str),
+}
+
+/// When to come back after [`Refusal::Unavailable`].
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(10);
+/// When to come back after [`Refusal::NoRoom`]: people have to act.
+const RETRY_NO_ROOM: Duration = Duration::from_secs(60);
+
+impl Answer {
+    /// The response. That to `HEAD` has no body, but hyper sees to that.
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        match self {
+            Self::Text(text) => respond(StatusCode::OK, text),
+            Self::Stored => respond(StatusCode::CREATED, Bytes::new()),
+            Self::AlreadyStored => respond(StatusCode::NO_CONTENT, Bytes::new()),
+        }
+    }
+}
+
+impl Refusal {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::BadName(_) | Self::BadRequest(_) | Self::NotGzip => StatusCode::BAD_REQUEST,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
+
+    /// For client and log.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotFound => "NOT FOUND".into(),
+            Self::Unauthenticated { basic: false } => {
+                "this needs the client certificate of a node in the node list".into()
+            }
+            Self::Unauthenticated { basic: true } => {
+                "this needs the client certificate of a node in the node list, or a user name and its password"
+                    .into()
+            }
+            Self::Forbidden(reason) | Self::BadName(reason) => reason.clone(),
+            Self::BadRequest(reason) | Self::Unavailable(reason) | Self::NoRoom(reason) => (*reason).into(),
+            Self::NotGzip => "the name says gzip, but the content does not start like gzip".into(),
+            Self::Conflict => {
+                "a file with this name and other content waits here; it is not replaced".into()
+            }
+            Self::LengthRequired => "a Content-Length is required, chunked bodies are not taken".into(),
+            Self::TooLarge(most) => format!("larger than the {most} bytes that are accepted"),
+            Self::TooSlow => "the body came too slowly".into(),
+            Self::TooOften(_) => "too many uploads by this node".into(),
+        }
+    }
+
+    /// Whether the same request may be fine later: then the fault is not in the request.
+    pub fn is_temporary(&self) -> bool {
+        self.retry_after().is_some()
+    }
+
+    /// The response.
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = respond(self.status(), format!("{}\n", self.reason()).into());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if let Some(wait) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if self == (Self::Unauthenticated { basic: true }) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"relayd\""));
+        }
+        response
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooOften(wait) => Some(*wait),
+            Self::Unavailable(_) => Some(RETRY_UNAVAILABLE),
+            Self::NoRoom(_) => Some(RETRY_NO_ROOM),
+            _ => None,
+        }
+    }
+}
+
+/// Says in the response that the connection ends with it.
+pub fn close_after(response: &mut Response<Full<Bytes>>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+fn respond(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response
+}

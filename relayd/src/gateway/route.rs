@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a request asks for, by method and path.
+
+use hyper::Method;
+use protocol::{
+    hash::QueueId,
+    inventory_name::InventoryName,
+    node_id::NodeId,
+    run_id::RunLogName,
+    urls::{UploadKind, UploadPathError, parse_upload_path},
+};
+
+use super::answer::Refusal;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// This server's node id.
+    Uuid,
+    /// To take a file; the name is safe as one part of a path, but not read yet.
+    Upload(UploadKind, String),
+}
+
+/// The read name of an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UploadName {
+    /// Of a run log.
+    RunLog(RunLogName),
+    /// Of an inventory or its signature.
+    Inventory(InventoryName),
+}
+
+impl Route {
+    /// Reads method and path; everything unknown is [`Refusal::NotFound`].
+    pub fn parse(method: &Method, path: &str) -> Result<Self, Refusal> {
+        match *method {
+            Method::GET | Method::HEAD if matches!(path, "/uuid" | "//uuid") => Ok(Self::Uuid),
+            Method::PUT => match parse_upload_path(path) {
+                Ok((kind, name)) => Ok(Self::Upload(kind, name)),
+                Err(UploadPathError::NotAnUpload) => Err(Refusal::NotFound),
+                Err(error) => Err(Refusal::BadName(error.to_string())),
+            },
+            _ => Err(Refusal::NotFound),
+        }
+    }
+}
+
+impl UploadName {
+    /// Reads the name as that of an upload of this kind.
+    pub fn parse(kind: UploadKind, name: &str) -> Result<Self, Refusal> {
+        let bad = |error: &dyn std::error::Error| Refusal::BadName(error.to_string());
+        match kind {
+            UploadKind::RunLog => name.parse().map(Self::RunLog).map_err(|e| bad(&e)),
+            UploadKind::NewInventory | UploadKind::InventoryUpdate => {
+                name.parse().map(Self::Inventory).map_err(|e| bad(&e))
+            }
+        }
+    }
+
+    /// The file name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::RunLog(name) => name.as_str(),
+            Self::Inventory(name) => name.as_str(),
+        }
+    }
+
+    /// The id in log lines.
+    pub fn queue_id(&self) -> QueueId {
+        QueueId::of_file_name(self.as_str())
+    }
+
+    /// Whether the content must be gzip.
+    pub fn is_gzip(&self) -> bool {
+        self.as_str().ends_with(".gz")
+    }
+
+    /// Whether the file is `node`'s own.
+    pub fn names(&self, node: &NodeId) -> bool {
+        match self {
+            Self::RunLog(name) => name.run_id().node_id == *node,
+            Self::Inventory(name) => name.names(node),
+        }
+    }
+
+    /// The node whose file it is, as far as the name says.
+    pub fn node_id(&self) -> Option<NodeId> {
+        match self {
+            Self::RunLog(name) => Some(name.run_id().node_id.clone()),
+            Self::Inventory(name) => name.node_id(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_its_routes_and_no_others() {
+        let put = |path| Route::parse(&Method::PUT, path);
+        let upload = |kind, name: &str| Ok(Route::Upload(kind, name.to_owned()));
+        assert_eq!(put("/reports/a.log"), upload(UploadKind::RunLog, "a.log"));
+        assert_eq!(put("//reports/a%40b.log"), upload(UploadKind::RunLog, "a@b.log"));
+        assert_eq!(put("/inventory-updates/a.ocs"), upload(UploadKind::InventoryUpdate, "a.ocs"));
+        for (method, path) in [
+            (Method::GET, "/reports/a.log"),
+            (Method::DELETE, "/reports/a.log"),
+            (Method::PUT, "/uuid"),
+            (Method::POST, "/uuid"),
+            (Method::PUT, "/"),
+            (Method::PUT, "*"),
+            (Method::GET, "/uuid/"),
+            (Method::PUT, "/Reports/a.log"),
+        ] {
+            assert_eq!(Route::parse(&method, path), Err(Refusal::NotFound), "{method} {path}");
+        }
+        for path in
+            ["/reports/", "/reports/../a.log", "/reports/%2e%2e", "/reports/a%2fb.log", "/reports/%00"]
+        {
+            assert!(matches!(put(path), Err(Refusal::BadName(_))), "{path}");
+        }
+        assert_eq!(Route::parse(&Method::HEAD, "/uuid"), Ok(Route::Uuid));
+    }
+}

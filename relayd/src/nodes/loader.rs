@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Loads the node table from files and publishes it: all of it or nothing.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use protocol::{
+    certificate::{self, Certificate, CertificateError},
+    node_id::NodeId,
+    node_list::{NodeList, NodeListError},
+};
+use tokio::sync::watch;
+
+use super::{NodeTable, Nodes};
+use crate::{config, metrics::CompatibleMetrics};
+
+/// Owns the files of the node table and the sending side of its snapshots.
+pub struct Loader {
+    own_id: NodeId,
+    list_file: PathBuf,
+    certificates_file: PathBuf,
+    sender: watch::Sender<Arc<NodeTable>>,
+    metrics: CompatibleMetrics,
+}
+
+/// Why the node table cannot be loaded. A missing file is none of these (protocol 5.1, 5.2).
+#[derive(Debug, thiserror::Error)]
+pub enum NodesError {
+    /// There, but not readable.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The node list is invalid as a whole.
+    #[error("{}: {error}; have the server application write it again", path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: NodeListError,
+    },
+    /// The certificate bundle is not one.
+    #[error("{}: {error}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: CertificateError,
+    },
+}
+
+/// Largest node list or bundle: some 100,000 nodes with room to spare.
+const MAX_FILE: u64 = 1024 * 1024 * 1024;
+
+impl Loader {
+    /// Loads for the first time.
+    pub fn start(general: &config::General, metrics: CompatibleMetrics) -> Result<(Self, Nodes), NodesError> {
+        let (sender, nodes) = watch::channel(Arc::default());
+        let loader = Self {
+            own_id: general.node_id.clone(),
+            list_file: general.nodes_list_file.clone(),
+            certificates_file: general.nodes_certs_file.clone(),
+            sender,
+            metrics,
+        };
+        loader.reload()?;
+        Ok((loader, nodes))
+    }
+
+    /// Loads again and publishes; on an error the old table stays. Blocks.
+    pub fn reload(&self) -> Result<(), NodesError> {
+        let list = self.read_list()?;
+        let certificates = self.read_certificates()?;
+        let table = NodeTable::new(list, certificates);
+        self.metrics.sub_nodes.set(count(table.list().len()));
+        self.metrics.managed_nodes.set(count(table.list().direct(&self.own_id).count()));
+        self.sender.send_replace(Arc::new(table));
+        Ok(())
+    }
+
+    fn read_list(&self) -> Result<NodeList, NodesError> {
+        let Some(json) = read(&self.list_file)? else {
+            tracing::info!("no node list at {}: no node is known", self.list_file.display());
+            return Ok(NodeList::default());
+        };
+        NodeList::from_json(&json).map_err(|error| NodesError::List { path: self.list_file.clone(), error })
+    }
+
+    fn read_certificates(&self) -> Result<Vec<Certificate>, NodesError> {
+        let path = &self.certificates_file;
+        let Some(pem) = read(path)? else {
+            tracing::info!("no certificate bundle at {}", path.display());
+            return Ok(Vec::new());
+        };
+        // Written empty by the server application when it has no node yet.
+        if pem.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Vec::new());
+        }
+        certificate::read_bundle(&pem).map_err(|error| NodesError::Certificates { path: path.clone(), error })
+    }
+}
+
+/// The content of a file, if there is one.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, NodesError> {
+    let failed = |error| NodesError::Read { path: path.to_owned(), error };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut content = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > MAX_FILE {
+        return Err(failed(io::Error::other(format!("over {MAX_FILE} bytes"))));
+    }
+    Ok(Some(content))
+}
+
+fn count(nodes: usize) -> i64 {
+    i64::try_from(nodes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use protocol::private_key::{self, KeyKind};
+
+    use super::*;
+
+    fn start(directory: &Path) -> Result<(Loader, Nodes, CompatibleMetrics), NodesError> {
+        let metrics = CompatibleMetrics::new(&prometheus::Registry::new()).unwrap();
+        let general = config::General {
+            node_id: NodeId::root(),
+            node_id_text: "root".into(),
+            nodes_list_file: directory.join("nodeslist.json"),
+            nodes_certs_file: directory.join("certs.pem"),
+            listen: config::LocalAddress::Unix("/none".into()),
+            core_threads: 1,
+            blocking_threads: 1,
+            shutdown_grace: std::time::Duration::ZERO,
+        };
+        Loader::start(&general, metrics.clone()).map(|(loader, nodes)| (loader, nodes, metrics))
+    }
+
+    const LIST: &str = r#"{
+        "root": {"hostname": "r", "policy-server": "root", "key-hash": ""},
+        "a": {"hostname": "a", "policy-server": "root"},
+        "b": {"hostname": "b", "policy-server": "a"}
+    }"#;
+
+    fn pem_of(node: &str) -> Vec<u8> {
+        let key = private_key::generate(KeyKind::P256).unwrap();
+        private_key::self_signed(&key, &node.parse().unwrap()).unwrap().x509().to_pem().unwrap()
+    }
+
+    #[test]
+    fn missing_files_mean_that_no_node_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, nodes, metrics) = start(directory.path()).unwrap();
+        assert!(nodes.borrow().list().is_empty());
+        assert_eq!(metrics.sub_nodes.get(), 0);
+    }
+
+    #[test]
+    fn loads_publishes_and_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let (loader, mut nodes, metrics) = start(directory.path()).unwrap();
+        nodes.mark_unchanged();
+        fs::write(directory.path().join("nodeslist.json"), LIST).unwrap();
+        let bundle = [pem_of("a"), b"\n".to_vec(), pem_of("a"), pem_of("stranger")].concat();
+        fs::write(directory.path().join("certs.pem"), bundle).unwrap();
+        loader.reload().unwrap();
+        assert!(nodes.has_changed().unwrap());
+        let table = Arc::clone(&nodes.borrow());
+        assert_eq!(table.certificates(&"a".parse().unwrap()).len(), 2);
+        assert_eq!((metrics.sub_nodes.get(), metrics.managed_nodes.get()), (3, 2));
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error_and_the_old_table_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("nodeslist.json"), LIST).unwrap();
+        let (loader, nodes, _) = start(directory.path()).unwrap();
+        fs::write(directory.path().join("nodeslist.json"), r#"{"a": {"hostname": "a"}}"#).unwrap();
+        assert!(matches!(loader.reload(), Err(NodesError::List { .. })));
+        assert_eq!(nodes.borrow().list().len(), 3);
+        assert!(start(directory.path()).is_err());
+
+        fs::write(directory.path().join("nodeslist.json"), LIST).unwrap();
+        fs::write(directory.path().join("certs.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
+        assert!(matches!(loader.reload(), Err(NodesError::Certificates { .. })));
+        assert_eq!(nodes.borrow().list().len(), 3);
+    }
+}

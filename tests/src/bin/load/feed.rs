@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Run logs into a spool directory: written aside, renamed in, as an httpd in front does.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tests::{Result, server::Server, simulated::Packed, wait};
+
+/// How long all of a spool may take to drain.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Files waiting in a spool directory, leaving out those still being written.
+pub fn waiting(incoming: &Path) -> Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(incoming)? {
+        count += usize::from(!entry?.file_name().to_string_lossy().starts_with('.'));
+    }
+    Ok(count)
+}
+
+/// Puts one file in.
+pub fn put(incoming: &Path, log: &Packed) -> Result<()> {
+    let aside = incoming.join(format!(".davfs.tmp-{}", log.name));
+    fs::write(&aside, &log.content)?;
+    Ok(fs::rename(aside, incoming.join(&log.name))?)
+}
+
+/// Puts all files in, keeping at most `most` of them waiting; returns when all are gone, with the time it took.
+pub fn drain_live(server: &mut Server, logs: &[Packed], most: usize) -> Result<Duration> {
+    let incoming = server.incoming();
+    let start = Instant::now();
+    for chunk in logs.chunks(most / 4) {
+        wait::until_true("the spool to drain", PATIENCE, || {
+            server.check()?;
+            Ok(waiting(&incoming)? + chunk.len() <= most)
+        })?;
+        for log in chunk {
+            put(&incoming, log)?;
+        }
+    }
+    wait_empty(server)?;
+    Ok(start.elapsed())
+}
+
+/// Waits until the spool is empty, telling the progress.
+pub fn wait_empty(server: &mut Server) -> Result<()> {
+    let incoming = server.incoming();
+    let mut told = Instant::now();
+    wait::until_true("the spool to drain", PATIENCE, || {
+        server.check()?;
+        let left = waiting(&incoming)?;
+        if told.elapsed() > Duration::from_secs(5) {
+            told = Instant::now();
+            crate::progress(&format!("{left} files left"));
+        }
+        Ok(left == 0)
+    })
+}

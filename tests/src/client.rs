@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Uploads over mutually authenticated TLS, as an agent makes them.
+
+use std::{net::SocketAddr, pin::Pin};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, StatusCode,
+    client::conn::http1::{SendRequest, handshake},
+    header,
+};
+use hyper_util::rt::TokioIo;
+use openssl::ssl::SslConnector;
+use protocol::{
+    hash::KeyHash,
+    tls::{self, ServerTrust, TlsVersion},
+    urls::UploadKind,
+};
+use tokio::net::TcpStream;
+use tokio_openssl::SslStream;
+
+use crate::{Result, identity::Identity, simulated::Packed};
+
+/// A kept-alive connection to a policy server.
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+}
+
+/// A connector that presents `identity` and trusts the server with this key only.
+pub fn connector(identity: &Identity, pin: &KeyHash) -> Result<SslConnector> {
+    let identity = (identity.certificate.clone(), identity.key.clone());
+    Ok(tls::connector(&ServerTrust::Pins(vec![pin.clone()]), TlsVersion::V1_3, Some(&identity))?)
+}
+
+impl Connection {
+    /// Connects and shakes hands.
+    pub async fn open(address: SocketAddr, connector: &SslConnector) -> Result<Self> {
+        let tcp = TcpStream::connect(address).await?;
+        tcp.set_nodelay(true)?;
+        let ssl = connector
+            .configure()?
+            .verify_hostname(false)
+            .use_server_name_indication(false)
+            .into_ssl("localhost")?;
+        let mut tls = SslStream::new(ssl, tcp)?;
+        Pin::new(&mut tls).connect().await?;
+        let (sender, connection) = handshake(TokioIo::new(tls)).await?;
+        tokio::spawn(async move {
+            // An error of the connection is seen by the request that it breaks.
+            let _ = connection.await;
+        });
+        Ok(Self { sender })
+    }
+
+    /// Sends one request and gives the status of the answer.
+    pub async fn put(&mut self, path: &str, body: Bytes) -> Result<StatusCode> {
+        self.sender.ready().await?;
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .body(Full::new(body))?;
+        let answer = self.sender.send_request(request).await?;
+        let status = answer.status();
+        answer.into_body().collect().await?;
+        Ok(status)
+    }
+
+    /// Uploads a run log.
+    pub async fn upload(&mut self, packed: &Packed) -> Result<StatusCode> {
+        self.put(&UploadKind::RunLog.path(&packed.name), Bytes::from(packed.content.clone())).await
+    }
+}
+
+/// Uploads run logs of one machine over one connection, from a thread without a runtime; gives the statuses.
+pub fn upload_all(
+    address: SocketAddr,
+    identity: &Identity,
+    pin: &KeyHash,
+    logs: &[Packed],
+) -> Result<Vec<u16>> {
+    let connector = connector(identity, pin)?;
+    blocking(async {
+        let mut connection = Connection::open(address, &connector).await?;
+        let mut statuses = Vec::with_capacity(logs.len());
+        for log in logs {
+            statuses.push(connection.upload(log).await?.as_u16());
+        }
+        Ok(statuses)
+    })
+}
+
+/// Runs a future to its end on a runtime of its own.
+pub fn blocking<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
