@@ -420,6 +420,25 @@ async fn nothing_is_lost_by_kills_and_stops_finish_what_is_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_hints_than_fit_become_a_sweep() {
+    const FILES: usize = 6000;
+    let mut f = Fixture::new(accept);
+    f.settings.sweep_every = None;
+    let hold = Arc::new(Notify::new());
+    *f.sink.hold.lock().unwrap() = Some(hold.clone());
+    f.start();
+    // More than the queue holds, while nothing is taken from it.
+    for i in 0..FILES {
+        f.publish(&name(i), "x");
+    }
+    until("all busy", || f.sink.at_once.load(Ordering::SeqCst) == 16).await;
+    *f.sink.hold.lock().unwrap() = None;
+    hold.notify_waiters();
+    until("all", || f.sink.count() == FILES && names(&f.incoming()).is_empty()).await;
+    f.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn vanishing_files_are_nobodys_business() {
     let mut f = Fixture::new(accept);
     f.start();
