@@ -4,12 +4,12 @@
 //! A certificate says two things here: which key, and which node claims it. The claim is worth
 //! something only once a list of nodes or a signature confirms the key.
 
-use der::{Decode, Tag, Tagged, asn1::ObjectIdentifier};
+use const_oid::ObjectIdentifier;
+use der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 use openssl::{
     pkey::{PKey, Public},
     x509::X509,
 };
-use x509_cert::name::RdnSequence;
 
 use crate::{hash::KeyHash, node_id::NodeId};
 
@@ -122,19 +122,34 @@ pub enum CertificateError {
 const UID: ObjectIdentifier = ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1");
 
 impl Subject {
+    /// Reads a DER Name: SEQUENCE OF SET OF SEQUENCE { type, value } (RFC 5280 4.1.2.4).
     fn read(der: &[u8]) -> der::Result<Self> {
-        let name = RdnSequence::from_der(der)?;
-        let mut uids = name.0.iter().flat_map(|rdn| rdn.0.iter()).filter(|a| a.oid == UID).map(|a| &a.value);
-        let first_uid = uids.next();
-        Ok(Self {
-            uids: usize::from(first_uid.is_some()) + uids.count(),
-            first_uid: first_uid.and_then(|value| match value.tag() {
-                // The string types in which ASCII is ASCII.
-                Tag::Utf8String | Tag::PrintableString | Tag::Ia5String => {
-                    std::str::from_utf8(value.value()).ok()?.parse().ok()
+        let mut subject = Self { first_uid: None, uids: 0 };
+        let mut rdns = SliceReader::new(AnyRef::from_der(der)?.value())?;
+        while !rdns.is_finished() {
+            let mut rdn = SliceReader::new(AnyRef::decode(&mut rdns)?.value())?;
+            while !rdn.is_finished() {
+                let mut attribute = SliceReader::new(AnyRef::decode(&mut rdn)?.value())?;
+                let kind = AnyRef::decode(&mut attribute)?;
+                let value = AnyRef::decode(&mut attribute)?;
+                if kind.tag() == Tag::ObjectIdentifier && kind.value() == UID.as_bytes() {
+                    subject.uids += 1;
+                    if subject.uids == 1 {
+                        subject.first_uid = clean_node_id(value);
+                    }
                 }
-                _ => None,
-            }),
-        })
+            }
+        }
+        Ok(subject)
+    }
+}
+
+fn clean_node_id(value: AnyRef<'_>) -> Option<NodeId> {
+    match value.tag() {
+        // The string types in which ASCII is ASCII.
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String => {
+            std::str::from_utf8(value.value()).ok()?.parse().ok()
+        }
+        _ => None,
     }
 }

@@ -115,7 +115,7 @@ fn looks_like_uuid(text: &str) -> bool {
 
 /// `2024-…`: enough to tell a date from the rest of a host name.
 fn looks_like_date(text: &str) -> bool {
-    matches!(text.as_bytes(), [y @ .., ] if y.len() > 4 && y[..4].iter().all(u8::is_ascii_digit) && y[4] == b'-')
+    text.split_once('-').is_some_and(|(year, _)| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -100,3 +100,107 @@ pub fn parse_upload_path(raw_path: &str) -> Result<(UploadKind, String), UploadP
     file_name::check(&name)?;
     Ok((kind, Cow::into_owned(name)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn existing_and_new_spellings_are_read() {
+        let name = "2018-08-24T15:55:01+00:00@root.log.gz";
+        for path in [
+            "/reports/2018-08-24T15:55:01+00:00@root.log.gz",
+            "//reports/2018-08-24T15:55:01+00:00@root.log.gz",
+            "/reports/2018-08-24T15%3A55%3A01%2B00%3A00%40root.log.gz",
+            "/reports/2018-08-24T15%3a55%3a01%2b00%3a00%40root%2elog.gz",
+            "/reports/%32018-08-24T15:55:01+00:00@root.log.gz",
+        ] {
+            assert_eq!(parse_upload_path(path), Ok((UploadKind::RunLog, name.into())), "{path}");
+        }
+        for kind in UploadKind::ALL {
+            for name in [name, "a b#c?d.ocs", "é.ocs", "a{b}[c]^`|<>\".xml", "x"] {
+                let path = kind.path(name);
+                assert_eq!(parse_upload_path(&path), Ok((kind, name.into())), "{path}");
+                assert!(path.bytes().all(|b| b.is_ascii_graphic()), "{path}");
+            }
+        }
+        assert_eq!(UploadKind::RunLog.path(name), format!("/reports/{name}"));
+    }
+
+    #[test]
+    fn what_is_no_upload_or_could_leave_the_directory_is_refused() {
+        let long = format!("/reports/{}", "a".repeat(256));
+        let long_decoded = format!("/reports/{}", "%C3%A9".repeat(128));
+        let vectors = [
+            "",
+            "/",
+            "//",
+            "reports/x",
+            "/reports",
+            "/reports/",
+            "//reports/",
+            "///reports/x",
+            "/reports//x",
+            "/reports/x/",
+            "/reports/x/y",
+            "/Reports/x",
+            "/%72eports/x",
+            "/reports%2Fx",
+            "/./reports/x",
+            "/../reports/x",
+            "/other/x",
+            "/uuid",
+            "/reports/../inventories/x",
+            "/reports/./x",
+            "/reports/.",
+            "/reports/..",
+            "/reports/...",
+            "/reports/.part-1",
+            "/reports/%2e",
+            "/reports/%2e%2e",
+            "/reports/.%2e",
+            "/reports/%2E%2E%2Fx",
+            "/reports/..%2fx",
+            "/reports/x%2fy",
+            "/reports/x%2Fy",
+            "/reports/%2fetc%2fpasswd",
+            "/reports/%252e%252e%252fx",
+            "/reports/%252fx",
+            "/reports/x%25",
+            "/reports/x%2500",
+            "/reports/%c0%ae%c0%ae",
+            "/reports/%c0%af",
+            "/reports/%e0%80%af",
+            "/reports/%ff",
+            "/reports/x%80",
+            "/reports/%ed%a0%80",
+            "/reports/x%00",
+            "/reports/x%00.log",
+            "/reports/x\0",
+            "/reports/x%0a",
+            "/reports/x%0d%0aY",
+            "/reports/x%09",
+            "/reports/x%1b[0m",
+            "/reports/x%7f",
+            "/reports/x%c2%85",
+            "/reports/x\ny",
+            "/reports/..\\x",
+            "/reports/x\\y",
+            "/reports/x%5cy",
+            "/reports/..%5c..%5cx",
+            "/reports/x%",
+            "/reports/x%2",
+            "/reports/x%zz",
+            "/reports/x%u002f",
+            "/reports/x?y",
+            "/reports/x#y",
+            "http://host/reports/x",
+            &long,
+            &long_decoded,
+        ];
+        assert!(vectors.len() >= 60);
+        for path in vectors {
+            assert!(parse_upload_path(path).is_err(), "{path:?}");
+        }
+    }
+}

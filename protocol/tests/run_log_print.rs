@@ -86,19 +86,23 @@ fn starts_like_a_line(text: &str) -> bool {
             .any(|tag| text.starts_with(tag))
 }
 
-fn one_line() -> impl Strategy<Value = String> {
+fn without_separator() -> impl Strategy<Value = String> {
     hostile().prop_map(|text| {
         let mut text = text.replace(['\n', '\r'], " ");
-        while text.contains("@@") || text.ends_with('@') {
-            text = text.replace("@@", "@").trim_end_matches('@').to_owned();
+        while text.contains("@@") {
+            text = text.replace("@@", "@");
         }
         text
     })
 }
 
+fn one_line() -> impl Strategy<Value = String> {
+    without_separator().prop_map(|text| text.trim_end_matches('@').to_owned())
+}
+
 fn several_lines() -> impl Strategy<Value = String> {
-    prop::collection::vec(one_line(), 1..4)
-        .prop_map(|lines| lines.join("\n"))
+    prop::collection::vec(without_separator(), 1..4)
+        .prop_map(|lines| lines.join("\n").trim_end_matches('@').to_owned())
         .prop_filter("representable", |text| !text.is_empty() && !text.ends_with("\nR: "))
 }
 
@@ -160,7 +164,7 @@ fn says(run_log: &RunLog<'_>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn print_then_parse_is_the_identity(

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The daemon's life: read the configuration, bind, run, drain.
 //!
-//! Everything that can fail at start fails in [`start`], before any task runs for long. Services
-//! get their own section of the configuration and their own handles.
+//! Everything that can fail at start fails in `start`, before any task runs for long. Services
+//! get their own section of the configuration and their own handles; which of them run is decided
+//! in `services`.
 
 mod services;
 
@@ -215,5 +216,26 @@ impl Signals {
     /// The next request to stop; requests to reload come too late.
     async fn stop(&mut self) {
         while self.next().await != Asked::Stop {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_task_ends_the_process_with_code_1_and_late_tasks_do_not() {
+        let mut signals = Signals::listen().unwrap();
+        let mut tasks = Tasks::new();
+        tasks.spawn::<String>("mad", async { panic!("on purpose") });
+        let ended = live(tasks, &mut signals, reload::service().0, Duration::ZERO);
+        let code = tokio::time::timeout(Duration::from_secs(10), ended).await.expect("at once");
+        assert_eq!(code, ExitCode::FAILURE);
+
+        let mut tasks = Tasks::new();
+        tasks.spawn::<String>("stubborn", std::future::pending());
+        tasks.stop().cancel();
+        let ended = live(tasks, &mut signals, reload::service().0, Duration::ZERO);
+        assert_eq!(ended.await, ExitCode::SUCCESS);
     }
 }

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Uploads over mutually authenticated TLS, as an agent makes them.
 
-use std::{net::SocketAddr, pin::Pin};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,10 +21,13 @@ use protocol::{
     tls::{self, ServerTrust, TlsVersion},
     urls::UploadKind,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tokio_openssl::SslStream;
 
-use crate::{Result, identity::Identity, simulated::Packed};
+use crate::{Error, Result, identity::Identity, simulated::Packed};
 
 /// A kept-alive connection to a policy server.
 pub struct Connection {
@@ -89,6 +96,57 @@ pub fn upload_all(
         }
         Ok(statuses)
     })
+}
+
+/// Uploads run logs of one machine until each is acknowledged, whatever happens in between: a refusal
+/// or a broken connection is waited out and tried again. Gives the number of attempts that failed.
+pub fn upload_stubbornly(
+    address: SocketAddr,
+    identity: &Identity,
+    pin: &KeyHash,
+    logs: &[Packed],
+    limit: Duration,
+) -> Result<usize> {
+    let connector = connector(identity, pin)?;
+    let deadline = Instant::now() + limit;
+    let mut failures = 0;
+    blocking(async {
+        let mut connection = None;
+        for log in logs {
+            loop {
+                let attempt = timeout(ATTEMPT, attempt(&mut connection, address, &connector, log)).await;
+                let problem: Error = match attempt {
+                    Ok(Ok(status)) if status.is_success() => break,
+                    Ok(Ok(status)) => format!("answer {status}").into(),
+                    Ok(Err(e)) => e,
+                    Err(e) => e.into(),
+                };
+                failures += 1;
+                connection = None;
+                if Instant::now() > deadline {
+                    return Err(format!("{} was never acknowledged: {problem}", log.name).into());
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(failures)
+    })
+}
+
+/// How long one upload may take before it is tried anew.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+async fn attempt(
+    connection: &mut Option<Connection>,
+    address: SocketAddr,
+    connector: &SslConnector,
+    log: &Packed,
+) -> Result<StatusCode> {
+    let open = match connection.take() {
+        Some(open) => open,
+        None => Connection::open(address, connector).await?,
+    };
+    connection.insert(open).upload(log).await
 }
 
 /// Runs a future to its end on a runtime of its own.

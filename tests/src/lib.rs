@@ -12,6 +12,7 @@
 //! | [`postgres`] | a private PostgreSQL cluster |
 //! | [`identity`], [`fleet`] | keys and certificates; who is below whom |
 //! | [`server`] | a root or relay: directories, configuration, process |
+//! | [`site`] | a directory with a root and its fleet; spool helpers |
 //! | [`node`] | a machine with the agent |
 //! | [`simulated`] | realistic signed run logs, made in bulk |
 //! | [`client`] | uploads over mutually authenticated TLS |
@@ -33,6 +34,7 @@ pub mod proxy;
 pub mod server;
 pub mod simulated;
 pub mod sink;
+pub mod site;
 pub mod wait;
 
 /// What went wrong, for people.

@@ -46,22 +46,20 @@ impl Node {
 
     /// Tells the agent its policy server, the server's key, and the version of its policies.
     pub fn configure(&self, port: u16, pin: &KeyHash, config_id: &str) -> Result<()> {
-        let write = |path: &str, text: String| -> Result<()> {
-            let path = self.root.join(path);
-            fs::create_dir_all(path.parent().ok_or("no directory")?)?;
-            Ok(fs::write(path, text)?)
-        };
-        write("opt/rudder/etc/agent.conf", format!("server = 127.0.0.1\nhttps_port = {port}\n"))?;
-        write("var/rudder/lib/ssl/policy_server_hash", format!("{pin}\n"))?;
-        write(
-            "var/rudder/cfengine-community/inputs/rudder.json",
-            format!("{{\n  \"RUDDER_NODE_CONFIG_ID\" : \"{config_id}\"\n}}\n"),
-        )
+        let server = format!("127.0.0.1:{port}");
+        let output = self.agent(&["init", "--server", &server, "--pin", &pin.to_string()])?;
+        if !output.status.success() {
+            return Err(format!("agent init --server: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let file = self.root.join("var/rudder/cfengine-community/inputs/rudder.json");
+        fs::create_dir_all(file.parent().ok_or("no directory")?)?;
+        // As policies bring it: one key a line, ` : ` between (protocol 1.7).
+        Ok(fs::write(file, format!("{{\n  \"RUDDER_NODE_CONFIG_ID\" : \"{config_id}\"\n}}\n"))?)
     }
 
-    /// `agent run -- COMMAND…`.
+    /// One run of this policy command; the run log stays in the outbox.
     pub fn run(&self, command: &[&str]) -> Result<Output> {
-        self.agent(&[&["run", "--"], command].concat())
+        self.agent(&[&["run", "--no-send", "--"], command].concat())
     }
 
     /// `agent send`.

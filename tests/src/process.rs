@@ -52,6 +52,11 @@ impl Process {
         Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
+    /// Lets it run on for good, and gives its process id.
+    pub fn leave(self) -> u32 {
+        std::mem::ManuallyDrop::new(self).id()
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         // Fails only when the process is gone already, which is what is wanted.

@@ -170,6 +170,11 @@ impl Server {
         self.process = None;
     }
 
+    /// Lets the daemon run on for good, and gives its process id.
+    pub fn leave(&mut self) -> Result<u32> {
+        Ok(self.process.take().ok_or("not running")?.leave())
+    }
+
     /// Waits until the daemon ended by itself.
     pub fn wait_end(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.process.take().ok_or("not running")?.wait(limit)

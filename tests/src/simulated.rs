@@ -237,6 +237,8 @@ fn report(execution: DateTime<Utc>, component: usize) -> Row {
 
 #[cfg(test)]
 mod tests {
+    use protocol::{compression::unpack, run_log, smime};
+
     use super::*;
 
     #[test]
@@ -250,5 +252,30 @@ mod tests {
         let size =
             Run::new("6f0c1b9e-0000-4000-8000-000000000000".parse().unwrap(), start, USUAL_ROWS).text().len();
         assert!((14_000..20_000).contains(&size), "{size}");
+    }
+
+    /// OpenSSL's envelope is accepted by the strict reader, and the content survives the way there.
+    #[test]
+    fn a_packed_run_verifies_and_parses() {
+        for keys in [crate::identity::Keys::P256, crate::identity::Keys::Rsa2048] {
+            let machine = Identity::random(keys).unwrap();
+            let start = DateTime::from_timestamp(1_767_323_045, 0).unwrap();
+            let run = Run::new(machine.node_id.clone(), start, USUAL_ROWS);
+            let packed = run.pack(&machine).unwrap();
+            assert!((2_000..6_000).contains(&packed.content.len()), "{}", packed.content.len());
+            let signed =
+                unpack(&packed.content, protocol::compression::Compression::Gzip, 1_000_000).unwrap();
+            let verified = smime::verify(&signed, std::slice::from_ref(&machine.certificate)).unwrap();
+            let log = run_log::parse(&verified.text, &machine.node_id).unwrap();
+            assert!(log.skipped.is_empty() && log.complete);
+            assert_eq!(log.reports.len(), USUAL_ROWS);
+            for (parsed, row) in log.reports.iter().zip(&run.rows) {
+                assert_eq!(
+                    (parsed.event_type, &*parsed.component, &*parsed.message),
+                    (row.event_type, row.component.as_str(), row.message.as_str())
+                );
+                assert_eq!((parsed.execution.to_utc(), parsed.start.to_utc()), (row.execution, start));
+            }
+        }
     }
 }

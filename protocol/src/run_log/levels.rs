@@ -65,7 +65,7 @@ const TAGS: [(&str, Level); 18] = [
 
 /// What a line is, by what follows its optional time stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind<'a> {
+pub enum Kind<'a> {
     /// Starts with `R: @@`; holds what follows.
     Report(&'a str),
     /// Starts with a level tag; holds the text after tag, colon and spaces.
@@ -74,8 +74,9 @@ pub(super) enum Kind<'a> {
     Plain,
 }
 
+/// What a line is, without its time stamp. Agents ask before they stamp lines of policy commands.
 #[inline]
-pub(super) fn kind(body: &str) -> Kind<'_> {
+pub fn kind(body: &str) -> Kind<'_> {
     if let Some(fields) = body.strip_prefix(REPORT) {
         return Kind::Report(fields);
     }

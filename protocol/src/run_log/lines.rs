@@ -44,7 +44,11 @@ impl<'a> Iterator for Lines<'a> {
     fn next(&mut self) -> Option<Line<'a>> {
         let start = self.position;
         let rest = self.text.as_bytes().get(start..).filter(|rest| !rest.is_empty())?;
-        let length = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        // Empty lines are not worth a search.
+        let length = match rest[0] {
+            b'\n' | b'\r' => 0,
+            _ => memchr2(b'\n', b'\r', rest).unwrap_or(rest.len()),
+        };
         let line_end = match rest.get(length..) {
             Some([b'\r', b'\n', ..]) => 2,
             Some([_, ..]) => 1,

@@ -3,10 +3,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`parse`] | lines to reports, with everything that can be wrong |
-//! | [`report_line`] | the fields of one report |
-//! | [`lines`], [`timestamp`], [`levels`], [`value`] | line ends, dates, level tags, values over several lines |
-//! | [`print`] | reports to lines, as agents write them and for people |
+//! | `parse` | lines to reports, with everything that can be wrong |
+//! | `report_line` | the fields of one report |
+//! | `lines`, `timestamp`, `levels`, `value` | line ends, dates, level tags, values over several lines |
+//! | [`mod@print`] | reports to lines, as agents write them and as people read them |
 //! | [`json`] | a run log as JSON |
 
 use std::borrow::Cow;
@@ -24,7 +24,7 @@ mod report_line;
 mod timestamp;
 mod value;
 
-pub use levels::Level;
+pub use levels::{Kind, Level, kind};
 pub use parse::{Limits, parse, parse_within};
 
 /// One report: the state of one component of one policy on one node; a row of `ruddersysevents`.

@@ -112,6 +112,7 @@ struct Parser<'a, 'n> {
 }
 
 /// What continuation lines belong to.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Open<'a> {
     Message {
         time: DateTime<FixedOffset>,

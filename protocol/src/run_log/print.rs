@@ -134,7 +134,7 @@ fn write_field(out: &mut String, text: &str) {
         }
         write_without_separator(out, line);
     }
-    out.push_str("@@");
+    write_separator(out, text);
 }
 
 /// A field that may span lines, and the `@@` after it.
@@ -151,6 +151,14 @@ fn write_value(out: &mut String, time: &str, text: &str) {
     if lines(text).skip(1).last() == Some("R: ") {
         out.push(' ');
     }
+    write_separator(out, text);
+}
+
+fn write_separator(out: &mut String, after: &str) {
+    // An `@` before it would move it.
+    if after.ends_with('@') {
+        out.push(' ');
+    }
     out.push_str("@@");
 }
 
@@ -162,9 +170,6 @@ fn write_without_separator(out: &mut String, text: &str) {
         }
         out.push_str(part);
         last = part.chars().last();
-    }
-    if last == Some('@') {
-        out.push(' ');
     }
 }
 

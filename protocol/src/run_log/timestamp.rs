@@ -20,10 +20,10 @@ pub(super) fn split(line: &str) -> Option<(DateTime<FixedOffset>, &str)> {
     if bytes.get(4) != Some(&b'-') {
         return None;
     }
-    if bytes.get(COMMON) == Some(&b' ') {
-        if let Some(time) = common(bytes, b'T') {
-            return Some((time, &line[COMMON + 1..]));
-        }
+    if bytes.get(COMMON) == Some(&b' ')
+        && let Some(time) = common(bytes, b'T')
+    {
+        return Some((time, &line[COMMON + 1..]));
     }
     split_uncommon(line)
 }
@@ -45,10 +45,10 @@ pub(super) fn strip(line: &str) -> &str {
 /// Reads the start of a run: `YYYY-MM-DD HH:MM:SS`, spaces or none, `+HH:MM` or `+HHMM`.
 pub(super) fn start(text: &str) -> Option<DateTime<FixedOffset>> {
     let bytes = text.as_bytes();
-    if bytes.len() == COMMON {
-        if let Some(start) = common(bytes, b' ') {
-            return Some(start);
-        }
+    if bytes.len() == COMMON
+        && let Some(start) = common(bytes, b' ')
+    {
+        return Some(start);
     }
     let local = date_time(bytes, b' ')?;
     let offset = match bytes[SECONDS..].trim_ascii_start() {

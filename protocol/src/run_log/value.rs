@@ -20,15 +20,15 @@ impl<'a> Value<'a> {
     }
 
     /// Adds LF and this part of the log.
+    #[inline]
     pub fn push_line(&mut self, range: Range<usize>) {
-        let line = &self.log[range.clone()];
-        match &mut self.owned {
-            Some(owned) => {
-                owned.push('\n');
-                owned.push_str(line);
-            }
-            None if &self.log[self.range.end..range.start] == "\n" => self.range.end = range.end,
-            None => self.owned = Some([&self.log[self.range.clone()], line].join("\n")),
+        if let Some(owned) = &mut self.owned {
+            owned.push('\n');
+            owned.push_str(&self.log[range]);
+        } else if range.start == self.range.end + 1 && self.log.as_bytes()[self.range.end] == b'\n' {
+            self.range.end = range.end;
+        } else {
+            self.owned = Some([&self.log[self.range.clone()], &self.log[range]].join("\n"));
         }
     }
 

@@ -108,15 +108,15 @@ fn read_attributes(mut attributes: Structure<'_>) -> Result<&[u8], SmimeError> {
     let (mut digest, mut has_type) = (None, false);
     while !attributes.is_empty() {
         let mut attribute = Structure::new(attributes.take(Tag::Sequence)?, "Attribute")?;
-        let kind = attribute.oid()?;
+        let kind = attribute.take(Tag::ObjectIdentifier)?;
         let values = attribute.take(Tag::Set)?;
         attribute.end()?;
-        if kind == rfc6268::ID_MESSAGE_DIGEST {
+        if kind == rfc6268::ID_MESSAGE_DIGEST.as_bytes() {
             let value = Structure::only_value(values, Tag::OctetString).ok_or(DIGEST)?;
             if digest.replace(value).is_some() {
                 return Err(DIGEST);
             }
-        } else if kind == rfc6268::ID_CONTENT_TYPE {
+        } else if kind == rfc6268::ID_CONTENT_TYPE.as_bytes() {
             let value = Structure::only_value(values, Tag::ObjectIdentifier).ok_or(TYPE)?;
             if has_type || value != rfc6268::ID_DATA.as_bytes() {
                 return Err(TYPE);

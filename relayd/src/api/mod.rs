@@ -3,9 +3,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`answer`] | answers: JSON envelope, plain texts; the one place where errors become answers |
-//! | [`system`] | `system/info`, `system/status`, `system/reload`, `/metrics` |
-//! | [`listener`] | TCP or Unix socket; connections with limits |
+//! | `answer` | answers: JSON envelope, plain texts; the one place where errors become answers |
+//! | `system` | `system/info`, `system/status`, `system/reload`, `/metrics` |
+//! | `listener` | TCP or Unix socket; connections with limits |
 
 mod answer;
 mod listener;

@@ -8,12 +8,17 @@ mod database;
 mod run_log;
 pub mod spool;
 
-use std::{fmt::Display, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{ConfigError, load},
+    config::{Config, ConfigError, load},
     daemon,
 };
 
@@ -71,21 +76,19 @@ impl CliError {
     }
 }
 
-impl Display for CliError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self { text: error.to_string(), code: error.exit_code() }
     }
 }
 
-impl From<std::io::Error> for CliError {
-    fn from(error: std::io::Error) -> Self {
-        Self::failed(error)
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // Whoever read the output has enough.
+            io::ErrorKind::BrokenPipe => Self { text: String::new(), code: 0 },
+            _ => Self::failed(error),
+        }
     }
 }
 
@@ -107,13 +110,15 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            for line in error.text.lines() {
+                eprintln!("error: {line}");
+            }
             ExitCode::from(error.code)
         }
     }
 }
 
 /// The configuration, for commands that need it. Warnings are for the daemon and for `--test`.
-fn configuration(directory: &std::path::Path) -> Result<crate::config::Config, CliError> {
+fn configuration(directory: &Path) -> Result<Config, CliError> {
     Ok(load(directory)?.config)
 }

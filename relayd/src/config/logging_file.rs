@@ -26,6 +26,7 @@ pub enum Level {
 words!(Level:
     "off" => Level::Off, "error" => Level::Error, "warn" => Level::Warn,
     "info" => Level::Info, "debug" => Level::Debug, "trace" => Level::Trace,
+    "warning" => Level::Warn,
 );
 
 /// In which form.

@@ -19,6 +19,7 @@ pub mod main_file;
 pub mod print;
 pub mod problem;
 pub mod resolve;
+mod resolve_outputs;
 pub mod value;
 
 pub use load::{Loaded, load, load_logging};
@@ -51,8 +52,6 @@ pub struct Config {
 pub struct General {
     /// This server's own node id.
     pub node_id: NodeId,
-    /// What `GET /uuid` answers: the text of the node id file as it stands, or the id and a line end.
-    pub node_id_text: String,
     /// `nodeslist.json`.
     pub nodes_list_file: PathBuf,
     /// Certificate bundle.

@@ -245,7 +245,7 @@ impl Value for Size {
         size.map(Self).ok_or_else(|| format!("{text:?} is not a size; write {}", Self::kind()))
     }
     fn show(&self) -> Option<String> {
-        let whole = UNITS.iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+        let whole = UNITS.iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         Some(
             whole.map_or_else(
                 || "0".to_owned(),

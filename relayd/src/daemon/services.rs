@@ -5,10 +5,11 @@
 //! run logs      output = database   spool ─▶ store ─▶ database
 //!               output = upstream   spool ─▶ forward ─▶ upstream
 //! inventories   output = upstream   two spools ─▶ forward ─▶ upstream
+//!               output = disabled   two directories, for the server application
 //! gateway       listens             a door into each spool that is there
 //! ```
 
-use std::sync::Arc;
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc};
 
 use chrono::SecondsFormat;
 use prometheus::Registry;
@@ -70,8 +71,12 @@ impl Services<'_> {
             let settings = &self.config.inventories.spool;
             doors.new_inventories = self.forward(UploadKind::NewInventory, settings)?;
             doors.inventory_updates = self.forward(UploadKind::InventoryUpdate, settings)?;
+        } else if self.config.gateway.is_some() {
+            let settings = &self.config.inventories.spool;
+            doors.new_inventories = Some(bare_door(UploadKind::NewInventory, settings)?);
+            doors.inventory_updates = Some(bare_door(UploadKind::InventoryUpdate, settings)?);
         }
-        self.gateway(nodes, doors).await
+        self.gateway(nodes, doors)
     }
 
     fn spool(
@@ -125,10 +130,9 @@ impl Services<'_> {
         Ok(door)
     }
 
-    async fn gateway(&mut self, nodes: Nodes, doors: Doors) -> Result<(), StartError> {
+    fn gateway(&mut self, nodes: Nodes, doors: Doors) -> Result<(), StartError> {
         let Some(settings) = &self.config.gateway else { return Ok(()) };
         let gateway = Gateway::bind(settings, &self.config.general.node_id, nodes, doors, self.registry)
-            .await
             .map_err(starting("the gateway"))?;
         tracing::info!("gateway listens on {}", gateway.local_addr());
         let reload = gateway.reload_handle();
@@ -136,6 +140,20 @@ impl Services<'_> {
         self.tasks.spawn("gateway", gateway.run(self.tasks.stop()));
         Ok(())
     }
+}
+
+/// The door of a directory that another program empties: the server application reads inventories.
+fn bare_door(kind: UploadKind, settings: &SpoolSettings) -> Result<Door, StartError> {
+    let incoming = spool::directories(kind, &settings.directory).incoming;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o770)
+        .create(&incoming)
+        .map_err(|error| format!("cannot make {}: {error}; check its owner", incoming.display()))
+        .map_err(starting("the gateway"))?;
+    // Nobody listens; the gateway does not mind.
+    let (notices, _) = tokio::sync::mpsc::channel(1);
+    Ok(Door { incoming, notices, max_size: settings.max_file_size })
 }
 
 fn spool_state(status: &spool::Status) -> serde_json::Value {

@@ -16,7 +16,10 @@ use std::{
 
 use prometheus::Histogram;
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, open, unlinkat};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
 
 use super::{
     GatewayError,
@@ -37,8 +40,8 @@ pub struct Directory {
     failure: Arc<Failure>,
 }
 
-/// The one fsync failure after which nothing is acknowledged.
-struct Failure {
+/// The first fsync failure, after which nothing is acknowledged in any directory.
+pub struct Failure {
     happened: AtomicBool,
     report: mpsc::Sender<GatewayError>,
 }
@@ -51,7 +54,6 @@ pub struct Stopped;
 pub struct CommitQueue {
     directory: PathBuf,
     fd: Arc<OwnedFd>,
-    pool: DiskPool,
     waiting: mpsc::Receiver<oneshot::Sender<()>>,
     failure: Arc<Failure>,
     batch_size: Histogram,
@@ -62,7 +64,7 @@ impl Directory {
     pub fn open(
         path: &Path,
         pool: DiskPool,
-        report: mpsc::Sender<GatewayError>,
+        failure: Arc<Failure>,
         metrics: &GatewayMetrics,
     ) -> Result<(Arc<Self>, CommitQueue), GatewayError> {
         let refuse = |error: io::Error| GatewayError::Spool { directory: path.to_owned(), error };
@@ -79,11 +81,9 @@ impl Directory {
         }
         let fd = Arc::new(fd);
         let (sender, receiver) = mpsc::channel(MAX_BATCH);
-        let failure = Arc::new(Failure { happened: AtomicBool::new(false), report });
         let queue = CommitQueue {
             directory: path.to_owned(),
             fd: fd.clone(),
-            pool: pool.clone(),
             waiting: receiver,
             failure: failure.clone(),
             batch_size: metrics.commit_batch.clone(),
@@ -111,17 +111,16 @@ impl Directory {
         PartFile::create(self.fd.clone())
     }
 
-    /// Whether an fsync has failed.
+    /// Whether an fsync has failed, here or elsewhere.
     pub fn is_stopped(&self) -> bool {
-        self.failure.happened.load(Ordering::Acquire)
+        self.failure.has_happened()
     }
 
     /// Waits until all names that are in the directory now are on stable storage.
     pub async fn commit(&self) -> Result<(), Stopped> {
         let (done, committed) = oneshot::channel();
         self.waiting.send(done).await.map_err(|_| Stopped)?;
-        committed.await.map_err(|_| Stopped)?;
-        if self.is_stopped() { Err(Stopped) } else { Ok(()) }
+        committed.await.map_err(|_| Stopped)
     }
 
     /// Tells that an fsync failed: from now on nothing is acknowledged.
@@ -131,6 +130,16 @@ impl Directory {
 }
 
 impl Failure {
+    /// None yet; and where the first will be reported.
+    pub fn watch() -> (Arc<Self>, mpsc::Receiver<GatewayError>) {
+        let (report, reported) = mpsc::channel(1);
+        (Arc::new(Self { happened: AtomicBool::new(false), report }), reported)
+    }
+
+    fn has_happened(&self) -> bool {
+        self.happened.load(Ordering::Acquire)
+    }
+
     fn tell(&self, directory: &Path, error: io::Error) {
         self.happened.store(true, Ordering::Release);
         // Full means that another failure is on its way to the same end.
@@ -144,12 +153,16 @@ impl CommitQueue {
         let mut batch = Vec::new();
         while self.waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
             let fd = self.fd.clone();
-            let synced = match self.pool.run(move || fsync(&*fd)).await {
+            // Not on the pool: there it would queue behind the uploads that then wait for it.
+            let synced = match spawn_blocking(move || fsync(&*fd)).await {
                 Ok(result) => result.map_err(io::Error::from),
-                Err(error) => Err(error),
+                Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = synced {
                 self.failure.tell(&self.directory, error);
+                return;
+            }
+            if self.failure.has_happened() {
                 return;
             }
             self.batch_size.observe(batch.len() as f64);
@@ -174,4 +187,52 @@ fn remove_parts(path: &Path, fd: &OwnedFd) -> io::Result<usize> {
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use prometheus::Registry;
+
+    use super::*;
+
+    fn open(path: &Path) -> (Arc<Directory>, CommitQueue, GatewayMetrics, mpsc::Receiver<GatewayError>) {
+        let metrics = GatewayMetrics::new(&Registry::new()).unwrap();
+        let (failure, failures) = Failure::watch();
+        let (directory, queue) = Directory::open(path, DiskPool::new().unwrap(), failure, &metrics).unwrap();
+        (directory, queue, metrics, failures)
+    }
+
+    #[tokio::test]
+    async fn uploads_share_an_fsync() {
+        let temp = tempfile::tempdir().unwrap();
+        let (directory, queue, metrics, _failures) = open(temp.path());
+        let waiting = join_all((0..100).map(|_| directory.commit()));
+        let (results, queue) = tokio::join!(waiting, async {
+            // They all wait before the first fsync begins.
+            tokio::task::yield_now().await;
+            tokio::spawn(queue.run())
+        });
+        assert!(results.iter().all(Result::is_ok));
+        assert_eq!(metrics.commit_batch.get_sample_sum(), 100.0);
+        assert!(metrics.commit_batch.get_sample_count() < 10);
+        drop(directory);
+        queue.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_fsync_nothing_is_acknowledged() {
+        // Where fsync is not supported.
+        let (directory, queue, metrics, mut failures) = open(Path::new("/proc/self"));
+        let queue = tokio::spawn(queue.run());
+        assert!(directory.commit().await.is_err());
+        queue.await.unwrap();
+        assert!(directory.is_stopped());
+        assert!(directory.commit().await.is_err());
+        let error = failures.recv().await.unwrap();
+        assert!(
+            matches!(&error, GatewayError::Sync { directory, .. } if directory == Path::new("/proc/self"))
+        );
+        assert_eq!(metrics.commit_batch.get_sample_count(), 0);
+    }
 }

@@ -43,7 +43,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    directory::{CommitQueue, Directory},
+    directory::{CommitQueue, Directory, Failure},
     disk::DiskPool,
     metrics::GatewayMetrics,
     service::Service,
@@ -103,6 +103,9 @@ pub enum GatewayError {
         /// What the system said.
         error: io::Error,
     },
+    /// A background task panicked: a bug.
+    #[error("gateway: {0}; this is a bug")]
+    Task(tokio::task::JoinError),
     /// No thread for disk work can be started.
     #[error("gateway: cannot start threads: {0}")]
     Threads(io::Error),
@@ -141,7 +144,7 @@ impl Gateway {
     /// left half-written. Listening comes first: it fails while such a process is still alive.
     ///
     /// Needs a tokio runtime with I/O and time.
-    pub async fn bind(
+    pub fn bind(
         settings: &config::Gateway,
         own_id: &NodeId,
         nodes: Nodes,
@@ -157,11 +160,12 @@ impl Gateway {
             .map_err(|error| GatewayError::Listen { address: settings.listen, error })?;
 
         let pool = DiskPool::new().map_err(GatewayError::Threads)?;
-        let (failed, failures) = mpsc::channel(1);
+        let (failure, failures) = Failure::watch();
         let mut commits = Vec::new();
         let mut open = |kind: UploadKind, door: Option<Door>| -> Result<_, GatewayError> {
             let Some(door) = door else { return Ok(None) };
-            let (directory, queue) = Directory::open(&door.incoming, pool.clone(), failed.clone(), &metrics)?;
+            let (directory, queue) =
+                Directory::open(&door.incoming, pool.clone(), failure.clone(), &metrics)?;
             commits.push(queue);
             Ok(Some(service::OpenDoor::new(kind, directory, door, settings.high_water_percent)))
         };
@@ -205,19 +209,29 @@ impl Gateway {
     /// **Errors**: [`GatewayError::Sync`] at once when data may not have reached the disk; then
     /// the process must end.
     pub async fn run(self, stop: CancellationToken) -> Result<(), GatewayError> {
-        let Self { mut failures, service, .. } = self;
+        let mut failures = self.failures;
         // Dropped, and so aborted, when this function returns.
         let mut background = JoinSet::new();
         for queue in self.commits {
             background.spawn(queue.run());
         }
         background.spawn(rate::keep_weights(self.nodes, self.weights));
-        let serving =
-            listener::run(self.listener, self.acceptor, service, self.limits, self.max_connections, stop);
-        tokio::select! {
-            biased;
-            Some(error) = failures.recv() => Err(error),
-            () = serving => failures.try_recv().map_or(Ok(()), Err),
+        let serving = listener::run(
+            self.listener,
+            self.acceptor,
+            self.service,
+            self.limits,
+            self.max_connections,
+            stop,
+        );
+        tokio::pin!(serving);
+        loop {
+            tokio::select! {
+                biased;
+                Some(error) = failures.recv() => return Err(error),
+                Some(ended) = background.join_next() => ended.map_err(GatewayError::Task)?,
+                () = &mut serving => return failures.try_recv().map_or(Ok(()), Err),
+            }
         }
     }
 }

@@ -203,13 +203,17 @@ impl Service {
         let start = Instant::now();
         let (name, counted, weight) = self.admit(peer, request.headers(), door.kind, name, seen)?;
         let length = body_length(request.headers(), door.max_size)?;
-        self.rates.count(counted, weight).map_err(Refusal::TooOften)?;
-        match door.disk.room(door.directory.pool()).await {
+        if door.directory.is_stopped() {
+            return Err(upload::STOPPED);
+        }
+        match door.disk.room().await {
             Room::Enough => {}
             Room::Low => return Err(Refusal::Unavailable("the spool's disk is above its high-water mark")),
             Room::Full => return Err(upload::NO_SPACE),
             Room::ReadOnly => return Err(upload::READ_ONLY),
         }
+        // Last, so that what was not the client's fault is not counted against it.
+        self.rates.count(counted, weight).map_err(Refusal::TooOften)?;
         let _counting = Counting::one(&self.metrics.uploads);
         let upload = Upload {
             name: name.as_str(),

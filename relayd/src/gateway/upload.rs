@@ -97,7 +97,7 @@ pub async fn receive(
 }
 
 /// After an fsync failed.
-const STOPPED: Refusal = Refusal::Unavailable("the disk has failed; this server is stopping");
+pub const STOPPED: Refusal = Refusal::Unavailable("the disk has failed; this server is stopping");
 
 struct Receiving<'a> {
     directory: &'a Arc<Directory>,

@@ -139,7 +139,6 @@ mod tests {
         let metrics = CompatibleMetrics::new(&prometheus::Registry::new()).unwrap();
         let general = config::General {
             node_id: NodeId::root(),
-            node_id_text: "root".into(),
             nodes_list_file: directory.join("nodeslist.json"),
             nodes_certs_file: directory.join("certs.pem"),
             listen: config::LocalAddress::Unix("/none".into()),

@@ -100,10 +100,17 @@ pub(super) fn collect(queue: &Mutex<Receiver<Job>>, deferred: &mut VecDeque<Job>
     for job in std::mem::take(deferred) {
         batch.add(job, deferred);
     }
-    let receiver = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    if batch.jobs.is_empty() {
+    let receiver = if batch.jobs.is_empty() {
+        let receiver = queue.lock().unwrap_or_else(PoisonError::into_inner);
         batch.add(receiver.recv().ok()?, deferred);
-    }
+        receiver
+    } else {
+        // Another writer may hold it, waiting: what was deferred must not wait with it.
+        match queue.try_lock() {
+            Ok(receiver) => receiver,
+            Err(_) => return Some(batch.jobs),
+        }
+    };
     while batch.has_room() && deferred.len() < MAX_JOBS {
         match receiver.try_recv() {
             Ok(job) => batch.add(job, deferred),

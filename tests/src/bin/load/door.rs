@@ -20,6 +20,7 @@ use tests::{
     postgres::{Durability, Postgres},
     server::{Output, Server},
     simulated::Packed,
+    site,
 };
 use tokio::time::{Instant as Moment, sleep_until};
 
@@ -94,7 +95,7 @@ pub fn run(options: &Options) -> Result<Report> {
         report.add("stored", logs.len() as f64 / start.elapsed().as_secs_f64(), "logs/s", Target::None);
         report.judge(&judge.verdict(server.database()?)?);
     } else {
-        let kept = feed::waiting(&server.incoming())? as f64;
+        let kept = site::waiting(&server.incoming())? as f64;
         report.add("kept on disk", kept, "", Target::AtLeast(acknowledged.len() as f64));
     }
     let cpu = usage.cpu.as_secs_f64() * 1e6 / logs.len() as f64;

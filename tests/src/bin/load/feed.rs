@@ -2,30 +2,24 @@
 //! Run logs into a spool directory: written aside, renamed in, as an httpd in front does.
 
 use std::{
-    fs,
     path::Path,
     time::{Duration, Instant},
 };
 
-use tests::{Result, server::Server, simulated::Packed, wait};
+use tests::{
+    Result,
+    server::Server,
+    simulated::Packed,
+    site::{self, waiting},
+    wait,
+};
 
 /// How long all of a spool may take to drain.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Files waiting in a spool directory, leaving out those still being written.
-pub fn waiting(incoming: &Path) -> Result<usize> {
-    let mut count = 0;
-    for entry in fs::read_dir(incoming)? {
-        count += usize::from(!entry?.file_name().to_string_lossy().starts_with('.'));
-    }
-    Ok(count)
-}
-
 /// Puts one file in.
 pub fn put(incoming: &Path, log: &Packed) -> Result<()> {
-    let aside = incoming.join(format!(".davfs.tmp-{}", log.name));
-    fs::write(&aside, &log.content)?;
-    Ok(fs::rename(aside, incoming.join(&log.name))?)
+    site::spool(incoming, &log.name, &log.content)
 }
 
 /// Puts all files in, keeping at most `most` of them waiting; returns when all are gone, with the time it took.

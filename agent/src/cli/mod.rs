@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: one file per command. Help texts are the docs of the argument types.
+
+mod config;
+mod daemon;
+mod init;
+mod run;
+mod send;
+mod status;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    identity::IdentityError,
+    run::RunError,
+    settings::{Settings, problem::Problems},
+    upload::SendError,
+};
+
+/// Runs this machine's policies, signs what they report and brings it to the policy server.
+#[derive(Debug, Parser)]
+#[command(name = "agent", version, after_help = AFTER_HELP)]
+struct Cli {
+    /// Directory all default paths are below.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done, 1 failure, 2 bad configuration or usage, 3 another run or sender is busy,
+4 `run --strict`: a component is in error.
+
+Examples:
+  agent init --server relay.example.org   make this node's identity, once
+  agent run -- /usr/local/bin/policies    run policies, keep and send the run log
+  agent daemon                            run and send on schedule
+  agent status                            what waits, what was sent";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Args),
+    Run(run::Args),
+    Send(send::Args),
+    Daemon(daemon::Args),
+    Status(status::Args),
+    Config(config::Args),
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// In any case.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Colour {
+    fn is_on(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                io::stdout().is_terminal() && !forbidden
+            }
+        }
+    }
+}
+
+/// Why a command failed, by exit status.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// 1
+    #[error("{0}")]
+    Failure(String),
+    /// 2
+    #[error("{0}")]
+    Configuration(String),
+    /// 3
+    #[error("{0}")]
+    Busy(String),
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Failure(_) => 1,
+            Self::Configuration(_) => 2,
+            Self::Busy(_) => 3,
+        }
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(e: io::Error) -> Self {
+        Self::Failure(e.to_string())
+    }
+}
+
+impl From<Problems> for CliError {
+    fn from(problems: Problems) -> Self {
+        Self::Configuration(problems.to_string())
+    }
+}
+
+impl From<IdentityError> for CliError {
+    fn from(e: IdentityError) -> Self {
+        match e {
+            IdentityError::Io(..) => Self::Failure(e.to_string()),
+            _ => Self::Configuration(e.to_string()),
+        }
+    }
+}
+
+impl From<RunError> for CliError {
+    fn from(e: RunError) -> Self {
+        match e {
+            RunError::NoCommand => Self::Configuration(e.to_string()),
+            RunError::InProgress(_) => Self::Busy(e.to_string()),
+            _ => Self::Failure(e.to_string()),
+        }
+    }
+}
+
+impl From<SendError> for CliError {
+    fn from(e: SendError) -> Self {
+        match e {
+            SendError::InProgress(_) => Self::Busy(e.to_string()),
+            _ if e.is_configuration() => Self::Configuration(e.to_string()),
+            _ => Self::Failure(e.to_string()),
+        }
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let Cli { root, command } = Cli::parse();
+    let done = match command {
+        Command::Init(args) => init::run(&root, args),
+        Command::Config(args) => config::run(&root, args),
+        Command::Run(args) => load(&root).and_then(|settings| run::run(&settings, args)),
+        Command::Send(args) => load(&root).and_then(|settings| send::run(&settings, args)),
+        Command::Daemon(args) => load(&root).and_then(|settings| daemon::run(&root, settings, args)),
+        Command::Status(args) => load(&root).and_then(|settings| status::run(&settings, args)),
+    };
+    done.unwrap_or_else(|e| {
+        eprintln!("agent: {e}");
+        ExitCode::from(e.code())
+    })
+}
+
+fn load(root: &std::path::Path) -> Result<Settings, CliError> {
+    Ok(Settings::load(root)?.0)
+}
+
+/// A runtime that takes this thread only.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Cancelled by the signals that ask a program to end. Needs a runtime.
+fn stop_on_signals() -> io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+        let mut signals = signal(kind)?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(stop)
+}
+
+/// Prints to standard output; a reader that went away is no error.
+fn print(text: &str) -> Result<(), CliError> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
+}

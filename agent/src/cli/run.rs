@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `agent run`.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use protocol::run_log;
+
+use super::{CliError, Colour, print, runtime, send, stop_on_signals};
+use crate::{
+    identity::Identity,
+    run::{self, Done},
+    settings::Settings,
+    show::{json, result::Summary, text},
+    upload::{self, SendError, Sent},
+};
+
+/// Run the policies once: show what they did, keep the signed run log, and send what waits.
+///
+/// The command finds AGENT_NODE_ID, AGENT_RUN_START and AGENT_CONFIG_ID in its environment, so that it
+/// can print reports. Output in another form is attached to one report of the command's exit status.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The exit status is 0 whatever the policies found; see --strict.
+
+Examples:
+  agent run                               the configured policy command
+  agent run -- cf-agent -K -I -f policy.cf
+  agent run --no-send --json -- /usr/local/bin/policies | jq .summary
+  agent run --strict -- sh -c 'systemctl is-active sshd'")]
+pub(super) struct Args {
+    /// Leave the run log in the outbox.
+    #[arg(long)]
+    no_send: bool,
+    /// Print the result as JSON.
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+    /// Print one line only.
+    #[arg(long)]
+    quiet: bool,
+    /// Exit with status 4 when a component is in error or not compliant.
+    #[arg(long)]
+    strict: bool,
+    /// When to colour.
+    #[arg(long, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    color: Colour,
+    /// Policy command with its arguments, instead of the configured one.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
+    let identity = Identity::load(&settings.paths)?;
+    let command = Some(args.command).filter(|command| !command.is_empty());
+    let (done, sent) = runtime()?.block_on(async {
+        let stop = stop_on_signals()?;
+        let done = run::run(settings, &identity, command, &stop).await?;
+        let send = !args.no_send && settings.sends_reports() && !stop.is_cancelled();
+        let sent = if send { Some(upload::send(settings, &identity, false, &stop).await) } else { None };
+        Ok::<_, CliError>((done, sent))
+    })?;
+    let log = run_log::parse(&done.text, &done.id.node_id)
+        .map_err(|e| CliError::Failure(format!("the run log cannot be read back: {e}")))?;
+    let summary = Summary::of(&log);
+    if args.json {
+        let mut value = json::run(&done, &log);
+        value["send"] = sent.as_ref().map(json::sent).unwrap_or_default();
+        print(&format!("{value:#}\n"))?;
+    } else if args.quiet {
+        print(&format!(
+            "run {}: {}; {summary}; {}\n",
+            done.id.start.to_rfc3339(),
+            done.ending,
+            fate(&done, &sent)
+        ))?;
+    } else {
+        let mut out = text::render(&log, args.color.is_on());
+        out += &format!("{}\n", fate(&done, &sent));
+        print(&out)?;
+    }
+    Ok(match args.strict && (summary.has_failures() || !done.ending.is_success()) {
+        true => ExitCode::from(4),
+        false => ExitCode::SUCCESS,
+    })
+}
+
+/// What became of the run log, in one line.
+fn fate(done: &Done, sent: &Option<Result<Sent, SendError>>) -> String {
+    let (path, size) = match &done.kept {
+        Ok(kept) => kept,
+        Err(reason) => return reason.to_string(),
+    };
+    let waits = || format!("run log waits in {} ({size} bytes)", path.display());
+    match sent {
+        None => waits(),
+        Some(Ok(sent)) if sent.left == 0 && sent.rejected == 0 => {
+            format!("run log sent: {}", send::describe(sent))
+        }
+        Some(Ok(sent)) => format!("{}; {}", waits(), send::describe(sent)),
+        Some(Err(e)) => format!("{}; not sent: {e}", waits()),
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `agent send`.
+
+use std::process::ExitCode;
+
+use super::{CliError, print, runtime, stop_on_signals};
+use crate::{
+    identity::Identity,
+    settings::Settings,
+    show::json,
+    upload::{self, Sent},
+};
+
+/// Send the run logs that wait in the outbox, oldest first.
+///
+/// What the policy server refuses for good goes to the `failed` directory with the reason beside it;
+/// everything else stays until it is sent or too old.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The exit status is 0 when nothing is left, 1 when something is.
+
+Examples:
+  agent send
+  agent send --now      even if the server asked to wait
+  agent send --json | jq .left")]
+pub(super) struct Args {
+    /// Do not wait, even if the server asked for it (Retry-After).
+    #[arg(long)]
+    now: bool,
+    /// Print the result as JSON.
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+    /// Print nothing when all was sent.
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
+    let identity = Identity::load(&settings.paths)?;
+    let result = runtime()?.block_on(async {
+        let stop = stop_on_signals()?;
+        Ok::<_, CliError>(upload::send(settings, &identity, args.now, &stop).await)
+    })?;
+    if args.json {
+        print(&format!("{:#}\n", json::sent(&result)))?;
+    }
+    let sent = result?;
+    let done = sent.left == 0;
+    if !args.json && !(args.quiet && done && sent.sent == 0) {
+        print(&format!("{}\n", describe(&sent)))?;
+    }
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// An attempt in one line.
+pub(super) fn describe(sent: &Sent) -> String {
+    let mut parts = vec![format!("{} sent", sent.sent)];
+    if sent.rejected > 0 {
+        parts.push(format!("{} refused for good", sent.rejected));
+    }
+    if sent.dropped > 0 {
+        parts.push(format!("{} dropped by retention", sent.dropped));
+    }
+    parts.push(format!("{} left", sent.left));
+    let mut text = parts.join(", ");
+    if let Some(problem) = &sent.problem {
+        text += &format!(": {problem}");
+    }
+    if let Some(pin) = &sent.pinned {
+        text += &format!("; the policy server is trusted from now on by its key {pin}");
+    }
+    text
+}

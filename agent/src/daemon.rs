@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Runs and sends on schedule.
+//!
+//! Each run, and each further attempt to send, is a process of its own of this same program: memory
+//! goes back after each, a crash ends only that one, and the rules are those of the commands. This
+//! process sleeps in between: it wakes for the next run, for back-fill that is due, and for signals.
+//!
+//! ```text
+//! wait ─run due─▶ `agent run` ─┐
+//!   ▲  └back-fill due─▶ `agent send` ─┤
+//!   └──────────────────────────┘      SIGTERM: passed on to the child, whose run log is still kept
+//! ```
+
+use std::{
+    ffi::OsStr,
+    io,
+    path::Path,
+    process::ExitStatus,
+    time::{Duration, SystemTime},
+};
+
+use protocol::node_id::NodeId;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::{outbox::Outbox, schedule, settings::Settings, state::State};
+
+/// Longest sleep at a time: the wall clock may be set while asleep.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Shortest time between two attempts to send, even if the first could not say when to try again.
+const BETWEEN_SENDS: Duration = Duration::from_secs(10);
+
+/// Works until `stop` is cancelled.
+///
+/// Settings are read again before each run; while they are wrong, the last good ones count here.
+pub async fn daemon(
+    root: &Path,
+    mut settings: Settings,
+    node_id: &NodeId,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let state = State::open(&settings.paths.state)?;
+    let delay = |settings: &Settings| schedule::splay(node_id, settings.splay);
+    let mut next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
+    announce(next_run);
+    let mut send_not_before = SystemTime::now();
+    loop {
+        let back_fill = back_fill_due(&settings, &state).map(|due| due.max(send_not_before));
+        let wake = back_fill.map_or(next_run, |due| due.min(next_run));
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = sleep_until(wake) => {}
+        }
+        let now = SystemTime::now();
+        if now >= next_run {
+            report("run", child(root, &["run", "--quiet"], &stop).await);
+            match Settings::load(root) {
+                Ok((new, _)) => settings = new,
+                Err(problems) => eprintln!("agent: settings are wrong, the last good ones stay:\n{problems}"),
+            }
+            // A run that took longer than the interval is not made up for.
+            next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
+        } else if back_fill.is_some_and(|due| now >= due) {
+            report("send", child(root, &["send", "--quiet"], &stop).await);
+            send_not_before = SystemTime::now() + BETWEEN_SENDS;
+        } else if wake.duration_since(now).is_ok_and(|left| left > settings.run_interval * 2) {
+            // The clock was set back: the schedule goes by the new time.
+            next_run = schedule::next(now, settings.run_interval, delay(&settings));
+        }
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+    }
+}
+
+/// When what waits in the outbox is to be sent again, if anything waits after a failure.
+fn back_fill_due(settings: &Settings, state: &State) -> Option<SystemTime> {
+    let due = state.send().next_attempt?;
+    let waiting = Outbox::open(&settings.paths).and_then(|outbox| outbox.waiting());
+    waiting.is_ok_and(|waiting| !waiting.is_empty()).then(|| due.into())
+}
+
+async fn sleep_until(at: SystemTime) {
+    let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+    tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+}
+
+/// Runs this program with other arguments; a stop is passed on and the end still waited for.
+async fn child(root: &Path, arguments: &[&str], stop: &CancellationToken) -> io::Result<ExitStatus> {
+    // The file this process was started from, even if it was replaced since.
+    let mut child = Command::new("/proc/self/exe")
+        .arg0("agent")
+        .args([OsStr::new("--root"), root.as_os_str()])
+        .args(arguments)
+        .spawn()?;
+    tokio::select! {
+        status = child.wait() => return status,
+        () = stop.cancelled() => {}
+    }
+    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id as i32)) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    child.wait().await
+}
+
+fn report(what: &str, ended: io::Result<ExitStatus>) {
+    match ended {
+        // The child has said on its own what is wrong, unless it could not.
+        Ok(status) if status.code().is_some() => {}
+        Ok(status) => eprintln!("agent: {what} ended abnormally: {status}"),
+        Err(e) => eprintln!("agent: {what} cannot be started: {e}"),
+    }
+}
+
+fn announce(next_run: SystemTime) {
+    let at: chrono::DateTime<chrono::Utc> = next_run.into();
+    eprintln!("agent: next run at {}", at.format("%F %T UTC"));
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files that are either whole or not there, whatever stops the machine.
+//!
+//! Write elsewhere, `fsync`, rename, `fsync` the directory. An `fsync` that failed is never repeated:
+//! the kernel may have dropped the pages, so the file is given up.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
+
+/// Mode of files for the owner only.
+pub const PRIVATE: u32 = 0o600;
+/// Mode of files that everybody may read.
+pub const PUBLIC: u32 = 0o644;
+
+/// Replaces `path` by a file with this content; a reader sees the old or the new one, whole.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut name = path.file_name().map(|n| n.to_owned()).unwrap_or_default();
+    name.push(".tmp");
+    publish(&path.with_file_name(name), path, content, mode)
+}
+
+/// Writes `content` to `temporary` and renames that to `path`. The directories must exist.
+///
+/// **Errors**: as the system says; nothing is left at `temporary` then.
+pub fn publish(temporary: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let written = write_synced(temporary, content, mode).and_then(|()| fs::rename(temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(temporary);
+    }
+    written?;
+    sync_parent(path)
+}
+
+/// Makes the rename or removal of a directory entry last.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Creates a directory and those above it; new ones are for the owner only.
+pub fn create_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Creates the directory a file is to be in; new ones may be entered by everybody.
+pub fn create_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) => DirBuilder::new().recursive(true).mode(0o755).create(directory),
+        None => Ok(()),
+    }
+}
+
+fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    // A left-over of an earlier crash may have other rights: start from none.
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn replaces_whole_and_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(directory.path().join("file.tmp"), "left over").unwrap();
+        replace(&path, b"one", PUBLIC).unwrap();
+        replace(&path, b"two", PRIVATE).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_rename_leaves_no_temporary_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("target");
+        fs::create_dir(&target).unwrap();
+        assert!(replace(&target, b"x", PRIVATE).is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the agent's files are: the places of existing agents (protocol 1, 2.1), and a few of our own.
+
+use std::path::{Path, PathBuf};
+
+/// Every path the agent uses. Made by [`Paths::below`], then moved by the `[paths]` settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// Node id (protocol 1.1).
+    pub node_id: PathBuf,
+    /// Settings shared with existing agents (protocol 1.7).
+    pub agent_conf: PathBuf,
+    /// Our own settings.
+    pub own_conf: PathBuf,
+    /// Certificate that signs run logs and identifies the client (protocol 1.3).
+    pub certificate: PathBuf,
+    /// Private key (protocol 1.2).
+    pub key: PathBuf,
+    /// Public key.
+    pub public_key: PathBuf,
+    /// Other client certificate in certificate validation mode.
+    pub http_certificate: PathBuf,
+    /// Its key.
+    pub http_key: PathBuf,
+    /// What the policies say about themselves (protocol 1.7).
+    pub rudder_json: PathBuf,
+    /// Address of the policy server when `agent.conf` has none.
+    pub policy_server: PathBuf,
+    /// Pins of the policy server (protocol 1.5).
+    pub server_pins: PathBuf,
+    /// Authority of the policy server in certificate validation mode.
+    pub server_authority: PathBuf,
+    /// Directory with `ready` (the outbox) and `failed`.
+    pub reports: PathBuf,
+    /// Files that are being written.
+    pub temporary: PathBuf,
+    /// What is remembered between invocations, and the lock files.
+    pub state: PathBuf,
+}
+
+impl Paths {
+    /// The default places, below `root` (`/` on a real machine).
+    pub fn below(root: &Path) -> Self {
+        let at = |path: &str| root.join(path);
+        Self {
+            node_id: at("opt/rudder/etc/uuid.hive"),
+            agent_conf: at("opt/rudder/etc/agent.conf"),
+            own_conf: at("opt/rudder/etc/relayd-agent.conf"),
+            certificate: at("opt/rudder/etc/ssl/agent.cert"),
+            key: at("var/rudder/cfengine-community/ppkeys/localhost.priv"),
+            public_key: at("var/rudder/cfengine-community/ppkeys/localhost.pub"),
+            http_certificate: at("opt/rudder/etc/ssl/agent-http.cert"),
+            http_key: at("opt/rudder/etc/ssl/agent-http.key"),
+            rudder_json: at("var/rudder/cfengine-community/inputs/rudder.json"),
+            policy_server: at("var/rudder/cfengine-community/policy_server.dat"),
+            server_pins: at("var/rudder/lib/ssl/policy_server_hash"),
+            server_authority: at("var/rudder/lib/ssl/policy_server_ca.pem"),
+            reports: at("var/rudder/reports"),
+            temporary: at("var/rudder/tmp/reports"),
+            state: at("var/rudder/lib/relayd-agent"),
+        }
+    }
+
+    /// Run logs that wait for their upload.
+    pub fn ready(&self) -> PathBuf {
+        self.reports.join("ready")
+    }
+
+    /// Run logs that the policy server refused for good.
+    pub fn failed(&self) -> PathBuf {
+        self.reports.join("failed")
+    }
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One run: policy command → captured lines → framed text → signed, packed file in the outbox.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`process`] | the command in its process group, time limit, stop |
+//! | [`capture`] | its output as stamped lines, in bounded memory |
+//! | [`line`], [`frame`] | what lines are, and the run log made of them |
+//!
+//! Invariant: one run at a time, and each has its own start in whole seconds, hence its own file name.
+
+pub mod capture;
+pub mod frame;
+pub mod line;
+pub mod process;
+
+use std::{ffi::OsString, io, path::Path, path::PathBuf, time::Duration};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use openssl::error::ErrorStack;
+use protocol::{
+    compression, limits,
+    run_id::{RunId, RunLogName},
+    run_log::{self, RunLog},
+    smime,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    capture::Capture,
+    process::{Ending, Limits},
+};
+use crate::{
+    identity::Identity,
+    outbox::Outbox,
+    settings::{Settings, policies::ReportMode},
+    show::result::Summary,
+    state::{LockError, State},
+};
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Done {
+    /// Node and start.
+    pub id: RunId,
+    /// How the command ended.
+    pub ending: Ending,
+    /// The whole run log, before anything was left out.
+    pub text: String,
+    /// What was put into the outbox: file and its bytes; or why nothing was.
+    pub kept: Result<(PathBuf, u64), NotKept>,
+}
+
+/// Why a run leaves no file in the outbox, by intention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// Bootstrap policies.
+    #[error("not sent: these are the initial policies")]
+    Initial,
+    /// Reporting is off.
+    #[error("not sent: the report mode is reports-disabled")]
+    Disabled,
+}
+
+/// Runs the policy command `command`, or the configured one, and keeps its run log.
+///
+/// A cancelled `stop` ends the command; its run log is kept all the same.
+pub async fn run(
+    settings: &Settings,
+    identity: &Identity,
+    command: Option<Vec<OsString>>,
+    stop: &CancellationToken,
+) -> Result<Done, RunError> {
+    let configured = || Some(settings.policy_command.as_ref()?.iter().map(OsString::from).collect());
+    let command: Vec<OsString> = command.or_else(configured).ok_or(RunError::NoCommand)?;
+    let state = State::open(&settings.paths.state).map_err(RunError::State)?;
+    let _lock = state.lock_run().map_err(|e| match e {
+        LockError::Held(holder) => RunError::InProgress(holder),
+        LockError::Io(path, e) => {
+            RunError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+        }
+    })?;
+    let outbox = Outbox::open(&settings.paths).map_err(RunError::Outbox)?;
+    outbox.clean().map_err(RunError::Outbox)?;
+
+    let mut remembered = state.run();
+    let id = unused_run_id(identity, &outbox, remembered.start).await;
+    remembered.start = Some(id.start.to_utc());
+    let environment = [
+        ("AGENT_NODE_ID", id.node_id.to_string()),
+        ("AGENT_RUN_START", id.start.format("%Y-%m-%d %H:%M:%S%:z").to_string()),
+        ("AGENT_CONFIG_ID", settings.config_id.clone()),
+    ];
+    let limits =
+        Limits { time: settings.time_limit, grace: settings.stop_grace, output: settings.max_output_size };
+    let (ending, mut capture) = process::execute(&command, &environment, limits, stop).await;
+
+    let dropped = state.dropped();
+    let composer = Composer {
+        settings,
+        identity,
+        id: &id,
+        command: &command,
+        ending: &ending,
+        ended: Utc::now(),
+        dropped: dropped.logs.saturating_sub(remembered.dropped_reported),
+    };
+    let text;
+    let kept = match not_kept(settings) {
+        Some(reason) => {
+            text = composer.text(&capture);
+            Err(reason)
+        }
+        None => {
+            let packed;
+            (text, packed) = composer.packed(&mut capture)?;
+            let name = RunLogName::new(id.clone());
+            let path = outbox.put(&name, &packed).map_err(RunError::Outbox)?;
+            remembered.dropped_reported = dropped.logs;
+            Ok((path, packed.len() as u64))
+        }
+    };
+    remembered.ending = ending.to_string();
+    if let Ok(log) = run_log::parse(&text, &id.node_id) {
+        remembered.summary = Summary::of(&log).to_string();
+    }
+    state.save_run(&remembered).map_err(RunError::State)?;
+    Ok(Done { id, ending, text, kept })
+}
+
+fn not_kept(settings: &Settings) -> Option<NotKept> {
+    match settings.report_mode {
+        _ if settings.initial => Some(NotKept::Initial),
+        ReportMode::Disabled => Some(NotKept::Disabled),
+        _ => None,
+    }
+}
+
+/// Names hold whole seconds: when this second has a run already, the next one is waited for.
+async fn unused_run_id(identity: &Identity, outbox: &Outbox, last: Option<DateTime<Utc>>) -> RunId {
+    loop {
+        let start = Utc::now().trunc_subsecs(0);
+        let id = RunId { node_id: identity.node_id.clone(), start: start.fixed_offset() };
+        if Some(start) != last && !outbox.contains(&RunLogName::new(id.clone())) {
+            return id;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Makes the run log of one run.
+struct Composer<'a> {
+    settings: &'a Settings,
+    identity: &'a Identity,
+    id: &'a RunId,
+    command: &'a [OsString],
+    ending: &'a Ending,
+    ended: DateTime<Utc>,
+    dropped: u64,
+}
+
+impl Composer<'_> {
+    fn text(&self, capture: &Capture) -> String {
+        let mut notes = vec![];
+        if capture.dropped_bytes() > 0 {
+            notes.push(format!(
+                "the output was too long: {} bytes after this point were dropped (max_output_size is {} bytes)",
+                capture.dropped_bytes(),
+                self.settings.max_output_size
+            ));
+        }
+        if self.dropped > 0 {
+            notes.push(format!(
+                "{} older run logs could not be sent in time and were dropped by retention",
+                self.dropped
+            ));
+        }
+        let program = self.command.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+        let run = frame::Run {
+            id: self.id,
+            config_id: &self.settings.config_id,
+            command: &program.to_string_lossy(),
+            ending: self.ending,
+            ended: self.ended,
+            notes: &notes,
+        };
+        frame::compose(&run, capture)
+    }
+
+    /// The text, and the file that servers take: signed and gzipped, small enough.
+    fn packed(&self, capture: &mut Capture) -> Result<(String, Vec<u8>), RunError> {
+        loop {
+            let text = self.text(capture);
+            let sent = match self.settings.report_mode {
+                ReportMode::ChangesOnly => changes_only(&text, self.id),
+                _ => None,
+            };
+            let sent = sent.as_deref().unwrap_or(&text);
+            let signed = smime::sign(sent.as_bytes(), &self.identity.certificate, &self.identity.key)?;
+            let packed = compression::gzip(&signed);
+            if packed.len() as u64 <= limits::RUN_LOG_COMPRESSED || capture.lines().next().is_none() {
+                return Ok((text, packed));
+            }
+            capture.halve();
+        }
+    }
+}
+
+/// What a changes-only run log holds (protocol 2.8); `None` if the text cannot be read.
+fn changes_only(text: &str, id: &RunId) -> Option<String> {
+    const KEPT: [&str; 8] = [
+        "control",
+        "result_error",
+        "result_repaired",
+        "log_warn",
+        "log_repaired",
+        "audit_noncompliant",
+        "audit_error",
+        "report_json",
+    ];
+    let log = run_log::parse(text, &id.node_id).ok()?;
+    let reports = log.reports.into_iter().filter(|report| KEPT.contains(&report.event_type)).collect();
+    Some(run_log::print::to_agent_lines(&RunLog { reports, ..log }))
+}
+
+/// Why there was no run, or no run log of it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Nothing to run.
+    #[error(
+        "no policy command\n    set `policy_command` in relayd-agent.conf, or give one: agent run -- COMMAND"
+    )]
+    NoCommand,
+    /// Another run is under way.
+    #[error("a run is already in progress ({0})")]
+    InProgress(String),
+    /// Not signed.
+    #[error("the run log cannot be signed: {0}")]
+    Sign(#[from] ErrorStack),
+    /// Not kept.
+    #[error("the outbox: {0}")]
+    Outbox(io::Error),
+    /// The state directory cannot be used.
+    #[error("the state directory: {0}")]
+    State(io::Error),
+}

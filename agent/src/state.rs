@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is remembered from one invocation to the next: small JSON files and the locks beside them.
+//!
+//! Each file has one writer: `run.json` whoever holds the run lock, `send.json` and `dropped.json`
+//! whoever holds the send lock. A file that cannot be read counts as empty: nothing here is needed to
+//! keep a promise about run logs.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::durable::{self, PRIVATE};
+
+/// The last run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunState {
+    /// Start of the last run.
+    pub start: Option<DateTime<Utc>>,
+    /// How it ended, for people.
+    pub ending: String,
+    /// Components by state, for people.
+    pub summary: String,
+    /// How many dropped run logs were already reported in a run log.
+    pub dropped_reported: u64,
+}
+
+/// The last attempt to send.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SendState {
+    /// When it ended.
+    pub at: Option<DateTime<Utc>>,
+    /// Run logs the server took.
+    pub sent: u64,
+    /// Run logs the server refused for good.
+    pub rejected: u64,
+    /// Why the rest was left.
+    pub problem: Option<String>,
+    /// Attempts in a row that left something.
+    pub failures: u32,
+    /// The server asked not to be called before.
+    pub retry_after: Option<DateTime<Utc>>,
+    /// When a daemon tries next.
+    pub next_attempt: Option<DateTime<Utc>>,
+}
+
+/// What retention has dropped since the agent was installed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dropped {
+    /// Run logs.
+    pub logs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When last.
+    pub last: Option<DateTime<Utc>>,
+}
+
+/// The directory of these files.
+#[derive(Debug, Clone)]
+pub struct State {
+    directory: PathBuf,
+}
+
+impl State {
+    /// Opens the directory, which is made when missing.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        durable::create_private_directory(directory)?;
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// The last run.
+    pub fn run(&self) -> RunState {
+        self.read("run.json")
+    }
+
+    /// The last attempt to send.
+    pub fn send(&self) -> SendState {
+        self.read("send.json")
+    }
+
+    /// What retention has dropped.
+    pub fn dropped(&self) -> Dropped {
+        self.read("dropped.json")
+    }
+
+    /// Remembers the last run; needs the run lock.
+    pub fn save_run(&self, state: &RunState) -> io::Result<()> {
+        self.write("run.json", state)
+    }
+
+    /// Remembers the last attempt to send; needs the send lock.
+    pub fn save_send(&self, state: &SendState) -> io::Result<()> {
+        self.write("send.json", state)
+    }
+
+    /// Remembers what retention has dropped; needs the send lock.
+    pub fn save_dropped(&self, state: &Dropped) -> io::Result<()> {
+        self.write("dropped.json", state)
+    }
+
+    /// Only one run at a time.
+    pub fn lock_run(&self) -> Result<Lock, LockError> {
+        Lock::take(self.directory.join("run.lock"))
+    }
+
+    /// Only one sender at a time.
+    pub fn lock_send(&self) -> Result<Lock, LockError> {
+        Lock::take(self.directory.join("send.lock"))
+    }
+
+    fn read<T: DeserializeOwned + Default>(&self, name: &str) -> T {
+        let text = fs::read(self.directory.join(name)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
+        durable::replace(&self.directory.join(name), &text, PRIVATE)
+    }
+}
+
+/// A lock that the system takes back when its holder ends, however that is.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, never used")] File);
+
+impl Lock {
+    fn take(path: PathBuf) -> Result<Self, LockError> {
+        let io = |e: io::Error| LockError::Io(path.clone(), e);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(PRIVATE)
+            .open(&path)
+            .map_err(io)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let _ = file.take(200).read_to_string(&mut holder);
+                return Err(LockError::Held(holder.trim().to_owned()));
+            }
+            Err(e) => return Err(io(e.into())),
+        }
+        let holder = format!("process {} since {}\n", std::process::id(), Utc::now().format("%F %T UTC"));
+        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(io)?;
+        Ok(Self(file))
+    }
+}
+
+/// Why a lock cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody has it; says who.
+    #[error("{0}")]
+    Held(String),
+    /// The file cannot be used.
+    #[error("{0}: {1}")]
+    Io(PathBuf, io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_once_and_says_by_whom() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path()).unwrap();
+        let lock = state.lock_run().unwrap();
+        let Err(LockError::Held(holder)) = state.lock_run() else { panic!("taken twice") };
+        assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+        drop(lock);
+        state.lock_run().unwrap();
+    }
+
+    #[test]
+    fn damaged_files_count_as_empty() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path()).unwrap();
+        fs::write(directory.path().join("dropped.json"), "{\"logs\": 3, \"by").unwrap();
+        assert_eq!(state.dropped(), Dropped::default());
+        state.save_dropped(&Dropped { logs: 3, bytes: 9, last: None }).unwrap();
+        assert_eq!(state.dropped().logs, 3);
+    }
+}

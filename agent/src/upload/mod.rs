@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Brings what is in the outbox to the policy server: oldest first, one at a time, one connection.
+//!
+//! Invariant: a run log leaves the outbox only on `2xx`, on a refusal for good (then to `failed`), or
+//! by retention (then counted).
+
+pub mod answer;
+pub mod backoff;
+pub mod connection;
+pub mod progress;
+pub mod trust;
+
+use std::{io, time::SystemTime};
+
+use chrono::{DateTime, Utc};
+use protocol::{
+    hash::KeyHash,
+    limits,
+    tls::{self, ClientIdentity, ServerTrust},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    answer::{Answer, Disposition},
+    connection::{Connection, ConnectionError, Target},
+    trust::TrustError,
+};
+use crate::{
+    identity::{Identity, IdentityError},
+    outbox::{Outbox, Waiting},
+    settings::{
+        Settings,
+        agent_conf::ProxySetting,
+        proxy::{self, Proxy},
+    },
+    state::{LockError, SendState, State},
+};
+
+/// Answers in a row that do not tell whether the file or the server is at fault, before giving up.
+const MAX_UNCLEAR: u32 = 3;
+
+/// What one attempt to send did.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Run logs the server took, and their bytes.
+    pub sent: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Run logs the server refused for good.
+    pub rejected: u64,
+    /// Run logs that still wait.
+    pub left: u64,
+    /// Why.
+    pub problem: Option<String>,
+    /// The server asked not to be called before; nothing was tried.
+    pub wait_until: Option<DateTime<Utc>>,
+    /// Key of the server, pinned from now on.
+    pub pinned: Option<KeyHash>,
+    /// Run logs dropped by retention.
+    pub dropped: u64,
+}
+
+/// Sends what is in the outbox, unless the server asked to wait and `now` is false.
+///
+/// **Errors**: what keeps it from even trying; nothing is lost.
+pub async fn send(
+    settings: &Settings,
+    identity: &Identity,
+    now: bool,
+    stop: &CancellationToken,
+) -> Result<Sent, SendError> {
+    let state = State::open(&settings.paths.state).map_err(SendError::State)?;
+    let outbox = Outbox::open(&settings.paths).map_err(SendError::Outbox)?;
+    let _lock = state.lock_send().map_err(|e| match e {
+        LockError::Held(holder) => SendError::InProgress(holder),
+        LockError::Io(path, e) => {
+            SendError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+        }
+    })?;
+    let mut sent = Sent { dropped: expire(settings, &outbox, &state)?, ..Sent::default() };
+    let waiting = outbox.waiting().map_err(SendError::Outbox)?;
+    sent.left = waiting.len() as u64;
+    let before = state.send();
+    if waiting.is_empty() {
+        return Ok(sent);
+    }
+    if let Some(until) = before.retry_after.filter(|until| *until > Utc::now() && !now) {
+        sent.problem = Some(format!("the server asked to wait until {}", until.format("%F %T UTC")));
+        sent.wait_until = Some(until);
+        return Ok(sent);
+    }
+    let client = trust::client_identity(settings, identity)?;
+    let target = target(settings, &client)?;
+    let mut drain =
+        Drain { settings, outbox: &outbox, client, target, connection: None, sent, retry_after: None };
+    tokio::select! {
+        () = stop.cancelled() => drain.sent.problem = Some("stopped".to_owned()),
+        drained = drain.all(waiting) => drained?,
+    }
+    let Drain { sent, retry_after, .. } = drain;
+    remember(&state, before, &sent, retry_after).map_err(SendError::State)?;
+    Ok(sent)
+}
+
+fn expire(settings: &Settings, outbox: &Outbox, state: &State) -> Result<u64, SendError> {
+    let (logs, bytes) = outbox.expire(settings.retention, SystemTime::now()).map_err(SendError::Outbox)?;
+    if logs > 0 {
+        let mut dropped = state.dropped();
+        dropped.logs += logs;
+        dropped.bytes += bytes;
+        dropped.last = Some(Utc::now());
+        state.save_dropped(&dropped).map_err(SendError::State)?;
+    }
+    Ok(logs)
+}
+
+fn remember(
+    state: &State,
+    before: SendState,
+    sent: &Sent,
+    retry_after: Option<DateTime<Utc>>,
+) -> io::Result<()> {
+    let now = Utc::now();
+    let failures = if sent.problem.is_some() { before.failures.saturating_add(1) } else { 0 };
+    let next = (failures > 0).then(|| backoff::next_attempt(failures, retry_after, now, backoff::random()));
+    state.save_send(&SendState {
+        at: Some(now),
+        sent: sent.sent,
+        rejected: sent.rejected,
+        problem: sent.problem.clone(),
+        failures,
+        retry_after,
+        next_attempt: next,
+    })
+}
+
+fn target(settings: &Settings, client: &ClientIdentity) -> Result<Target, SendError> {
+    let server = settings.server.clone().ok_or(SendError::NoServer)?;
+    let proxy = proxy(settings, &server.host).transpose().map_err(SendError::Proxy)?;
+    let trust = trust::server_trust(settings)?;
+    let connector = tls::connector(&trust, settings.min_tls_version, Some(client))
+        .map_err(|e| SendError::Tls(e.to_string()))?;
+    Ok(Target { server, proxy, trust, connector, credentials: settings.credentials.clone() })
+}
+
+fn proxy(settings: &Settings, host: &str) -> Option<Result<Proxy, String>> {
+    match &settings.proxy {
+        ProxySetting::None => None,
+        ProxySetting::System => proxy::from_environment(host),
+        ProxySetting::Fixed(proxy) => Some(Ok(proxy.clone())),
+    }
+}
+
+/// One attempt under way.
+struct Drain<'a> {
+    settings: &'a Settings,
+    outbox: &'a Outbox,
+    client: ClientIdentity,
+    target: Target,
+    connection: Option<Connection>,
+    sent: Sent,
+    retry_after: Option<DateTime<Utc>>,
+}
+
+impl Drain<'_> {
+    async fn all(&mut self, waiting: Vec<Waiting>) -> Result<(), SendError> {
+        let mut unclear = 0;
+        for one in waiting {
+            if one.size > limits::RUN_LOG_COMPRESSED {
+                self.reject(&one, "too big", &format!("{} bytes, more than servers take", one.size))?;
+                continue;
+            }
+            let Some(content) = self.outbox.read(&one.name).map_err(SendError::Outbox)? else {
+                self.sent.left -= 1;
+                continue;
+            };
+            let answer = match self.put(&one, content.into()).await {
+                Ok(answer) => answer,
+                Err(e) => {
+                    self.sent.problem = Some(e.to_string());
+                    return Ok(());
+                }
+            };
+            self.settle(&one, &answer)?;
+            match answer.disposition() {
+                Disposition::Accepted | Disposition::Rejected => unclear = 0,
+                Disposition::Released => unclear += 1,
+                Disposition::Unavailable => unclear = MAX_UNCLEAR,
+            }
+            if unclear >= MAX_UNCLEAR {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Uploads over the open connection, or a new one: the server may close it at any time, and only
+    /// a try tells. Sending the same bytes twice is harmless.
+    async fn put(&mut self, one: &Waiting, content: bytes::Bytes) -> Result<Answer, ConnectionError> {
+        if let Some(open) = self.connection.as_mut().filter(|connection| connection.is_open())
+            && let Ok(answer) = open.put(&self.target, &one.name, content.clone()).await
+        {
+            return Ok(answer);
+        }
+        let open = self.connection.insert(Connection::open(&self.target).await?);
+        open.put(&self.target, &one.name, content).await
+    }
+
+    fn settle(&mut self, one: &Waiting, answer: &Answer) -> Result<(), SendError> {
+        match answer.disposition() {
+            Disposition::Accepted => {
+                self.outbox.remove(&one.name).map_err(SendError::Outbox)?;
+                self.sent.sent += 1;
+                self.sent.bytes += one.size;
+                self.sent.left -= 1;
+                self.pin_first_use()?;
+            }
+            Disposition::Rejected => {
+                let reason = format!("status {}", answer.status.as_u16());
+                self.reject(one, &reason, &answer.detail)?;
+            }
+            Disposition::Released | Disposition::Unavailable => {
+                self.sent.problem = Some(answer.describe());
+                self.retry_after = answer.retry_after;
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, one: &Waiting, reason: &str, detail: &str) -> Result<(), SendError> {
+        self.outbox.reject(&one.name, reason, detail).map_err(SendError::Outbox)?;
+        self.sent.rejected += 1;
+        self.sent.left -= 1;
+        Ok(())
+    }
+
+    /// The first server that took a run log is the policy server from now on.
+    fn pin_first_use(&mut self) -> Result<(), SendError> {
+        let key = self.connection.as_ref().and_then(|connection| connection.server_key.clone());
+        if let (ServerTrust::FirstUse, None, Some(key)) = (&self.target.trust, &self.sent.pinned, key) {
+            trust::pin(&self.settings.paths, std::slice::from_ref(&key)).map_err(SendError::Pin)?;
+            let trust = ServerTrust::Pins(vec![key.clone()]);
+            self.target.connector = tls::connector(&trust, self.settings.min_tls_version, Some(&self.client))
+                .map_err(|e| SendError::Tls(e.to_string()))?;
+            self.target.trust = trust;
+            self.sent.pinned = Some(key);
+        }
+        Ok(())
+    }
+}
+
+/// Why sending cannot even be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No policy server is configured.
+    #[error(
+        "no policy server is configured\n    set `server` in agent.conf, or run `agent init --server HOST`"
+    )]
+    NoServer,
+    /// Somebody else sends.
+    #[error("already being sent ({0})")]
+    InProgress(String),
+    /// The proxy cannot be used.
+    #[error("{0}\n    correct `https_proxy` in agent.conf, or the environment that it points to")]
+    Proxy(String),
+    /// How the server is known cannot be decided.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The client certificate cannot be had.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// The outbox cannot be read or changed.
+    #[error("the outbox: {0}")]
+    Outbox(io::Error),
+    /// The server's key cannot be pinned.
+    #[error("the policy server's key cannot be pinned: {0}")]
+    Pin(io::Error),
+    /// The state directory cannot be used.
+    #[error("the state directory: {0}")]
+    State(io::Error),
+}
+
+impl SendError {
+    /// Whether the configuration is at fault.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::NoServer | Self::Proxy(_) | Self::Trust(_) | Self::Identity(_))
+    }
+}

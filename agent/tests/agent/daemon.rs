@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `agent daemon`: schedule, back-fill, stop.
+
+use std::{
+    fs,
+    process::{Child, Stdio},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    node::{Node, eventually, signal},
+    server::Server,
+};
+
+fn daemon(node: &Node) -> Child {
+    node.command(&["daemon"]).stdout(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn runs_and_sends_on_schedule_in_little_memory() {
+    let server = Server::start(|_, _| "201 Created".into());
+    let node = Node::new();
+    node.server(server.port);
+    node.settings("policy_command = [\"sh\", \"-c\", \"echo run\"]\nrun_interval = \"1s\"\n");
+    let mut child = daemon(&node);
+    eventually("three runs are sent", || (server.requests().len() >= 3).then_some(()));
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(resident < 10 * 1024, "{resident} kB resident");
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    let mut starts: Vec<_> = server.requests().into_iter().map(|r| r.line).collect();
+    starts.dedup();
+    assert_eq!(starts.len(), server.requests().len());
+}
+
+#[test]
+fn a_stop_ends_the_command_and_keeps_its_run_log() {
+    let node = Node::new();
+    let marker = node.root().join("marker");
+    node.settings(&format!(
+        "policy_command = [\"sh\", \"-c\", \"echo begun; touch {}; sleep 300\"]\nrun_interval = \"1s\"\n",
+        marker.display()
+    ));
+    let mut child = daemon(&node);
+    eventually("the command runs", || marker.exists().then_some(()));
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    let rows = node.rows(&node.newest_log());
+    assert!(rows.iter().any(|row| row.0 == "result_error" && row.2.contains("told to stop")), "{rows:?}");
+}
+
+#[test]
+fn back_fill_that_is_due_goes_on_between_runs() {
+    let server = Server::start(|n, _| if n == 0 { "500 Oops" } else { "201 Created" }.into());
+    let node = Node::new();
+    node.server(server.port);
+    node.policies("true");
+    assert_eq!(node.agent(&["send"]).status.code(), Some(1));
+    // Due now, and the next run is far away.
+    let state = node.paths.state.join("send.json");
+    let mut send: serde_json::Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    assert!(send["next_attempt"].is_string());
+    send["next_attempt"] = "2026-01-01T00:00:00Z".into();
+    fs::write(&state, send.to_string()).unwrap();
+    node.settings("policy_command = [\"true\"]\nrun_interval = \"7d\"\n");
+    let mut child = daemon(&node);
+    eventually("the run log is sent", || (node.ready().is_empty()).then_some(()));
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(server.requests().len(), 2);
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Real handshakes over socket pairs: who is trusted, and what is refused.
+#![allow(missing_docs)]
+
+use std::{io::Read, io::Write, os::unix::net::UnixStream, thread};
+
+use openssl::{
+    asn1::{Asn1Time, Asn1Type},
+    bn::BigNum,
+    hash::MessageDigest,
+    nid::Nid,
+    pkey::{PKey, Private},
+    rsa::Rsa,
+    ssl::{SslAcceptor, SslConnector, SslMethod, SslRef, SslVerifyMode, SslVersion},
+    x509::{X509, X509Name, X509NameBuilder, extension::SubjectAlternativeName},
+};
+use protocol::{
+    certificate::Certificate,
+    hash::KeyHash,
+    private_key::{KeyKind, generate, self_signed},
+    tls::{ClientIdentity, ServerTrust, TlsVersion, acceptor, connector, verifies_hostname},
+};
+
+use TlsVersion::{V1_2, V1_3};
+
+fn identity(node: &str) -> ClientIdentity {
+    let key = generate(KeyKind::P256).unwrap();
+    (self_signed(&key, &node.parse().unwrap()).unwrap(), key)
+}
+
+/// What the server saw of a session over which bytes went both ways.
+#[derive(Debug, PartialEq)]
+struct Session {
+    client: Option<KeyHash>,
+    version: &'static str,
+    resumable: bool,
+}
+
+fn handshake(server: SslAcceptor, client: SslConnector, host: Option<&str>) -> Result<Session, String> {
+    handshake_with(server, client, host, |_| {})
+}
+
+fn handshake_with(
+    server: SslAcceptor,
+    client: SslConnector,
+    host: Option<&str>,
+    tune: impl Fn(&mut SslRef),
+) -> Result<Session, String> {
+    let (server_end, client_end) = UnixStream::pair().unwrap();
+    let served = thread::spawn(move || -> Result<Session, String> {
+        let mut stream = server.accept(server_end).map_err(|e| e.to_string())?;
+        let mut request = [0; 4];
+        stream.read_exact(&mut request).map_err(|e| e.to_string())?;
+        stream.write_all(b"pong").map_err(|e| e.to_string())?;
+        let peer = stream.ssl().peer_certificate().map(|x509| Certificate::new(x509).unwrap().key_hash());
+        Ok(Session { client: peer, version: stream.ssl().version_str(), resumable: false })
+    });
+    let asked = (|| -> Result<bool, String> {
+        let mut configuration = client.configure().unwrap().verify_hostname(host.is_some());
+        tune(&mut configuration);
+        let mut stream =
+            configuration.connect(host.unwrap_or("unused"), client_end).map_err(|e| e.to_string())?;
+        stream.write_all(b"ping").map_err(|e| e.to_string())?;
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).map_err(|e| e.to_string())?;
+        Ok(stream.ssl().session().is_some_and(|session| !session.id().is_empty()))
+    })();
+    let served = served.join().unwrap();
+    let resumable = asked?;
+    served.map(|session| Session { resumable, ..session })
+}
+
+fn trusts(trust: &ServerTrust, server: &ClientIdentity) -> bool {
+    handshake(acceptor(server, V1_3).unwrap(), connector(trust, V1_3, None).unwrap(), None).is_ok()
+}
+
+#[test]
+fn a_pin_trusts_its_key_and_no_other() {
+    let (server, other) = (identity("root"), identity("root"));
+    let pin = |identity: &ClientIdentity| identity.0.key_hash();
+    assert!(trusts(&ServerTrust::Pins(vec![pin(&server)]), &server));
+    assert!(trusts(&ServerTrust::Pins(vec![pin(&other), pin(&server)]), &server));
+    assert!(!trusts(&ServerTrust::Pins(vec![pin(&other)]), &server));
+    assert!(!trusts(&ServerTrust::Pins(vec![]), &server));
+    // The same key in a later certificate.
+    let renewed = (self_signed(&server.1, &"root".parse().unwrap()).unwrap(), server.1.clone());
+    assert!(trusts(&ServerTrust::Pins(vec![pin(&server)]), &renewed));
+}
+
+#[test]
+fn anchors_trust_their_key_and_what_they_signed() {
+    let (server, other) = (identity("root"), identity("root"));
+    let anchors = |identities: &[&ClientIdentity]| {
+        ServerTrust::Anchors(identities.iter().map(|i| i.0.clone()).collect())
+    };
+    assert!(trusts(&anchors(&[&other, &server]), &server));
+    assert!(!trusts(&anchors(&[&other]), &server), "same subject, another key");
+    assert!(!trusts(&anchors(&[]), &server));
+    let issued = Template::new("relay").issued_by(&server);
+    assert!(trusts(&anchors(&[&server]), &issued));
+    assert!(!trusts(&anchors(&[&other]), &issued), "same issuer name, another key");
+    assert!(trusts(&anchors(&[&issued]), &issued), "an anchor need not be self-signed");
+    let forged = Template::new("relay").claiming_issuer(&server, &other.1);
+    assert!(!trusts(&anchors(&[&server]), &forged));
+}
+
+#[test]
+fn dates_count_for_what_an_anchor_signed_and_not_for_its_own_key() {
+    let expired = Template::new("root").expired().self_signed();
+    assert!(trusts(&ServerTrust::Anchors(vec![expired.0.clone()]), &expired));
+    assert!(trusts(&ServerTrust::Pins(vec![expired.0.key_hash()]), &expired));
+    let server = identity("root");
+    let issued = Template::new("relay").expired().issued_by(&server);
+    assert!(!trusts(&ServerTrust::Anchors(vec![server.0.clone()]), &issued));
+}
+
+#[test]
+fn first_use_trusts_anything_and_sees_the_key() {
+    let server = Template::new("root").expired().self_signed();
+    assert!(trusts(&ServerTrust::FirstUse, &server));
+}
+
+#[test]
+fn authorities_check_chain_and_host_name() {
+    let authority = identity("root");
+    let trust = ServerTrust::Authorities(vec![authority.0.clone()]);
+    assert!(verifies_hostname(&trust));
+    let server = Template::new("relay").host("relay.example.com").issued_by(&authority);
+    let attempt = |trust: &ServerTrust, host| {
+        let client = connector(trust, V1_3, None).unwrap();
+        handshake(acceptor(&server, V1_3).unwrap(), client, Some(host)).is_ok()
+    };
+    assert!(attempt(&trust, "relay.example.com"));
+    assert!(!attempt(&trust, "other.example.com"));
+    assert!(!attempt(&ServerTrust::Authorities(vec![]), "relay.example.com"));
+    assert!(!verifies_hostname(&ServerTrust::FirstUse));
+}
+
+#[test]
+fn nothing_older_than_the_oldest_version_is_spoken() {
+    let server = identity("root");
+    let attempt = |server_oldest, client_oldest, client_newest: Option<SslVersion>| {
+        let client = connector(&ServerTrust::FirstUse, client_oldest, None).unwrap();
+        let server = acceptor(&server, server_oldest).unwrap();
+        handshake_with(server, client, None, |ssl| ssl.set_max_proto_version(client_newest).unwrap())
+            .map(|session| session.version)
+    };
+    assert_eq!(attempt(V1_3, V1_3, None).unwrap(), "TLSv1.3");
+    assert_eq!(attempt(V1_2, V1_2, None).unwrap(), "TLSv1.3");
+    assert_eq!(attempt(V1_2, V1_2, Some(SslVersion::TLS1_2)).unwrap(), "TLSv1.2");
+    assert!(attempt(V1_3, V1_2, Some(SslVersion::TLS1_2)).is_err(), "an old client at a new server");
+    assert!(attempt(V1_2, V1_2, Some(SslVersion::TLS1_1)).is_err(), "TLS 1.1");
+    // A new client at a server that only speaks 1.2.
+    let mut old = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    old.set_certificate(server.0.x509()).unwrap();
+    old.set_private_key(&server.1).unwrap();
+    old.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+    let old = old.build();
+    for (oldest, works) in [(V1_2, true), (V1_3, false)] {
+        let client = connector(&ServerTrust::FirstUse, oldest, None).unwrap();
+        assert_eq!(handshake(old.clone(), client, None).is_ok(), works, "{oldest:?}");
+    }
+}
+
+#[test]
+fn the_server_sees_the_key_of_the_client_if_there_is_one() {
+    let server = identity("root");
+    let attempt = |client: Option<&ClientIdentity>| {
+        let trust = ServerTrust::Pins(vec![server.0.key_hash()]);
+        handshake(acceptor(&server, V1_3).unwrap(), connector(&trust, V1_3, client).unwrap(), None)
+    };
+    let node = identity("e745a140-40bc-4b86-b6dc-084488fc906b");
+    assert_eq!(attempt(Some(&node)).unwrap().client, Some(node.0.key_hash()));
+    assert_eq!(attempt(None).unwrap().client, None);
+    let expired = Template::new("node").expired().self_signed();
+    assert_eq!(attempt(Some(&expired)).unwrap().client, Some(expired.0.key_hash()));
+    let nameless = Template::nameless().self_signed();
+    assert!(attempt(Some(&nameless)).is_ok(), "who it is, is decided by the key");
+}
+
+#[test]
+fn no_session_can_be_resumed() {
+    let (server, node) = (identity("root"), identity("node"));
+    let client = connector(&ServerTrust::FirstUse, V1_2, Some(&node)).unwrap();
+    for newest in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let server = acceptor(&server, V1_2).unwrap();
+        let session = handshake_with(server, client.clone(), None, |ssl| {
+            ssl.set_max_proto_version(Some(newest)).unwrap();
+        });
+        assert!(!session.unwrap().resumable, "{newest:?}");
+    }
+}
+
+#[test]
+fn ambiguous_and_weak_client_certificates_are_refused_in_the_handshake() {
+    let server = identity("root");
+    let attempt = |client: &ClientIdentity| {
+        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        // An attacker's client does not check what it sends.
+        connector.set_security_level(0);
+        connector.set_verify(SslVerifyMode::NONE);
+        connector.set_certificate(client.0.x509()).unwrap();
+        connector.set_private_key(&client.1).unwrap();
+        handshake(acceptor(&server, V1_3).unwrap(), connector.build(), None)
+    };
+    assert!(attempt(&Template::new("node").self_signed()).is_ok());
+    for (name, template) in [
+        ("two UIDs", Template::new("node").uid("other", Asn1Type::UTF8STRING)),
+        ("the same UID twice", Template::new("node").uid("node", Asn1Type::UTF8STRING)),
+        ("NUL", Template::new("node\0.evil")),
+        ("10 kB", Template::new(&"a".repeat(10_000))),
+        ("129 characters", Template::new(&"a".repeat(129))),
+        ("empty", Template::new("")),
+        ("path", Template::new("../node")),
+        ("BMPString", Template::nameless().uid("\0n\0o\0d\0e", Asn1Type::BMPSTRING)),
+        ("TeletexString", Template::nameless().uid("node", Asn1Type::T61STRING)),
+        ("RSA 1024", Template::new("node").key(PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap())),
+    ] {
+        let client = template.self_signed();
+        assert!(attempt(&client).is_err(), "{name}: {:?}", client.0.node_id());
+    }
+}
+
+/// A certificate as an attacker or another authority would make it.
+struct Template {
+    name: X509NameBuilder,
+    key: PKey<Private>,
+    days: (i64, i64),
+    host: Option<String>,
+}
+
+const DAY: i64 = 86_400;
+
+impl Template {
+    fn nameless() -> Self {
+        let key = generate(KeyKind::P256).unwrap();
+        Self { name: X509Name::builder().unwrap(), key, days: (-10, 10), host: None }
+    }
+
+    fn new(uid: &str) -> Self {
+        Self::nameless().uid(uid, Asn1Type::UTF8STRING)
+    }
+
+    fn uid(mut self, uid: &str, kind: Asn1Type) -> Self {
+        self.name.append_entry_by_nid_with_type(Nid::USERID, uid, kind).unwrap();
+        self
+    }
+
+    fn key(self, key: PKey<Private>) -> Self {
+        Self { key, ..self }
+    }
+
+    fn expired(self) -> Self {
+        Self { days: (-10, -5), ..self }
+    }
+
+    fn host(self, host: &str) -> Self {
+        Self { host: Some(host.into()), ..self }
+    }
+
+    fn self_signed(self) -> ClientIdentity {
+        let signer = self.key.clone();
+        self.build(None, &signer)
+    }
+
+    fn issued_by(self, issuer: &ClientIdentity) -> ClientIdentity {
+        self.build(Some(&issuer.0), &issuer.1)
+    }
+
+    fn claiming_issuer(self, issuer: &ClientIdentity, signer: &PKey<Private>) -> ClientIdentity {
+        self.build(Some(&issuer.0), signer)
+    }
+
+    fn build(self, issuer: Option<&Certificate>, signer: &PKey<Private>) -> ClientIdentity {
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+        let mut x509 = X509::builder().unwrap();
+        let name = self.name.build();
+        x509.set_version(2).unwrap();
+        x509.set_serial_number(&BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap()).unwrap();
+        x509.set_subject_name(&name).unwrap();
+        x509.set_issuer_name(issuer.map_or(&name, |issuer| issuer.x509().subject_name())).unwrap();
+        x509.set_not_before(&Asn1Time::from_unix(now + self.days.0 * DAY).unwrap()).unwrap();
+        x509.set_not_after(&Asn1Time::from_unix(now + self.days.1 * DAY).unwrap()).unwrap();
+        x509.set_pubkey(&self.key).unwrap();
+        if let Some(host) = self.host {
+            let names =
+                SubjectAlternativeName::new().dns(&host).build(&x509.x509v3_context(None, None)).unwrap();
+            x509.append_extension(names).unwrap();
+        }
+        x509.sign(signer, MessageDigest::sha256()).unwrap();
+        (Certificate::new(x509.build()).unwrap(), self.key)
+    }
+}

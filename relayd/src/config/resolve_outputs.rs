@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From what is typed to what applies: `[output.database]` and `[output.upstream]`.
+
+use std::path::PathBuf;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use protocol::node_id::NodeId;
+
+use super::{
+    Database, DatabaseUrl, IdentityFiles, RunLogOutput, Upstream, UpstreamTrust,
+    main_file::{InventoryOutput, PeerAuthentication},
+    problem::Class,
+    resolve::Resolver,
+};
+
+const AGENT_CERTIFICATE: &str = "/opt/rudder/etc/ssl/agent.cert";
+const AGENT_KEY: &str = "/var/rudder/cfengine-community/ppkeys/localhost.priv";
+const EMBEDDED_DATABASE: &str = "/var/rudder/relayd/relayd.db";
+const DEFAULT_POSTGRES: &str = "postgres://rudder@127.0.0.1/rudder";
+
+impl Resolver<'_> {
+    pub(super) fn database(&mut self) -> Option<Database> {
+        let typed = &self.typed.database;
+        let password = typed.password.value.as_ref().map(|secret| secret.0.as_str());
+        let key = "output.database.url";
+        let url = match (&typed.url.value, password) {
+            (None, None) => DatabaseUrl::Sqlite(EMBEDDED_DATABASE.into()),
+            (None, Some(password)) => DatabaseUrl::Postgres(with_password(DEFAULT_POSTGRES, password)),
+            (Some(url), password) => {
+                let url = url.0.as_str();
+                if let Some(path) = url.strip_prefix("sqlite:") {
+                    let path = path.strip_prefix("//").unwrap_or(path);
+                    if !path.starts_with('/') {
+                        self.broken(
+                            &typed.url,
+                            key,
+                            "no absolute path after sqlite:; write \"sqlite:/path/file.db\"",
+                        );
+                        return None;
+                    }
+                    DatabaseUrl::Sqlite(path.into())
+                } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+                    match password {
+                        Some(password) => DatabaseUrl::Postgres(with_password(url, password)),
+                        None => {
+                            self.password_needed(url);
+                            DatabaseUrl::Postgres(url.to_owned())
+                        }
+                    }
+                } else {
+                    let text =
+                        "unknown kind of database; write a URL that starts with postgres:// or sqlite:/";
+                    self.broken(&typed.url, key, text);
+                    return None;
+                }
+            }
+        };
+        Some(Database {
+            url,
+            max_pool_size: typed.max_pool_size.value.get(),
+            migrate_at_start: typed.migrate_at_start.value,
+        })
+    }
+
+    fn password_needed(&mut self, url: &str) {
+        let unix_socket = ["host=/", "host=%2F", "host=%2f"].iter().any(|host| url.contains(host))
+            || url.contains("@%2F")
+            || url.contains("://%2F");
+        let reporting = &self.typed.reporting;
+        if reporting.output.value == RunLogOutput::Database && !unix_socket {
+            let text = "missing, but processing.reporting.output is \"database\"; write the password of the \
+                        database user, or use a Unix socket (\"…?host=/run/postgresql\") or SQLite";
+            self.broken(&reporting.output, "output.database.password", text);
+        }
+    }
+
+    pub(super) fn upstream(&mut self, node_id: Option<&NodeId>) -> Option<Upstream> {
+        let typed = self.typed;
+        let section = &typed.upstream;
+        let (host, port) = self.upstream_address();
+        let user_of = [
+            (
+                "processing.reporting.output",
+                typed.reporting.output.value == RunLogOutput::Upstream,
+                typed.reporting.output.line,
+            ),
+            (
+                "processing.inventory.output",
+                typed.inventory.output.value == InventoryOutput::Upstream,
+                typed.inventory.output.line,
+            ),
+        ]
+        .into_iter()
+        .find(|(_, upstream, _)| *upstream);
+
+        if host.is_empty() {
+            let cause = match (node_id, user_of) {
+                (Some(id), _) if !id.is_root() => Some((
+                    section
+                        .host
+                        .line
+                        .or(typed.general.node_id.line)
+                        .or(self.document.section_line("output.upstream")),
+                    format!("missing, but the node id {id} is not that of a root server"),
+                )),
+                (_, Some((user, _, line))) => Some((line, format!("missing, but {user} is \"upstream\""))),
+                _ => None,
+            };
+            if let Some((line, cause)) = cause {
+                let text =
+                    format!("{cause}; write the host name or address of the policy server above this one");
+                self.document.note(Class::Rule, line, "output.upstream.host", text);
+            }
+        }
+        if let (Some((user, _, line)), None) = (user_of, &section.password.value) {
+            let text = format!(
+                "missing, but {user} is \"upstream\"; write the password for uploads to the upstream server"
+            );
+            self.document.note(Class::Rule, line, "output.upstream.password", text);
+        }
+        let trust = self.upstream_trust();
+        let client_identity = self.client_identity();
+        (!host.is_empty()).then(|| Upstream {
+            host,
+            port,
+            user: section.user.value.clone(),
+            password: section.password.value.as_ref().map(|secret| secret.0.clone()),
+            default_password: section.default_password.value.0.clone(),
+            trust,
+            client_identity,
+            idle_timeout: typed.general.https_idle_timeout.value,
+            oldest_tls: section.min_tls_version.value,
+        })
+    }
+
+    /// Host and port, also from the older `url`.
+    fn upstream_address(&mut self) -> (String, u16) {
+        let section = &self.typed.upstream;
+        let default_port = section.port.value.unwrap_or(self.typed.general.https_port.value);
+        let host = section.host.value.trim();
+        let Some(url) = &section.url.value else { return (host.to_owned(), default_port) };
+        self.warnings
+            .push("output.upstream.url is deprecated; write output.upstream.host and port".to_owned());
+        if !host.is_empty() {
+            return (host.to_owned(), default_port);
+        }
+        let authority = url.0.split_once("://").map_or(url.0.as_str(), |(_, rest)| rest);
+        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => match port.parse() {
+                Ok(port) => (host.to_owned(), section.port.value.unwrap_or(port)),
+                Err(_) => {
+                    self.broken(
+                        &section.url,
+                        "output.upstream.url",
+                        "the port is not a number; use host and port instead",
+                    );
+                    (host.to_owned(), default_port)
+                }
+            },
+            _ => (authority.to_owned(), default_port),
+        }
+    }
+
+    fn upstream_trust(&mut self) -> UpstreamTrust {
+        let (general, section) = (&self.typed.general, &self.typed.upstream);
+        let mut mode = general.peer_authentication.value;
+        if let Some(verify) = section.verify_certificates.value {
+            self.warnings.push(
+                "output.upstream.verify_certificates is deprecated; write general.peer_authentication"
+                    .to_owned(),
+            );
+            if !verify && general.peer_authentication.line.is_none() {
+                mode = PeerAuthentication::DangerousNone;
+            }
+        }
+        match mode {
+            PeerAuthentication::CertPinning if section.server_key_hashes.value.is_empty() => {
+                UpstreamTrust::Anchors(section.server_certificate_file.value.clone())
+            }
+            PeerAuthentication::CertPinning => UpstreamTrust::Pins(section.server_key_hashes.value.clone()),
+            PeerAuthentication::CertValidation => UpstreamTrust::Authorities(general.ca_path.value.clone()),
+            PeerAuthentication::DangerousNone => {
+                self.warnings.push("Certificate verification is disabled".to_owned());
+                UpstreamTrust::DangerousNone
+            }
+        }
+    }
+
+    fn client_identity(&mut self) -> Option<IdentityFiles> {
+        let section = &self.typed.upstream;
+        match (&section.client_certificate.value, &section.client_key.value) {
+            (Some(certificate), Some(key)) => {
+                Some(IdentityFiles { certificate: certificate.clone(), key: key.clone() })
+            }
+            (None, None) => {
+                let files = IdentityFiles { certificate: AGENT_CERTIFICATE.into(), key: AGENT_KEY.into() };
+                let exists = |path: &PathBuf| path.try_exists().unwrap_or(false);
+                (exists(&files.certificate) && exists(&files.key)).then_some(files)
+            }
+            (Some(_), None) => {
+                let text = "missing, but client_certificate is given; name the file of its key";
+                self.broken(&section.client_certificate, "output.upstream.client_key", text);
+                None
+            }
+            (None, Some(_)) => {
+                let text = "missing, but client_key is given; name the file of its certificate";
+                self.broken(&section.client_key, "output.upstream.client_certificate", text);
+                None
+            }
+        }
+    }
+}
+
+/// The password goes into the options of the URL, percent-encoded (protocol 9.3).
+fn with_password(url: &str, password: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}password={}", utf8_percent_encode(password, NON_ALPHANUMERIC))
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Start, reload, drain.
+
+use std::fs;
+
+use protocol::tls::TlsVersion;
+use relayd::gateway::{Doors, Gateway, GatewayError};
+use tokio::sync::watch;
+
+use crate::harness::*;
+
+#[tokio::test]
+async fn draining_finishes_what_is_under_way() {
+    let gateway = start().await;
+    let idle = gateway.connect(Some(&gateway.fleet.direct)).await;
+    let mut kept = gateway.connect(Some(&gateway.fleet.direct)).await;
+    let path = |n| format!("/reports/{}", run_log(DIRECT, n));
+    assert_eq!(kept.put(&path(1), "", &gzip(b"x")).await.status, 201);
+    let mut busy = gateway.connect(Some(&gateway.fleet.direct)).await;
+    let request = put_request(&path(2), "", &gzip(&[7; 100_000]));
+    busy.send(&request[..90_000]).await.unwrap();
+    eventually("the upload is under way", || gateway.metric("relayd_gateway_uploads_in_flight") == 1.0).await;
+
+    gateway.stop.cancel();
+    assert_eq!(kept.reply().await, None, "an idle connection is closed");
+    eventually("nobody listens", || std::net::TcpStream::connect(gateway.address).is_err()).await;
+    assert!(!gateway.task.is_finished());
+    busy.send(&request[90_000..]).await.unwrap();
+    assert_eq!(busy.reply().await.unwrap().status, 201);
+    drop(idle);
+    assert_eq!(gateway.files().len(), 2);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_for_new_connections() {
+    let gateway = start().await;
+    let mut old = gateway.connect(Some(&gateway.fleet.direct)).await;
+    let path = |n| format!("/reports/{}", run_log(DIRECT, n));
+    assert_eq!(old.put(&path(1), "", &gzip(b"x")).await.status, 201);
+    let shown = |client: &Client| client.stream.ssl().peer_certificate().unwrap().to_pem().unwrap();
+    let before = shown(&old);
+
+    // Half of a pair is refused, and what is in use stays.
+    fs::write(gateway.directory.path().join("cert"), new_identity("root").0.x509().to_pem().unwrap())
+        .unwrap();
+    let error = gateway.reload.reload().unwrap_err();
+    assert!(matches!(error, GatewayError::Identity(_)), "{error}");
+    assert!(error.to_string().contains("cert"), "{error}");
+    assert_eq!(shown(&gateway.connect(None).await), before);
+
+    let renewed = new_identity("root");
+    write_identity(gateway.directory.path(), &renewed);
+    gateway.reload.reload().unwrap();
+    assert_eq!(shown(&gateway.connect(None).await), renewed.0.x509().to_pem().unwrap());
+    assert_eq!(old.put(&path(2), "", &gzip(b"x")).await.status, 201, "old connections live on");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_why() {
+    let gateway = start().await;
+    let directory = gateway.directory.path();
+    let table = || watch::channel(std::sync::Arc::default()).1;
+    let bind = |change: &dyn Fn(&mut relayd::config::Gateway)| {
+        let mut settings = settings(directory);
+        change(&mut settings);
+        let registry = prometheus::Registry::new();
+        Gateway::bind(&settings, &id("root"), table(), Doors::default(), &registry).err().unwrap()
+    };
+    let error = bind(&|settings| settings.listen = gateway.address);
+    assert!(error.to_string().contains(&gateway.address.to_string()), "{error}");
+    let error = bind(&|settings| settings.identity.key = directory.join("missing"));
+    assert!(error.to_string().contains("missing"), "{error}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn many_connections_at_once_all_get_their_answers() {
+    let gateway = start().await;
+    let connector = connector(Some(&gateway.fleet.direct), TlsVersion::V1_3);
+    let clients = (0..40).map(|c| {
+        let connector = connector.clone();
+        async move {
+            let mut client = Client::connect_with(gateway.address, &connector).await.unwrap();
+            for n in 0..10 {
+                let path = format!("/reports/{}", run_log(DIRECT, c * 10 + n));
+                assert_eq!(client.put(&path, "", &gzip(b"x")).await.status, 201);
+            }
+        }
+    });
+    futures_util::future::join_all(clients).await;
+    assert_eq!(gateway.files().len(), 400);
+    assert_eq!(gateway.metric("relayd_gateway_requests_total"), 400.0);
+    gateway.stop().await;
+}

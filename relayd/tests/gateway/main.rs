@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The gateway, over real TLS on loopback.
+#![allow(missing_docs, reason = "tests")]
+
+mod answers;
+mod curl;
+mod disk;
+mod harness;
+mod hostile;
+mod identity;
+mod lifecycle;
+mod slow;
+mod throughput;
