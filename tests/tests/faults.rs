@@ -138,8 +138,9 @@ fn killed_between_commit_and_unlink() -> Result<()> {
         for log in logs {
             spool(&root.incoming(), &log.name, &log.content)?;
         }
-        let inject = format!("inject=unlink,unlinkat:signal=KILL:when={}", 1 + round % 4);
-        // -D keeps the daemon our own child.
+        // At the first file to be removed, when at least its batch is committed. (strace counts for
+        // each thread of its own.) -D keeps the daemon our own child.
+        let inject = "inject=unlink,unlinkat:signal=KILL:when=1";
         root.run_under(&[
             "strace",
             "-D",
@@ -150,7 +151,7 @@ fn killed_between_commit_and_unlink() -> Result<()> {
             "-e",
             "trace=unlink,unlinkat",
             "-e",
-            &inject,
+            inject,
         ]);
         root.spawn()?;
         root.wait_end(PATIENCE)?;
@@ -274,14 +275,14 @@ fn a_full_disk_refuses_without_lying_and_recovers() -> Result<()> {
     Ok(())
 }
 
-/// A file system of 2 MiB, unmounted when dropped.
+/// A file system of 1 MiB, unmounted when dropped.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
     fn mount(directory: &std::path::Path) -> Result<Option<Self>> {
         std::fs::create_dir_all(directory)?;
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
             .arg(directory)
             .status()?
             .success();
