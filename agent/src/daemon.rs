@@ -47,7 +47,7 @@ pub async fn daemon(
     announce(next_run);
     let mut send_not_before = SystemTime::now();
     loop {
-        let back_fill = back_fill_due(&settings, &state).map(|due| due.max(send_not_before));
+        let back_fill = back_fill_due(&settings, node_id, &state).map(|due| due.max(send_not_before));
         let wake = back_fill.map_or(next_run, |due| due.min(next_run));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -76,9 +76,9 @@ pub async fn daemon(
 }
 
 /// When what waits in the outbox is to be sent again, if anything waits after a failure.
-fn back_fill_due(settings: &Settings, state: &State) -> Option<SystemTime> {
+fn back_fill_due(settings: &Settings, node_id: &NodeId, state: &State) -> Option<SystemTime> {
     let due = state.send().next_attempt?;
-    let waiting = Outbox::open(&settings.paths).and_then(|outbox| outbox.waiting());
+    let waiting = Outbox::open(&settings.paths, node_id).and_then(|outbox| outbox.waiting());
     waiting.is_ok_and(|waiting| !waiting.is_empty()).then(|| due.into())
 }
 

@@ -43,9 +43,13 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a directory and those above it; new ones are for the owner only.
+/// Creates a directory for the owner only. Those above it, if they are new, may be entered by everybody.
 pub fn create_private_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    create_parent(path)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        created => created,
+    }
 }
 
 /// Creates the directory a file is to be in; new ones may be entered by everybody.

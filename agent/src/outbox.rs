@@ -17,7 +17,7 @@ use std::{
 };
 
 use chrono::Utc;
-use protocol::{compression::Compression, limits, run_id::RunLogName};
+use protocol::{compression::Compression, limits, node_id::NodeId, run_id::RunLogName};
 use rustix::io::Errno;
 
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
 /// The outbox of this node.
 #[derive(Debug, Clone)]
 pub struct Outbox {
+    node_id: NodeId,
     ready: PathBuf,
     failed: PathBuf,
     temporary: PathBuf,
@@ -46,14 +47,16 @@ pub struct Waiting {
 }
 
 impl Outbox {
-    /// Opens the outbox; missing directories are made.
-    pub fn open(paths: &Paths) -> io::Result<Self> {
-        let outbox =
-            Self { ready: paths.ready(), failed: paths.failed(), temporary: paths.temporary.clone() };
-        for directory in [&outbox.ready, &outbox.failed, &outbox.temporary] {
+    /// Opens the outbox of this node; missing directories are made.
+    ///
+    /// Not `failed`, which on a policy server is the relay daemon's as well, with rights of its own:
+    /// it is made when it is needed, and only run logs of this node are looked at in it.
+    pub fn open(paths: &Paths, node_id: &NodeId) -> io::Result<Self> {
+        let (ready, temporary) = (paths.ready(), paths.temporary.clone());
+        for directory in [&ready, &temporary] {
             durable::create_private_directory(directory)?;
         }
-        Ok(outbox)
+        Ok(Self { node_id: node_id.clone(), ready, failed: paths.failed(), temporary })
     }
 
     /// Whether a run log with this name waits.
@@ -124,6 +127,7 @@ impl Outbox {
             "queue_id": name.queue_id().to_string(),
         });
         let text = format!("{text:#}\n");
+        durable::create_private_directory(&self.failed)?;
         durable::replace(&self.failed.join(format!("{name}.reason")), text.as_bytes(), PRIVATE)?;
         let failed = self.failed.join(name.as_str());
         gone_is_fine(fs::rename(self.ready.join(name.as_str()), &failed))?;
@@ -132,7 +136,16 @@ impl Outbox {
 
     /// How many were refused for good and are still kept.
     pub fn failed(&self) -> io::Result<usize> {
-        Ok(list(&self.failed)?.len())
+        Ok(self.refused()?.len())
+    }
+
+    fn refused(&self) -> io::Result<Vec<Waiting>> {
+        let mut found = match list(&self.failed) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => vec![],
+            found => found?,
+        };
+        found.retain(|one| one.name.run_id().node_id == self.node_id);
+        Ok(found)
     }
 
     /// Drops what is older or more than the outbox keeps, oldest first. Gives what was dropped.
@@ -150,7 +163,7 @@ impl Outbox {
                 dropped = (dropped.0 + 1, dropped.1 + one.size);
             }
         }
-        for one in list(&self.failed)?.iter().filter(|one| too_old(one.written)) {
+        for one in self.refused()?.iter().filter(|one| too_old(one.written)) {
             for name in [one.name.to_string(), format!("{}.reason", one.name)] {
                 gone_is_fine(fs::remove_file(self.failed.join(name)))?;
             }
@@ -202,7 +215,7 @@ mod tests {
 
     fn outbox() -> (tempfile::TempDir, Outbox) {
         let root = tempfile::tempdir().unwrap();
-        let outbox = Outbox::open(&Paths::below(root.path())).unwrap();
+        let outbox = Outbox::open(&Paths::below(root.path()), &NodeId::root()).unwrap();
         (root, outbox)
     }
 

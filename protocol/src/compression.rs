@@ -163,7 +163,7 @@ fn inflate_or_count(reader: &mut impl Read, cap: u64, hint: usize) -> io::Result
     let probe = cap.min(PROBE as u64);
     reader.by_ref().take(probe).read_to_end(&mut content)?;
     // Also at the end of the content: only a read that finds the end makes the checksum checked.
-    let rest = io::copy(&mut reader.take(cap - content.len() as u64 + 1), &mut io::sink())?;
+    let rest = io::copy(&mut reader.take((cap - content.len() as u64).saturating_add(1)), &mut io::sink())?;
     if rest == 0 {
         return Ok(Inflated::Kept(content));
     }

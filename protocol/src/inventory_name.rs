@@ -33,10 +33,10 @@ impl InventoryName {
     /// The node that the name names, as far as it has a known form.
     pub fn node_id(&self) -> Option<NodeId> {
         let stem = self.stem();
-        if let Some((id, date)) = stem.split_once('_')
-            && looks_like_date(date)
-        {
-            return id.parse().ok();
+        // Not at the first `_`: node ids may hold some, and dates have them where colons cannot be.
+        let dated = stem.match_indices('_').find(|(at, _)| looks_like_date(&stem[at + 1..]));
+        if let Some((at, _)) = dated {
+            return stem[..at].parse().ok();
         }
         let uuid = stem.len().checked_sub(UUID_LENGTH).and_then(|at| stem.split_at_checked(at));
         match uuid {
@@ -50,12 +50,7 @@ impl InventoryName {
 
     /// Whether this is a name that `node` may use for its own inventory.
     pub fn names(&self, node: &NodeId) -> bool {
-        let stem = self.stem();
-        match stem.strip_prefix(node.as_str()) {
-            Some("") => true,
-            Some(rest) if rest.starts_with('_') => true,
-            _ => stem.strip_suffix(node.as_str()).is_some_and(|host| host.ends_with('-')),
-        }
+        self.stem() == node.as_str() || self.node_id().as_ref() == Some(node)
     }
 
     /// The name without its known extensions.
@@ -113,9 +108,13 @@ fn looks_like_uuid(text: &str) -> bool {
         })
 }
 
-/// `2024-…`: enough to tell a date from the rest of a host name.
+/// `2024-05-01…`: enough to tell a date from the rest of a host name.
 fn looks_like_date(text: &str) -> bool {
-    text.split_once('-').is_some_and(|(year, _)| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()))
+    text.len() >= 10
+        && text.bytes().take(10).enumerate().all(|(i, b)| match i {
+            4 | 7 => b == b'-',
+            _ => b.is_ascii_digit(),
+        })
 }
 
 #[cfg(test)]
@@ -138,6 +137,7 @@ mod tests {
             (format!("my_host.example.com-{UUID}.xml.gz"), Some(UUID)),
             ("root_2024-05-01T02:03:04+00:00.ocs".into(), Some("root")),
             ("my_host-root.ocs".into(), Some("root")),
+            ("node_1_2024-05-01T02_03_04+00_00.ocs".into(), Some("node_1")),
             ("anything goes.ocs".into(), None),
             (format!("x{UUID}.ocs"), None),
             ("é-4baf-4866-801c-6883d07559c3xxxxxxxé.ocs".into(), None),
@@ -158,6 +158,8 @@ mod tests {
             &format!("x{UUID}.ocs"),
             &format!("{UUID}x.ocs"),
             &format!("{UUID}-e745a140-40bc-4b86-b6dc-084488fc906b.ocs"),
+            &format!("{UUID}_2024.ocs"),
+            &format!("{UUID}_x_2024-05-01T02:03:04+00:00.ocs"),
             "host.ocs",
         ] {
             assert!(!name(text).names(&node), "{text}");

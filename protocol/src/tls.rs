@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! TLS settings that clients and servers share: versions, server trust, pins (protocol 0.3, 1.5).
+//!
+//! Trust is decided during the handshake, so that no request is ever sent to the wrong server. No
+//! session outlives its connection: there are no tickets and no session cache.
 
 use openssl::{
     error::ErrorStack,
@@ -9,7 +12,7 @@ use openssl::{
         SslVerifyMode, SslVersion,
     },
     x509::{
-        X509Ref, X509StoreContextRef, X509VerifyResult,
+        X509StoreContextRef, X509VerifyResult,
         store::{X509Store, X509StoreBuilder},
         verify::X509VerifyFlags,
     },
@@ -78,7 +81,7 @@ pub fn connector(
         ServerTrust::Authorities(more) => {
             builder.set_verify(SslVerifyMode::PEER);
             for authority in more {
-                builder.cert_store_mut().add_cert(authority.x509().clone())?;
+                builder.cert_store_mut().add_cert(authority.to_x509()?)?;
             }
         }
         ServerTrust::FirstUse => {
@@ -102,7 +105,7 @@ pub fn acceptor(identity: &ClientIdentity, oldest: TlsVersion) -> Result<SslAcce
     builder.set_num_tickets(0)?;
     builder.set_verify_callback(SslVerifyMode::PEER, |_, context| {
         let weak = context.error().as_raw() == X509_V_ERR_EE_KEY_TOO_SMALL;
-        let acceptable = !weak && leaf(context).is_some_and(has_usable_subject);
+        let acceptable = !weak && leaf_certificate(context).as_ref().is_some_and(has_usable_subject);
         decide(context, acceptable)
     });
     Ok(builder.build())
@@ -135,23 +138,22 @@ fn store_of(anchors: &[Certificate]) -> Result<X509Store, ErrorStack> {
     let mut store = X509StoreBuilder::new()?;
     store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
     for anchor in anchors {
-        store.add_cert(anchor.x509().clone())?;
+        store.add_cert(anchor.to_x509()?)?;
     }
     Ok(store.build())
 }
 
 /// The peer's own certificate, at whatever depth of its chain verification is.
-fn leaf(context: &X509StoreContextRef) -> Option<&X509Ref> {
-    context.chain()?.get(0)
+fn leaf_certificate(context: &X509StoreContextRef) -> Option<Certificate> {
+    Certificate::new(context.chain()?.get(0)?.to_owned()).ok()
 }
 
 fn leaf_key(context: &X509StoreContextRef) -> Option<Vec<u8>> {
-    leaf(context)?.public_key().ok()?.public_key_to_der().ok()
+    Some(leaf_certificate(context)?.spki_der().to_vec())
 }
 
-fn has_usable_subject(leaf: &X509Ref) -> bool {
-    Certificate::new(leaf.to_owned())
-        .is_ok_and(|certificate| !certificate.has_uid() || certificate.sole_node_id().is_some())
+fn has_usable_subject(leaf: &Certificate) -> bool {
+    !leaf.has_uid() || leaf.sole_node_id().is_some()
 }
 
 /// Overrides what chain verification found.

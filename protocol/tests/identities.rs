@@ -104,7 +104,7 @@ fn keys_of_stock_openssl_are_read() {
 #[test]
 fn bundles_may_hold_text_and_may_be_empty() {
     let node = Identity::new(private_key::generate(private_key::KeyKind::P256).unwrap());
-    let pem = String::from_utf8(node.certificate.x509().to_pem().unwrap()).unwrap();
+    let pem = String::from_utf8(node.certificate.to_x509().unwrap().to_pem().unwrap()).unwrap();
     let bundle = format!("# first\n{pem}\nsubject=UID = x\n\n{pem}trailing text");
     assert_eq!(read_bundle(bundle.as_bytes()).unwrap().len(), 2);
     assert!(read_bundle(b"").unwrap().is_empty() && read_bundle(b"just text\n").unwrap().is_empty());

@@ -126,16 +126,12 @@ fn attribute(oid: &[u8], values: &[&[u8]]) -> Vec<u8> {
 impl ByHand {
     fn new() -> Self {
         let certificate = &NODE.identity.certificate;
-        let mut serial = certificate.serial().to_vec();
-        if serial[0] >= 0x80 {
-            serial.insert(0, 0);
-        }
         Self {
             announced: vec![tlv(SEQUENCE, &[SHA256, NULL])],
             encapsulated: tlv(SEQUENCE, &[DATA]),
             certificates: vec![],
             signers: 1,
-            identifier: tlv(SEQUENCE, &[certificate.issuer_der(), &tlv(INTEGER, &[&serial])]),
+            identifier: tlv(SEQUENCE, &[certificate.issuer_der(), &tlv(INTEGER, &[certificate.serial()])]),
             digest: tlv(SEQUENCE, &[SHA256, NULL]),
             attributes: vec![
                 attribute(CONTENT_TYPE, &[DATA]),
@@ -240,7 +236,7 @@ fn made_by_hand_it_is_accepted_until_a_field_is_wrong() {
             "another issuer",
             Box::new(|s| {
                 let serial = NODE.identity.certificate.serial();
-                s.identifier = tlv(SEQUENCE, &[&tlv(SEQUENCE, &[]), &tlv(INTEGER, &[&[0], serial])]);
+                s.identifier = tlv(SEQUENCE, &[&tlv(SEQUENCE, &[]), &tlv(INTEGER, &[serial])]);
             }),
             E::SignerNotFound(1),
         ),
@@ -347,7 +343,7 @@ fn made_by_hand_it_is_accepted_until_a_field_is_wrong() {
 #[test]
 fn what_does_not_matter_is_stepped_over() {
     let good = Ok(&NODE.verified);
-    let embedded = NODE.identity.certificate.x509().to_der().unwrap();
+    let embedded = NODE.identity.certificate.to_x509().unwrap().to_der().unwrap();
     for certificates in [
         tlv(CONTEXT_0, &[&embedded]),
         tlv(CONTEXT_0, &[&tlv(SEQUENCE, &[b"no certificate at all"])]),
@@ -570,14 +566,15 @@ fn forge(certificate: &Certificate, key: &PKey<Private>) -> Certificate {
     assert!(matches!(key.id(), Id::RSA | Id::EC));
     let node = certificate.node_id().unwrap();
     let mut x509 = openssl::x509::X509::builder().unwrap();
-    let template = self_signed(key, node).unwrap();
+    let template = self_signed(key, node).unwrap().to_x509().unwrap();
     x509.set_version(2).unwrap();
-    x509.set_serial_number(certificate.x509().serial_number()).unwrap();
-    x509.set_subject_name(certificate.x509().subject_name()).unwrap();
-    x509.set_issuer_name(certificate.x509().issuer_name()).unwrap();
-    x509.set_not_before(template.x509().not_before()).unwrap();
+    let original = certificate.to_x509().unwrap();
+    x509.set_serial_number(original.serial_number()).unwrap();
+    x509.set_subject_name(original.subject_name()).unwrap();
+    x509.set_issuer_name(original.issuer_name()).unwrap();
+    x509.set_not_before(template.not_before()).unwrap();
     // Over before it began: dates do not count.
-    x509.set_not_after(template.x509().not_before()).unwrap();
+    x509.set_not_after(template.not_before()).unwrap();
     x509.set_pubkey(key).unwrap();
     x509.sign(key, openssl::hash::MessageDigest::sha256()).unwrap();
     Certificate::new(x509.build()).unwrap()

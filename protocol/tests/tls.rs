@@ -152,7 +152,7 @@ fn nothing_older_than_the_oldest_version_is_spoken() {
     assert!(attempt(V1_2, V1_2, Some(SslVersion::TLS1_1)).is_err(), "TLS 1.1");
     // A new client at a server that only speaks 1.2.
     let mut old = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
-    old.set_certificate(server.0.x509()).unwrap();
+    old.set_certificate(&server.0.to_x509().unwrap()).unwrap();
     old.set_private_key(&server.1).unwrap();
     old.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
     let old = old.build();
@@ -160,6 +160,28 @@ fn nothing_older_than_the_oldest_version_is_spoken() {
         let client = connector(&ServerTrust::FirstUse, oldest, None).unwrap();
         assert_eq!(handshake(old.clone(), client, None).is_ok(), works, "{oldest:?}");
     }
+}
+
+#[test]
+fn key_exchange_without_forward_secrecy_and_weak_groups_are_refused() {
+    let attempt = |server: &ClientIdentity, cipher: &str, groups: &str| {
+        let mut client = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        client.set_security_level(0);
+        client.set_verify(SslVerifyMode::NONE);
+        client.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+        client.set_cipher_list(cipher).unwrap();
+        client.set_groups_list(groups).unwrap();
+        handshake(acceptor(server, V1_2).unwrap(), client.build(), None).is_ok()
+    };
+    let p256 = identity("root");
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let rsa = (self_signed(&key, &"root".parse().unwrap()).unwrap(), key);
+    assert!(attempt(&p256, "ECDHE-ECDSA-AES128-GCM-SHA256", "P-256"));
+    assert!(attempt(&rsa, "ECDHE-RSA-AES128-GCM-SHA256", "X25519"));
+    assert!(!attempt(&rsa, "AES128-GCM-SHA256", "P-256"), "RSA key exchange");
+    assert!(!attempt(&rsa, "aNULL", "P-256"), "no authentication");
+    assert!(!attempt(&p256, "ECDHE-ECDSA-NULL-SHA", "P-256"), "no encryption");
+    assert!(!attempt(&p256, "ECDHE-ECDSA-AES128-GCM-SHA256", "secp224r1"), "a weak group");
 }
 
 #[test]
@@ -199,7 +221,7 @@ fn ambiguous_and_weak_client_certificates_are_refused_in_the_handshake() {
         // An attacker's client does not check what it sends.
         connector.set_security_level(0);
         connector.set_verify(SslVerifyMode::NONE);
-        connector.set_certificate(client.0.x509()).unwrap();
+        connector.set_certificate(&client.0.to_x509().unwrap()).unwrap();
         connector.set_private_key(&client.1).unwrap();
         handshake(acceptor(&server, V1_3).unwrap(), connector.build(), None)
     };
@@ -276,10 +298,11 @@ impl Template {
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
         let mut x509 = X509::builder().unwrap();
         let name = self.name.build();
+        let issuer = issuer.map(|issuer| issuer.to_x509().unwrap());
         x509.set_version(2).unwrap();
         x509.set_serial_number(&BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap()).unwrap();
         x509.set_subject_name(&name).unwrap();
-        x509.set_issuer_name(issuer.map_or(&name, |issuer| issuer.x509().subject_name())).unwrap();
+        x509.set_issuer_name(issuer.as_ref().map_or(&name, |issuer| issuer.subject_name())).unwrap();
         x509.set_not_before(&Asn1Time::from_unix(now + self.days.0 * DAY).unwrap()).unwrap();
         x509.set_not_after(&Asn1Time::from_unix(now + self.days.1 * DAY).unwrap()).unwrap();
         x509.set_pubkey(&self.key).unwrap();

@@ -65,11 +65,13 @@ struct Seen {
 /// What to answer: status, headers, text.
 type Answer = (u16, Vec<(&'static str, &'static str)>, &'static str);
 
+type Behaviour = Box<dyn Fn(&Seen) -> Answer + Send>;
+
 struct Server {
     address: SocketAddr,
     certificate: Certificate,
     seen: Mutex<Vec<Seen>>,
-    answer: Mutex<Box<dyn Fn(&Seen) -> Answer + Send>>,
+    answer: Mutex<Behaviour>,
     connections: AtomicUsize,
     /// Close each connection after its first answer, without saying so.
     hang_up: bool,
@@ -390,6 +392,29 @@ async fn an_answer_cut_at_any_byte_is_no_acceptance_unless_its_status_is_there()
             false => assert_eq!(disposition, FORWARDED, "{cut}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_before_the_end_of_the_body_counts() {
+    let certificate = identity();
+    let acceptor = tls::acceptor(&certificate, TlsVersion::V1_3).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let trust = UpstreamTrust::Pins(vec![certificate.0.key_hash()]);
+    let (forward, files) =
+        (forward(&upstream(listener.local_addr().unwrap(), trust), UploadKind::RunLog), Files::new());
+    let file = files.run_log(&vec![7; 8_000_000]);
+    let serve = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut stream = accept(tcp, &acceptor).await.unwrap();
+        let mut buffer = [0; 4096];
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+        let answer = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        // Reads no more until the client has given up.
+        stream
+    };
+    let (_stream, disposition) = tokio::join!(serve, forward.deliver(&file));
+    assert!(matches!(&disposition, Disposition::Rejected(_)), "{disposition:?}");
 }
 
 /// A line that delays all bytes in both directions.

@@ -31,11 +31,13 @@ use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
+type Behaviour = Box<dyn Fn(&str) -> Disposition + Send>;
+
 /// What the sink saw, and how it answers.
 struct TestSink {
     /// Contents by name, once per delivery.
     delivered: Mutex<HashMap<String, Vec<String>>>,
-    answer: Mutex<Box<dyn Fn(&str) -> Disposition + Send>>,
+    answer: Mutex<Behaviour>,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     /// Deliveries wait here when set.
@@ -415,6 +417,25 @@ async fn nothing_is_lost_by_kills_and_stops_finish_what_is_in_flight() {
     hold.notify_one();
     running.task.await.unwrap().unwrap();
     assert!(names(&f.incoming()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_hints_than_fit_become_a_sweep() {
+    const FILES: usize = 6000;
+    let mut f = Fixture::new(accept);
+    f.settings.sweep_every = None;
+    let hold = Arc::new(Notify::new());
+    *f.sink.hold.lock().unwrap() = Some(hold.clone());
+    f.start();
+    // More than the queue holds, while nothing is taken from it.
+    for i in 0..FILES {
+        f.publish(&name(i), "x");
+    }
+    until("all busy", || f.sink.at_once.load(Ordering::SeqCst) == 16).await;
+    *f.sink.hold.lock().unwrap() = None;
+    hold.notify_waiters();
+    until("all", || f.sink.count() == FILES && names(&f.incoming()).is_empty()).await;
+    f.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

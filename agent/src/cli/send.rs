@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// Print the result as JSON.
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
-    /// Print nothing when all was sent.
+    /// Print nothing when there was nothing to send.
     #[arg(long)]
     quiet: bool,
 }
@@ -46,7 +46,8 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
     }
     let sent = result?;
     let done = sent.left == 0;
-    if !args.json && !(args.quiet && done && sent.sent == 0) {
+    let nothing_to_say = args.quiet && done && sent.sent == 0;
+    if !args.json && !nothing_to_say {
         print(&format!("{}\n", describe(&sent)))?;
     }
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })

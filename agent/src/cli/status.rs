@@ -29,7 +29,7 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
 
 fn gather(settings: &Settings, identity: &Identity) -> io::Result<Value> {
     let state = State::open(&settings.paths.state)?;
-    let outbox = Outbox::open(&settings.paths)?;
+    let outbox = Outbox::open(&settings.paths, &identity.node_id)?;
     let waiting = outbox.waiting()?;
     let (run, send) = (state.run(), state.send());
     Ok(json!({

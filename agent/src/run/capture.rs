@@ -51,15 +51,16 @@ impl Capture {
 
     /// Adds one line without its end.
     pub fn push(&mut self, at: DateTime<Utc>, stream: Stream, line: &[u8]) {
-        let text = clean(line);
-        let size = self.text.len() + self.lines.len() + text.len() + 1;
-        let full = self.lines.len() >= MAX_LINES || size > self.limit;
-        if full || self.dropped_bytes > 0 {
-            self.dropped_bytes += line.len() as u64 + 1;
-        } else {
-            self.text.push_str(&text);
-            self.lines.push((at, stream, self.text.len()));
+        if self.dropped_bytes == 0 {
+            let text = clean(line);
+            let size = self.text.len() + self.lines.len() + text.len() + 1;
+            if self.lines.len() < MAX_LINES && size <= self.limit {
+                self.text.push_str(&text);
+                self.lines.push((at, stream, self.text.len()));
+                return;
+            }
         }
+        self.dropped_bytes += line.len() as u64 + 1;
     }
 
     /// The kept lines, in the order they came.

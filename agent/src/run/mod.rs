@@ -80,7 +80,7 @@ pub async fn run(
             RunError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
         }
     })?;
-    let outbox = Outbox::open(&settings.paths).map_err(RunError::Outbox)?;
+    let outbox = Outbox::open(&settings.paths, &identity.node_id).map_err(RunError::Outbox)?;
     outbox.clean().map_err(RunError::Outbox)?;
 
     let mut remembered = state.run();

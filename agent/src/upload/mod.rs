@@ -12,7 +12,7 @@ pub mod trust;
 
 use std::{io, time::SystemTime};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use protocol::{
     hash::KeyHash,
     limits,
@@ -70,7 +70,7 @@ pub async fn send(
     stop: &CancellationToken,
 ) -> Result<Sent, SendError> {
     let state = State::open(&settings.paths.state).map_err(SendError::State)?;
-    let outbox = Outbox::open(&settings.paths).map_err(SendError::Outbox)?;
+    let outbox = Outbox::open(&settings.paths, &identity.node_id).map_err(SendError::Outbox)?;
     let _lock = state.lock_send().map_err(|e| match e {
         LockError::Held(holder) => SendError::InProgress(holder),
         LockError::Io(path, e) => {
@@ -120,7 +120,7 @@ fn remember(
     sent: &Sent,
     retry_after: Option<DateTime<Utc>>,
 ) -> io::Result<()> {
-    let now = Utc::now();
+    let now = Utc::now().trunc_subsecs(0);
     let failures = if sent.problem.is_some() { before.failures.saturating_add(1) } else { 0 };
     let next = (failures > 0).then(|| backoff::next_attempt(failures, retry_after, now, backoff::random()));
     state.save_send(&SendState {
@@ -174,18 +174,25 @@ impl Drain<'_> {
                 self.sent.left -= 1;
                 continue;
             };
-            let answer = match self.put(&one, content.into()).await {
-                Ok(answer) => answer,
+            match self.put(&one, content.into()).await {
+                Ok(answer) => {
+                    self.settle(&one, &answer)?;
+                    match answer.disposition() {
+                        Disposition::Accepted | Disposition::Rejected => unclear = 0,
+                        Disposition::Released => unclear += 1,
+                        Disposition::Unavailable => unclear = MAX_UNCLEAR,
+                    }
+                }
+                // A server that refuses one upload early may close before its answer is read.
+                Err(e @ ConnectionError::Http(_)) => {
+                    self.sent.problem = Some(e.to_string());
+                    self.connection = None;
+                    unclear += 1;
+                }
                 Err(e) => {
                     self.sent.problem = Some(e.to_string());
-                    return Ok(());
+                    unclear = MAX_UNCLEAR;
                 }
-            };
-            self.settle(&one, &answer)?;
-            match answer.disposition() {
-                Disposition::Accepted | Disposition::Rejected => unclear = 0,
-                Disposition::Released => unclear += 1,
-                Disposition::Unavailable => unclear = MAX_UNCLEAR,
             }
             if unclear >= MAX_UNCLEAR {
                 break;

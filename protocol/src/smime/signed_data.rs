@@ -14,7 +14,7 @@ use super::SmimeError;
 pub struct Signer<'a> {
     /// DER of the name of the certificate's issuer.
     pub issuer: &'a [u8],
-    /// Two's complement of the certificate's serial number.
+    /// Content of the DER INTEGER that the certificate's serial number is.
     pub serial: &'a [u8],
     /// Digest over the content and over the attributes.
     pub digest_algorithm: ObjectIdentifier,

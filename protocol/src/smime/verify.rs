@@ -63,7 +63,11 @@ fn check_signature(
 ) -> Result<(), SmimeError> {
     let mut error = SmimeError::SignerNotFound(certificates.len());
     for certificate in certificates.iter().filter(|certificate| is_meant(signer, certificate)) {
-        match check_with_key(signer, digest, certificate.public_key()) {
+        let checked = match certificate.public_key() {
+            Ok(key) => check_with_key(signer, digest, &key),
+            Err(_) => Err(SmimeError::Key),
+        };
+        match checked {
             Ok(()) => return Ok(()),
             Err(e) => error = e,
         }
@@ -72,13 +76,7 @@ fn check_signature(
 }
 
 fn is_meant(signer: &Signer<'_>, certificate: &Certificate) -> bool {
-    // A DER integer has a leading zero when it would look negative without.
-    let serial = match signer.serial {
-        [0, magnitude @ ..] => Some(magnitude),
-        [high, ..] if *high >= 0x80 => None,
-        magnitude => Some(magnitude),
-    };
-    serial == Some(certificate.serial()) && signer.issuer == certificate.issuer_der()
+    signer.serial == certificate.serial() && signer.issuer == certificate.issuer_der()
 }
 
 fn check_with_key(signer: &Signer<'_>, digest: MessageDigest, key: &PKey<Public>) -> Result<(), SmimeError> {

@@ -47,7 +47,8 @@ impl Identity {
         let certificate = private_key::self_signed(&key, &"node-1".parse().unwrap()).unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("key.pem"), private_key::to_pem(&key).unwrap()).unwrap();
-        std::fs::write(directory.path().join("cert.pem"), certificate.x509().to_pem().unwrap()).unwrap();
+        std::fs::write(directory.path().join("cert.pem"), certificate.to_x509().unwrap().to_pem().unwrap())
+            .unwrap();
         Self { directory, key, certificate }
     }
 

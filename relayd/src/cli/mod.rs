@@ -6,6 +6,7 @@
 mod config;
 mod database;
 mod run_log;
+pub mod spool;
 
 use std::{
     fmt::Display,
@@ -50,6 +51,9 @@ enum Command {
     /// Look into run logs.
     #[command(subcommand)]
     RunLog(run_log::Command),
+    /// Look into the spools: what waits, what failed and why.
+    #[command(subcommand)]
+    Spool(spool::Command),
     /// Look after the tables of the reports database.
     #[command(subcommand)]
     Database(database::Command),
@@ -96,6 +100,9 @@ pub fn main() -> ExitCode {
         None => return daemon::main(&cli.config),
         Some(Command::Config(command)) => config::run(command, &cli.config),
         Some(Command::RunLog(command)) => run_log::run(command),
+        Some(Command::Spool(command)) => configuration(&cli.config).and_then(|config| {
+            spool::run(command, &config.run_logs.spool, &config.inventories.spool).map_err(CliError::failed)
+        }),
         Some(Command::Database(command)) => {
             configuration(&cli.config).and_then(|config| database::run(command, &config.database))
         }

@@ -14,7 +14,11 @@ pub mod connection;
 pub mod migrations;
 pub mod schema;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, TryLockError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use diesel::{RunQueryDsl, sql_query};
 
@@ -68,6 +72,9 @@ pub enum DbError {
     Query(#[from] diesel::result::Error),
 }
 
+/// How long a check waits for another one.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+
 impl Database {
     /// Connects, applies what is missing where that is allowed, and checks rights.
     pub fn open(config: &config::Database) -> Result<Self, DbError> {
@@ -108,7 +115,18 @@ impl Database {
 
     /// Whether reports can be read: at most one row is (protocol 7.3). The error is for people.
     pub fn check(&self) -> Result<(), String> {
-        let mut kept = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + CHECK_TIMEOUT;
+        let mut kept = loop {
+            match self.checking.try_lock() {
+                Ok(kept) => break kept,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                // A server that hangs must not make callers pile up.
+                Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
+                    return Err("an earlier check has not come back yet".into());
+                }
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            }
+        };
         let was_kept = kept.is_some();
         match self.check_with(&mut kept) {
             // The kept connection may be older than the server's last restart.

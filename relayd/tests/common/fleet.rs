@@ -104,6 +104,12 @@ impl Rig {
     }
 
     pub fn with(url: DatabaseUrl, fleet: Fleet, skip_event_types: &[&str]) -> Self {
+        let table = fleet.table();
+        Self::over(url, fleet, table, skip_event_types)
+    }
+
+    /// With another node table than the fleet's.
+    pub fn over(url: DatabaseUrl, fleet: Fleet, table: NodeTable, skip_event_types: &[&str]) -> Self {
         let database = Database::open(&config_of(url)).unwrap();
         let registry = prometheus::Registry::new();
         let compatible = CompatibleMetrics::new(&registry).unwrap();
@@ -113,7 +119,7 @@ impl Rig {
             max_inflated: 100 << 20,
         };
         // The receiver keeps its value when the sender is gone.
-        let (_, nodes) = tokio::sync::watch::channel(Arc::new(fleet.table()));
+        let (_, nodes) = tokio::sync::watch::channel(Arc::new(table));
         let store = Store::start(settings, nodes, database, &registry, compatible).unwrap();
         Self { fleet, store: Arc::new(store), registry, spool: tempfile::tempdir().unwrap() }
     }

@@ -78,11 +78,11 @@ async fn what_cannot_start_says_why() {
 #[tokio::test]
 async fn many_connections_at_once_all_get_their_answers() {
     let gateway = start().await;
-    let connector = connector(Some(&gateway.fleet.direct), TlsVersion::V1_3);
+    let context = client_context(Some(&gateway.fleet.direct), TlsVersion::V1_3).unwrap();
     let clients = (0..40).map(|c| {
-        let connector = connector.clone();
+        let context = context.clone();
         async move {
-            let mut client = Client::connect_with(gateway.address, &connector).await.unwrap();
+            let mut client = Client::connect_with(gateway.address, &context).await.unwrap();
             for n in 0..10 {
                 let path = format!("/reports/{}", run_log(DIRECT, c * 10 + n));
                 assert_eq!(client.put(&path, "", &gzip(b"x")).await.status, 201);

@@ -15,15 +15,15 @@ const RUN: Duration = Duration::from_secs(10);
 async fn uploads_a_second() {
     let connections: u32 = std::env::var("CONNECTIONS").map_or(64, |n| n.parse().unwrap());
     let gateway = start().await;
-    let connector = connector(Some(&gateway.fleet.direct), TlsVersion::V1_3);
+    let context = client_context(Some(&gateway.fleet.direct), TlsVersion::V1_3).unwrap();
     let address = gateway.address;
     let body = gzip(&[7; 3_000]);
     let start = Instant::now();
     let clients: Vec<_> = (0..connections)
         .map(|c| {
-            let (connector, body) = (connector.clone(), body.clone());
+            let (context, body) = (context.clone(), body.clone());
             tokio::spawn(async move {
-                let mut client = Client::connect_with(address, &connector).await.unwrap();
+                let mut client = Client::connect_with(address, &context).await.unwrap();
                 let mut waits = Vec::new();
                 while start.elapsed() < RUN {
                     let n = waits.len();

@@ -20,6 +20,8 @@ pub(super) struct Metrics {
     pub(super) already_stored: IntCounter,
     /// NUL characters replaced, which databases cannot hold.
     pub(super) nuls: IntCounter,
+    /// Transactions begun to write run logs, failed and rehearsed ones included.
+    pub(super) transactions: IntCounter,
     /// Batches that failed and were taken apart.
     pub(super) batches_split: IntCounter,
 }
@@ -56,6 +58,10 @@ impl Metrics {
                 "Run logs that had been stored before",
             )?,
             nuls: IntCounter::new("relayd_store_nul_replaced_total", "NUL characters replaced by U+FFFD")?,
+            transactions: IntCounter::new(
+                "relayd_store_transactions_total",
+                "Attempts to write a batch, failed and rehearsed ones included",
+            )?,
             batches_split: IntCounter::new(
                 "relayd_store_batches_split_total",
                 "Batches taken apart because the database refused something in them",
@@ -68,6 +74,7 @@ impl Metrics {
         registry.register(Box::new(metrics.rows.clone()))?;
         registry.register(Box::new(metrics.already_stored.clone()))?;
         registry.register(Box::new(metrics.nuls.clone()))?;
+        registry.register(Box::new(metrics.transactions.clone()))?;
         registry.register(Box::new(metrics.batches_split.clone()))?;
         Ok(metrics)
     }

@@ -76,7 +76,7 @@ impl Writer {
                 Err(Failure::Down(detail)) => return self.release_all(batch, &detail),
                 Err(Failure::Refused(refusal)) => refusal,
             };
-            if let Err(detail) = self.with_connection(rehearse_smallest) {
+            if let Err(detail) = self.rehearsed(rehearse_smallest) {
                 return self.release_all(batch, &format!("{}; {detail}", refusal.detail));
             }
             match self.isolate(batch, refusal) {
@@ -117,7 +117,9 @@ impl Writer {
     /// Tries a lone run log again, patiently if time was the matter, before it is refused.
     fn judge(&mut self, job: Job, mut refusal: Refusal, rest: Vec<Job>) -> Option<Vec<Job>> {
         let alone = std::slice::from_ref(&job);
-        for _ in 0..RETRIES {
+        // Each slow attempt keeps this writer from others.
+        let retries = if refusal.slow { 1 } else { RETRIES };
+        for _ in 0..retries {
             if refusal.slow {
                 self.limit_statements(PATIENT_STATEMENT_TIMEOUT);
             }
@@ -139,7 +141,7 @@ impl Writer {
         }
         // A stand-in of the same size: a nearly full disk takes a small one and not this.
         let like = job.entry();
-        if let Err(detail) = self.with_connection(|connection| rehearse(connection, like.log)) {
+        if let Err(detail) = self.rehearsed(|connection| rehearse(connection, like.log)) {
             return self.give_up(job, rest, &detail);
         }
         if refusal.slow {
@@ -162,6 +164,7 @@ impl Writer {
         let mut lost = String::new();
         for _ in 0..2 {
             let started = Instant::now();
+            self.metrics.transactions.inc();
             let connection = self.connected().map_err(Failure::Down)?;
             match write(connection, &entries, Purpose::Store) {
                 Ok(verdicts) => {
@@ -219,10 +222,8 @@ impl Writer {
         Ok(self.connection.insert(connection))
     }
 
-    fn with_connection(
-        &mut self,
-        work: impl FnOnce(&mut Connection) -> Result<(), String>,
-    ) -> Result<(), String> {
+    fn rehearsed(&mut self, work: impl FnOnce(&mut Connection) -> Result<(), String>) -> Result<(), String> {
+        self.metrics.transactions.inc();
         let connection = self.connected()?;
         let result = work(connection);
         if result.is_err() && !connection.is_usable() {
