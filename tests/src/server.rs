@@ -10,6 +10,7 @@ use std::{
 };
 
 use protocol::{hash::KeyHash, node_id::NodeId};
+use rustix::process::Signal;
 
 use crate::{
     Result,
@@ -168,6 +169,11 @@ impl Server {
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().ok_or("not running")?.signal(signal)
     }
 
     /// Lets the daemon run on for good, and gives its process id.

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
+use rustix::process::Signal;
 use tests::{
     Result,
     client::{upload_all, upload_stubbornly},
@@ -17,8 +18,8 @@ use tests::{
     postgres::{Durability, Postgres},
     proxy::{Faults, Proxy},
     server::Server,
-    simulated::{self, Packed},
-    site::{Site, spool, wait_drained, waiting},
+    simulated::{self, Packed, Run},
+    site::{Site, reason_of, spool, wait_drained, waiting},
     wait,
 };
 
@@ -271,6 +272,80 @@ fn a_full_disk_refuses_without_lying_and_recovers() -> Result<()> {
     // Space comes back when the upstream does.
     root.start()?;
     upload_stubbornly(relay.gateway(), &machines[0], relay.key_hash(), &logs, PATIENCE)?;
+    expect_complete(&mut root, &judge_of(&logs))?;
+    Ok(())
+}
+
+/// Many files arrive while the daemon stands still: notifications may be lost, files are not.
+#[test]
+fn files_that_arrive_while_the_daemon_stands_still_are_found() -> Result<()> {
+    let mut site = Site::new()?;
+    let machines = site.add_machines(&site.root_id().clone(), 2)?;
+    let mut root = site.prepare_root(site.sqlite())?;
+    root.start()?;
+    let logs = simulated::many(&machines, 150, simulated::USUAL_ROWS, Utc::now())?;
+    root.signal(Signal::STOP)?;
+    for log in &logs {
+        spool(&root.incoming(), &log.name, &log.content)?;
+    }
+    root.signal(Signal::CONT)?;
+    expect_complete(&mut root, &judge_of(&logs))?;
+    Ok(())
+}
+
+/// U3: told to end under load, the daemon finishes what it has and leaves the rest for the next start.
+#[test]
+fn told_to_end_and_to_reload_under_load() -> Result<()> {
+    let mut site = Site::new()?;
+    let machines = site.add_machines(&site.root_id().clone(), 1)?;
+    let mut root = site.prepare_root(site.sqlite())?;
+    root.set("gateway.uploads_per_minute", "100000");
+    root.start()?;
+    let logs = simulated::many(&machines, 400, simulated::USUAL_ROWS, Utc::now())?;
+    let (address, pin) = (root.gateway(), root.key_hash().clone());
+    std::thread::scope(|scope| -> Result<()> {
+        let upload = scope.spawn(|| upload_stubbornly(address, &machines[0], &pin, &logs, PATIENCE));
+        for _ in 0..5 {
+            sleep(Duration::from_millis(150));
+            root.reload()?;
+            root.signal(Signal::HUP)?;
+            sleep(Duration::from_millis(150));
+            let stopped = Instant::now();
+            assert!(root.stop()?.success(), "{}", root.log_end());
+            assert!(stopped.elapsed() < Duration::from_secs(10), "took {:?}", stopped.elapsed());
+            root.start()?;
+        }
+        upload.join().map_err(|_| "the uploader panicked")?.map(drop)
+    })?;
+    expect_complete(&mut root, &judge_of(&logs))?;
+    Ok(())
+}
+
+/// I1, I2: nobody speaks for another node, neither at the door nor in the content.
+#[test]
+fn nobody_uploads_for_another_node() -> Result<()> {
+    let mut site = Site::new()?;
+    let relay = site.add_relay(&site.root_id().clone())?;
+    let below = site.add_machines(&relay.node_id, 1)?;
+    let machines = site.add_machines(&site.root_id().clone(), 2)?;
+    let mut root = site.prepare_root(site.sqlite())?;
+    root.start()?;
+    let (address, pin) = (root.gateway(), root.key_hash().clone());
+    let logs =
+        simulated::many(&[machines[0].clone(), below[0].clone()], 2, simulated::USUAL_ROWS, Utc::now())?;
+    let (own, relayed) = (of(&logs, &machines[0]), of(&logs, &below[0]));
+    // Another node, and a relay that the node is not below of.
+    assert_eq!(upload_all(address, &machines[1], &pin, &own)?, [403, 403]);
+    assert_eq!(upload_all(address, &relay, &pin, &own)?, [403, 403]);
+    assert_eq!(waiting(&root.incoming())?, 0);
+    // Its own, and through its relay: as they are, or not at all.
+    assert_eq!(upload_all(address, &machines[0], &pin, &own)?, [201, 201]);
+    assert_eq!(upload_all(address, &relay, &pin, &relayed)?, [201, 201]);
+    let later = Utc::now() - TimeDelta::days(1);
+    let honest = Run::new(below[0].node_id.clone(), later, simulated::USUAL_ROWS);
+    let forged = honest.pack(&relay)?;
+    assert_eq!(upload_all(address, &relay, &pin, std::slice::from_ref(&forged))?, [201]);
+    assert_eq!(reason_of(&mut root, &forged.name)?["reason"], "bad_signature");
     expect_complete(&mut root, &judge_of(&logs))?;
     Ok(())
 }
