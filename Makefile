@@ -36,10 +36,15 @@ demo: programs ## the main job, for a newcomer
 test: dependencies format-check lint programs ## all that CI runs
 	cargo test --workspace $(CARGO_FLAGS)
 
-.PHONY: programs
-programs:
+.PHONY: programs toolchain
+programs: toolchain
 	@echo "Building (the first time takes some minutes: OpenSSL, libpq and SQLite are compiled in)"
 	cargo build --workspace --bins $(CARGO_FLAGS)
+
+toolchain:
+ifeq ($(FEATURES),bundled)
+	@perl -MFindBin -MIPC::Cmd -e 1 2>/dev/null || { echo "perl and its modules configure the OpenSSL that is compiled in: apt-get install perl, or FEATURES=system" >&2; exit 1; }
+endif
 
 build: programs ## the programs
 
