@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Tables that existing readers know (protocol 4.1, 4.2). A database made by an existing server has
 -- them already, with rows in them: then nothing is touched, not even a missing index.
 DO $$

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- The tables of protocol 4.1 and 4.2. Dates are texts in UTC, such as '2024-05-11 12:58:13+00:00'.
 -- AUTOINCREMENT keeps ids from being used again after rows were removed; they start at 101.
 CREATE TABLE ruddersysevents (

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- What was stored, by content: makes storing a run log twice have the effect of storing it once.
 CREATE TABLE run_log (
     nodeid text NOT NULL,

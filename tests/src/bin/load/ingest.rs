@@ -81,8 +81,8 @@ pub fn run(options: &Options) -> Result<Report> {
 
     progress(&format!("backlog: {} run logs", backlog.len()));
     backlog.iter().try_for_each(|log| feed::put(&server.incoming(), log))?;
-    server.start()?;
     let start = Instant::now();
+    server.start()?;
     feed::wait_empty(&mut server)?;
     let backlog_time = start.elapsed();
     let backlog_usage = server.usage()?;
