@@ -55,7 +55,7 @@ pub async fn daemon(
         }
         let now = SystemTime::now();
         if now >= next_run {
-            report("run", child(root, &["run", "--quiet"], &stop).await);
+            report("run", child(root, &["run", "--send", "--quiet"], &stop).await);
             match Settings::load(root) {
                 Ok((new, _)) => settings = new,
                 Err(problems) => eprintln!("agent: settings are wrong, the last good ones stay:\n{problems}"),

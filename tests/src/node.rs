@@ -59,7 +59,7 @@ impl Node {
 
     /// One run of this policy command; the run log stays in the outbox.
     pub fn run(&self, command: &[&str]) -> Result<Output> {
-        self.agent(&[&["run", "--no-send", "--"], command].concat())
+        self.agent(&[&["run", "--"], command].concat())
     }
 
     /// `agent send`.

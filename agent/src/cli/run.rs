@@ -14,7 +14,7 @@ use crate::{
     upload::{self, SendError, Sent},
 };
 
-/// Run the policies once: show what they did, keep the signed run log, and send what waits.
+/// Run the policies once: show what they did and leave the signed run log in the outbox.
 ///
 /// The command finds AGENT_NODE_ID, AGENT_RUN_START and AGENT_CONFIG_ID in its environment, so that it
 /// can print reports. Output in another form is attached to one report of the command's exit status.
@@ -25,12 +25,13 @@ The exit status is 0 whatever the policies found; see --strict.
 Examples:
   agent run                               the configured policy command
   agent run -- cf-agent -K -I -f policy.cf
-  agent run --no-send --json -- /usr/local/bin/policies | jq .summary
+  agent run --send                        then send what waits, as agent send
+  agent run --json -- /usr/local/bin/policies | jq .summary
   agent run --strict -- sh -c 'systemctl is-active sshd'")]
 pub(super) struct Args {
-    /// Leave the run log in the outbox.
+    /// Then send what waits in the outbox.
     #[arg(long)]
-    no_send: bool,
+    send: bool,
     /// Print the result as JSON.
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -54,7 +55,7 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
     let (done, sent) = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
         let done = run::run(settings, &identity, command, &stop).await?;
-        let send = !args.no_send && settings.sends_reports() && !stop.is_cancelled();
+        let send = args.send && settings.sends_reports() && !stop.is_cancelled();
         let sent = if send { Some(upload::send(settings, &identity, false, &stop).await) } else { None };
         Ok::<_, CliError>((done, sent))
     })?;

@@ -52,7 +52,7 @@ impl Node {
 
     /// Runs a shell script as policies, without sending.
     pub fn policies(&self, script: &str) -> Output {
-        self.agent(&["run", "--no-send", "--", "sh", "-c", script])
+        self.agent(&["run", "--", "sh", "-c", script])
     }
 
     pub fn settings(&self, text: &str) {

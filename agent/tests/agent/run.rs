@@ -37,7 +37,7 @@ fn reports_are_kept_framed_and_shown() {
     let node = Node::new();
     node.rudder_json(r#"{"RUDDER_NODE_CONFIG_ID": "v7"}"#);
     let script = format!("{REPORT} report result_repaired File made; report audit_compliant User fine");
-    let output = node.agent(&["run", "--no-send", "--json", "--", "sh", "-c", &script]);
+    let output = node.agent(&["run", "--json", "--", "sh", "-c", &script]);
     let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(shown["summary"]["repaired"], 1);
     assert_eq!(shown["components"][1]["state"], "compliant");
@@ -119,7 +119,7 @@ fn one_run_at_a_time_and_the_second_hears_who_runs() {
     let (marker, end) = (node.root().join("marker"), node.root().join("end"));
     let script = format!("touch {}; until [ -e {} ]; do sleep 0.1; done", marker.display(), end.display());
     let mut first =
-        node.command(&["run", "--no-send", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
+        node.command(&["run", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
     eventually("the first runs", || marker.exists().then_some(()));
     let second = node.policies("true");
     assert_eq!(second.status.code(), Some(3));
@@ -144,7 +144,7 @@ fn a_killed_run_leaves_the_outbox_whole_and_the_next_one_free() {
     let marker = node.root().join("marker");
     let script = format!("echo $$ > {}; exec sleep 300", marker.display());
     let mut child =
-        node.command(&["run", "--no-send", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
+        node.command(&["run", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
     let pid =
         eventually("the command runs", || fs::read_to_string(&marker).ok().filter(|t| t.ends_with('\n')));
     signal(&child, Signal::KILL);
@@ -220,7 +220,7 @@ fn initial_policies_and_disabled_reports_leave_no_run_log() {
 #[test]
 fn a_command_that_is_not_there_is_reported() {
     let node = Node::new();
-    let output = node.agent(&["run", "--no-send", "--strict", "--", "/no/such/command"]);
+    let output = node.agent(&["run", "--strict", "--", "/no/such/command"]);
     assert_eq!(output.status.code(), Some(4));
     let rows = node.rows(&node.newest_log());
     assert_eq!((rows[1].0.as_str(), rows[1].1.as_str()), ("result_error", "command"));
@@ -232,7 +232,6 @@ fn hostile_output_does_not_drive_the_terminal() {
     let node = Node::new();
     let output = node.agent(&[
         "run",
-        "--no-send",
         "--color",
         "never",
         "--",
@@ -241,7 +240,7 @@ fn hostile_output_does_not_drive_the_terminal() {
         "printf 'a\\033[2Jb'; exit 1",
     ]);
     assert!(!output.stdout.contains(&0x1b));
-    let coloured = node.agent(&["run", "--no-send", "--color", "always", "--", "false"]);
+    let coloured = node.agent(&["run", "--color", "always", "--", "false"]);
     assert!(coloured.stdout.contains(&0x1b));
     assert!(run_log::parse(&node.newest_log(), &node.identity.node_id).is_ok());
 }

@@ -73,7 +73,7 @@ fn a_run_sends_at_once_and_a_server_error_loses_nothing() {
     let server = Server::start(|n, _| if n == 0 { "500 Oops" } else { "204 No Content" }.into());
     let node = Node::new();
     node.server(server.port);
-    let output = node.agent(&["run", "--", "true"]);
+    let output = node.agent(&["run", "--send", "--", "true"]);
     assert!(output.status.success());
     assert!(text(&output.stdout).contains("500"), "{}", text(&output.stdout));
     assert_eq!(node.ready().len(), 1);
@@ -178,7 +178,7 @@ fn basic_authentication_comes_from_the_policies_or_own_settings() {
     node.rudder_json(r#"{"DAVUSER": "rudder", "DAVPASSWORD": "secret"}"#);
     assert!(node.agent(&["send"]).status.success());
     node.settings("upload_user = \"own\"\nupload_password = \"pw\"\n");
-    assert!(node.agent(&["run", "--", "true"]).status.success());
+    assert!(node.agent(&["run", "--send", "--", "true"]).status.success());
     let sent: Vec<_> = server
         .requests()
         .iter()

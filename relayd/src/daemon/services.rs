@@ -29,7 +29,7 @@ use crate::{
         forward::Forward,
         store::{Store, StoreSettings},
     },
-    spool::{self, Spool, SpoolError, metrics::GateState},
+    spool::{self, Spool, metrics::GateState},
     tasks::Tasks,
 };
 
@@ -173,9 +173,12 @@ fn spool_state(status: &spool::Status) -> serde_json::Value {
 }
 
 /// After the spool has drained, what the store still writes is waited for.
-async fn run_store(spool: Spool, store: Store, stop: CancellationToken) -> Result<(), SpoolError> {
+async fn run_store(spool: Spool, store: Store, stop: CancellationToken) -> Result<(), String> {
     let store = Arc::new(store);
-    spool.run(store.clone(), stop).await?;
+    tokio::select! {
+        ended = spool.run(store.clone(), stop) => ended.map_err(|error| error.to_string())?,
+        () = store.writer_panicked() => return Err("a thread that writes to the database panicked".into()),
+    }
     if let Some(store) = Arc::into_inner(store) {
         // A panic there was logged and there is nothing left to stop.
         let _ = tokio::task::spawn_blocking(move || store.finish()).await;

@@ -40,7 +40,7 @@ use std::{
 use protocol::run_id::RunLogName;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     task::spawn_blocking,
 };
 
@@ -89,6 +89,8 @@ pub struct Store {
     queue: mpsc::Sender<Job>,
     /// Disconnects when the last writer ended.
     writers: Mutex<mpsc::Receiver<()>>,
+    /// Notified when one panicked.
+    panicked: Arc<Notify>,
     cpu: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     metrics: Metrics,
@@ -119,6 +121,7 @@ impl Store {
         let (queue, receiver) = mpsc::channel();
         let receiver = Arc::new(Mutex::new(receiver));
         let (ended, writers) = mpsc::channel();
+        let panicked = Arc::new(Notify::new());
         for number in 1..=database.max_connections().min(WRITERS) {
             let writer = Writer {
                 queue: Arc::clone(&receiver),
@@ -128,7 +131,9 @@ impl Store {
                 metrics: metrics.clone(),
             };
             let ended = ended.clone();
+            let panicked = TellPanic(Arc::clone(&panicked));
             thread::Builder::new().name(format!("store-{number}")).spawn(move || {
+                let _panicked = panicked;
                 writer.run();
                 drop(ended);
             })?;
@@ -138,6 +143,7 @@ impl Store {
             nodes,
             queue,
             writers: Mutex::new(writers),
+            panicked,
             cpu: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, NonZero::get))),
             memory: Arc::new(Semaphore::new(MEMORY_UNITS as usize)),
             metrics,
@@ -153,6 +159,11 @@ impl Store {
         if writers.recv_timeout(FINISH) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::warn!("a batch is still being written; its run logs stay in the spool");
         }
+    }
+
+    /// Ends when a writer panicked: the process must end too, others would wait for it in vain.
+    pub async fn writer_panicked(&self) {
+        self.panicked.notified().await;
     }
 
     async fn store(&self, file: &SpoolFile) -> Disposition {
@@ -220,7 +231,14 @@ impl Store {
             drop(reserved.split(unneeded));
             Ok((taken, reserved))
         });
-        work.await.unwrap_or_else(|_| Err(stopped()))
+        match work.await {
+            Ok(taken) => taken,
+            // A fault of ours on this content; it must not stop the others, nor be tried for ever.
+            Err(error) if error.is_panic() => {
+                Err(rejected(Reason::BadContent, "relayd has a fault that this file triggers; please report it"))
+            }
+            Err(_) => Err(stopped()),
+        }
     }
 }
 
@@ -237,6 +255,17 @@ impl Sink for Store {
         };
         self.compatible.reports.with_label_values(&[status]).inc();
         disposition
+    }
+}
+
+/// Says so when it is dropped by a panic.
+struct TellPanic(Arc<Notify>);
+
+impl Drop for TellPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.notify_one();
+        }
     }
 }
 
