@@ -118,8 +118,7 @@ fn one_run_at_a_time_and_the_second_hears_who_runs() {
     let node = Node::new();
     let (marker, end) = (node.root().join("marker"), node.root().join("end"));
     let script = format!("touch {}; until [ -e {} ]; do sleep 0.1; done", marker.display(), end.display());
-    let mut first =
-        node.command(&["run", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
+    let mut first = node.command(&["run", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
     eventually("the first runs", || marker.exists().then_some(()));
     let second = node.policies("true");
     assert_eq!(second.status.code(), Some(3));
@@ -143,8 +142,7 @@ fn a_killed_run_leaves_the_outbox_whole_and_the_next_one_free() {
     let node = Node::new();
     let marker = node.root().join("marker");
     let script = format!("echo $$ > {}; exec sleep 300", marker.display());
-    let mut child =
-        node.command(&["run", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = node.command(&["run", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
     let pid =
         eventually("the command runs", || fs::read_to_string(&marker).ok().filter(|t| t.ends_with('\n')));
     signal(&child, Signal::KILL);
@@ -230,15 +228,7 @@ fn a_command_that_is_not_there_is_reported() {
 #[test]
 fn hostile_output_does_not_drive_the_terminal() {
     let node = Node::new();
-    let output = node.agent(&[
-        "run",
-        "--color",
-        "never",
-        "--",
-        "sh",
-        "-c",
-        "printf 'a\\033[2Jb'; exit 1",
-    ]);
+    let output = node.agent(&["run", "--color", "never", "--", "sh", "-c", "printf 'a\\033[2Jb'; exit 1"]);
     assert!(!output.stdout.contains(&0x1b));
     let coloured = node.agent(&["run", "--color", "always", "--", "false"]);
     assert!(coloured.stdout.contains(&0x1b));

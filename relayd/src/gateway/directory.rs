@@ -207,17 +207,16 @@ mod tests {
     async fn uploads_share_an_fsync() {
         let temp = tempfile::tempdir().unwrap();
         let (directory, queue, metrics, _failures) = open(temp.path());
-        let waiting = join_all((0..100).map(|_| directory.commit()));
-        let (results, queue) = tokio::join!(waiting, async {
+        // The queue ends when the directory, moved in here, is dropped.
+        let committing = async move { join_all((0..100).map(|_| directory.commit())).await };
+        let (results, ()) = tokio::join!(committing, async {
             // They all wait before the first fsync begins.
             tokio::task::yield_now().await;
-            tokio::spawn(queue.run())
+            queue.run().await;
         });
         assert!(results.iter().all(Result::is_ok));
         assert_eq!(metrics.commit_batch.get_sample_sum(), 100.0);
         assert!(metrics.commit_batch.get_sample_count() < 10);
-        drop(directory);
-        queue.await.unwrap();
     }
 
     #[tokio::test]

@@ -234,9 +234,10 @@ impl Store {
         match work.await {
             Ok(taken) => taken,
             // A fault of ours on this content; it must not stop the others, nor be tried for ever.
-            Err(error) if error.is_panic() => {
-                Err(rejected(Reason::BadContent, "relayd has a fault that this file triggers; please report it"))
-            }
+            Err(error) if error.is_panic() => Err(rejected(
+                Reason::BadContent,
+                "relayd has a fault that this file triggers; please report it",
+            )),
             Err(_) => Err(stopped()),
         }
     }
