@@ -126,6 +126,9 @@ impl<S: Sink> Task<S> {
                 Err(_) => return What::Incomplete,
             },
         };
+        if let Ok(Settled::Removed | Settled::Moved(_)) = settled {
+            self.sink.settled(&disposition);
+        }
         match (settled, disposition) {
             (Err(e), disposition) => What::Unsettled(e, disposition),
             (Ok(Settled::Changed), _) => What::Changed,
