@@ -65,4 +65,4 @@ install: programs ## DESTDIR and PREFIX as usual
 	install -D -m 0755 $(TARGET_DIR)/release/agent $(DESTDIR)$(PREFIX)/bin/agent
 
 dependencies: ## programs that the tests run, from Debian
-	@tests/install-dependencies
+	@tests/install-dependencies $(FEATURES)
