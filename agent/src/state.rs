@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is remembered from one invocation to the next: small JSON files and the locks beside them.
 //!
-//! Each file has one writer: `run.json` whoever holds the run lock, `send.json` and `dropped.json`
-//! whoever holds the send lock. A file that cannot be read counts as empty: nothing here is needed to
+//! Each file has one writer: `run.json` and `running.json` whoever holds the run lock, `send.json` and
+//! `dropped.json` whoever holds the send lock. A file that cannot be read counts as empty: nothing here is needed to
 //! keep a promise about run logs.
 
 use std::{
@@ -16,7 +16,10 @@ use chrono::{DateTime, Utc};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::durable::{self, PRIVATE};
+use crate::{
+    durable::{self, PRIVATE},
+    run::orphan::Running,
+};
 
 /// The last run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -105,6 +108,22 @@ impl State {
     /// Remembers what retention has dropped; needs the send lock.
     pub fn save_dropped(&self, state: &Dropped) -> io::Result<()> {
         self.write("dropped.json", state)
+    }
+
+    /// The policy command that is under way, or was when its agent was killed.
+    pub fn running(&self) -> Option<Running> {
+        self.read("running.json")
+    }
+
+    /// Remembers the policy command under way; needs the run lock. Not made to survive a power loss,
+    /// which no process survives either.
+    pub fn save_running(&self, running: &Running) -> io::Result<()> {
+        fs::write(self.directory.join("running.json"), serde_json::to_vec(running).map_err(io::Error::other)?)
+    }
+
+    /// Forgets the policy command, which has ended; needs the run lock.
+    pub fn clear_running(&self) {
+        let _ = fs::remove_file(self.directory.join("running.json"));
     }
 
     /// Only one run at a time.

@@ -5,13 +5,15 @@
 //! |---|---|
 //! | [`process`] | the command in its process group, time limit, stop |
 //! | [`capture`] | its output as stamped lines, in bounded memory |
+//! | [`orphan`] | a command that outlived its agent |
 //! | [`line`], [`frame`] | what lines are, and the run log made of them |
 //!
-//! Invariant: one run at a time, and each has its own start in whole seconds, hence its own file name.
+//! Invariant: one run at a time, the command of a killed agent included, and each has its own start in whole seconds, hence its own file name.
 
 pub mod capture;
 pub mod frame;
 pub mod line;
+pub mod orphan;
 pub mod process;
 
 use std::{ffi::OsString, io, path::Path, path::PathBuf, time::Duration};
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     capture::Capture,
+    orphan::Running,
     process::{Ending, Limits},
 };
 use crate::{
@@ -80,6 +83,9 @@ pub async fn run(
             RunError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
         }
     })?;
+    if orphan::end(&state, settings.stop_grace).await.map_err(RunError::State)? {
+        eprintln!("agent: the policy command of an agent that was killed still ran; it was ended");
+    }
     let outbox = Outbox::open(&settings.paths, &identity.node_id).map_err(RunError::Outbox)?;
     outbox.clean().map_err(RunError::Outbox)?;
 
@@ -93,7 +99,13 @@ pub async fn run(
     ];
     let limits =
         Limits { time: settings.time_limit, grace: settings.stop_grace, output: settings.max_output_size };
-    let (ending, mut capture) = process::execute(&command, &environment, limits, stop).await;
+    let started = |pid| {
+        if let Some(Err(e)) = Running::of(pid).map(|running| state.save_running(&running)) {
+            eprintln!("agent: the policy command cannot be remembered: {e}");
+        }
+    };
+    let (ending, mut capture) = process::execute(&command, &environment, limits, started, stop).await;
+    state.clear_running();
 
     let dropped = state.dropped();
     let composer = Composer {

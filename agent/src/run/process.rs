@@ -81,16 +81,21 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// How long a killed command may take to vanish before the run goes on without it.
 const AFTER_KILL: Duration = Duration::from_secs(5);
 
-/// Runs `command` (program, arguments) to its end, or to that of its time.
+/// Runs `command` (program, arguments) to its end, or to that of its time. `started` is told its
+/// process id at once.
 pub async fn execute(
     command: &[OsString],
     environment: &[(&str, String)],
     limits: Limits,
+    started: impl FnOnce(u32),
     stop: &CancellationToken,
 ) -> (Ending, Capture) {
     let mut capture = Capture::new(limits.output);
     let ending = match start(command, environment) {
-        Ok(child) => follow(child, limits, stop, &mut capture).await,
+        Ok(child) => {
+            child.id().map(started);
+            follow(child, limits, stop, &mut capture).await
+        }
         Err(e) => Ending::NotStarted(e),
     };
     (ending, capture)
@@ -221,7 +226,7 @@ mod tests {
 
     async fn shell(script: &str, limits: Limits, stop: CancellationToken) -> (Ending, Capture) {
         let command: Vec<OsString> = ["/bin/sh", "-c", script].map(OsString::from).into();
-        execute(&command, &[("NAME", "value".into())], limits, &stop).await
+        execute(&command, &[("NAME", "value".into())], limits, |_| (), &stop).await
     }
 
     const LIMITS: Limits =
@@ -270,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_that_is_not_there_is_an_ending_too() {
-        let (ending, _) = execute(&["/no/such".into()], &[], LIMITS, &Default::default()).await;
+        let (ending, _) = execute(&["/no/such".into()], &[], LIMITS, |_| (), &Default::default()).await;
         assert!(matches!(ending, Ending::NotStarted(_)));
     }
 

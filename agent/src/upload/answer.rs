@@ -34,7 +34,7 @@ impl Answer {
     pub fn disposition(&self) -> Disposition {
         match self.status.as_u16() {
             200..=299 => Disposition::Accepted,
-            401 | 403 | 404 | 429 | 503 => Disposition::Unavailable,
+            401 | 429 | 503 => Disposition::Unavailable,
             300..=399 => Disposition::Unavailable,
             _ if self.retry_after.is_some() && !self.refuses_for_good() => Disposition::Unavailable,
             _ if self.refuses_for_good() => Disposition::Rejected,
@@ -43,7 +43,7 @@ impl Answer {
     }
 
     fn refuses_for_good(&self) -> bool {
-        self.status.is_client_error() && ![408, 425].contains(&self.status.as_u16())
+        self.status.is_client_error() && ![403, 404, 408, 425].contains(&self.status.as_u16())
     }
 
     /// The answer in one line, with what to do about the ones an operator can act on.
@@ -93,10 +93,10 @@ mod tests {
             assert_eq!(answer(status, None), Disposition::Rejected);
             assert_eq!(answer(status, Some(Utc::now())), Disposition::Rejected);
         }
-        for status in [301, 302, 307, 308, 401, 403, 404, 429, 503] {
+        for status in [301, 302, 307, 308, 401, 429, 503] {
             assert_eq!(answer(status, None), Disposition::Unavailable);
         }
-        for status in [408, 425, 500, 502, 504, 507] {
+        for status in [403, 404, 408, 425, 500, 502, 504, 507] {
             assert_eq!(answer(status, None), Disposition::Released);
             assert_eq!(answer(status, Some(Utc::now())), Disposition::Unavailable);
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Brings what is in the outbox to the policy server: oldest first, one at a time, one connection.
 //!
+//! A run log that the server will not take now does not hold up the others.
+//!
 //! Invariant: a run log leaves the outbox only on `2xx`, on a refusal for good (then to `failed`), or
 //! by retention (then counted).
 
@@ -10,7 +12,7 @@ pub mod connection;
 pub mod progress;
 pub mod trust;
 
-use std::{io, time::SystemTime};
+use std::{collections::VecDeque, io, time::SystemTime};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use protocol::{
@@ -36,8 +38,12 @@ use crate::{
     state::{LockError, SendState, State},
 };
 
-/// Answers in a row that do not tell whether the file or the server is at fault, before giving up.
+/// After so many answers in a row that do not tell whether the files or the server is at fault, the
+/// newest run log decides: if the server takes it, the others are passed over and the rest is tried.
 const MAX_UNCLEAR: u32 = 3;
+
+/// So many broken connections in a row are the server's fault.
+const MAX_BROKEN: u32 = 3;
 
 /// What one attempt to send did.
 #[derive(Debug, Default)]
@@ -164,8 +170,13 @@ struct Drain<'a> {
 
 impl Drain<'_> {
     async fn all(&mut self, waiting: Vec<Waiting>) -> Result<(), SendError> {
-        let mut unclear = 0;
-        for one in waiting {
+        let mut waiting = VecDeque::from(waiting);
+        let (mut unclear, mut broken) = (0, 0);
+        let mut works = false;
+        loop {
+            let deciding = unclear >= MAX_UNCLEAR && !works;
+            let next = if deciding { waiting.pop_back() } else { waiting.pop_front() };
+            let Some(one) = next else { return Ok(()) };
             if one.size > limits::RUN_LOG_COMPRESSED {
                 self.reject(&one, "too big", &format!("{} bytes, more than servers take", one.size))?;
                 continue;
@@ -177,28 +188,31 @@ impl Drain<'_> {
             match self.put(&one, content.into()).await {
                 Ok(answer) => {
                     self.settle(&one, &answer)?;
+                    broken = 0;
                     match answer.disposition() {
-                        Disposition::Accepted | Disposition::Rejected => unclear = 0,
+                        Disposition::Accepted | Disposition::Rejected => {
+                            unclear = 0;
+                            works |= deciding;
+                        }
                         Disposition::Released => unclear += 1,
-                        Disposition::Unavailable => unclear = MAX_UNCLEAR,
+                        Disposition::Unavailable => return Ok(()),
                     }
                 }
                 // A server that refuses one upload early may close before its answer is read.
                 Err(e @ ConnectionError::Http(_)) => {
                     self.sent.problem = Some(e.to_string());
                     self.connection = None;
-                    unclear += 1;
+                    (unclear, broken) = (unclear + 1, broken + 1);
                 }
                 Err(e) => {
                     self.sent.problem = Some(e.to_string());
-                    unclear = MAX_UNCLEAR;
+                    return Ok(());
                 }
             }
-            if unclear >= MAX_UNCLEAR {
-                break;
+            if broken >= MAX_BROKEN || (unclear > MAX_UNCLEAR && !works) {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Uploads over the open connection, or a new one: the server may close it at any time, and only

@@ -138,25 +138,28 @@ fn runs_in_one_second_have_names_of_their_own() {
 }
 
 #[test]
-fn a_killed_run_leaves_the_outbox_whole_and_the_next_one_free() {
+fn a_killed_run_leaves_the_outbox_whole_and_the_next_one_alone() {
     let node = Node::new();
     let marker = node.root().join("marker");
     let script = format!("echo $$ > {}; exec sleep 300", marker.display());
     let mut child = node.command(&["run", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
     let pid =
         eventually("the command runs", || fs::read_to_string(&marker).ok().filter(|t| t.ends_with('\n')));
+    eventually("it is remembered", || node.paths.state.join("running.json").exists().then_some(()));
     signal(&child, Signal::KILL);
     child.wait().unwrap();
+    assert!(!is_gone(pid.trim()), "the command lives on");
     // What a kill in the middle of the write leaves.
     let half =
         node.paths.temporary.join(format!("2026-01-01T00:00:00+00:00@{}.log.gz.tmp", node.identity.node_id));
     fs::write(&half, "half").unwrap();
     assert_eq!(node.ready().len(), 0);
-    assert!(node.policies("true").status.success());
+    let look = format!("cat /proc/{}/stat 2>/dev/null", pid.trim());
+    let next = node.policies(&format!("case $({look}) in ''|*') Z '*) echo alone;; esac"));
+    assert!(next.status.success() && text(&next.stderr).contains("was ended"), "{next:?}");
     assert_eq!(node.ready().len(), 1);
+    assert!(node.newest_log().contains("alone"), "the command still ran beside the next");
     assert!(!half.exists());
-    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
 }
 
 #[test]

@@ -116,22 +116,53 @@ fn what_is_refused_for_good_is_put_aside_and_the_rest_goes_on() {
 
 #[test]
 fn unclear_answers_and_redirects_keep_everything() {
+    let node = Node::new();
+    for n in 0..5 {
+        node.policies(&format!("echo run {n}"));
+    }
+    let names = node.ready();
     for (status, requests) in [
         ("301 Moved\r\nLocation: https://127.0.0.1/", 1),
         ("401 Who", 1),
-        ("403 No", 1),
-        ("404 Where", 1),
         ("429 Slow", 1),
-        ("408 Late", 3),
-        ("425 Early", 3),
-        ("502 Gateway", 3),
+        ("403 No", 4),
+        ("404 Where", 4),
+        ("408 Late", 4),
+        ("425 Early", 4),
+        ("502 Gateway", 4),
     ] {
         let server = Server::start(move |_, _| status.into());
-        let node = node_with(&server, 4);
+        node.server(server.port);
         assert_eq!(node.agent(&["send"]).status.code(), Some(1), "{status}");
         assert_eq!(server.requests().len(), requests, "{status}");
-        assert_eq!((node.ready().len(), node.failed().len()), (4, 0), "{status}");
+        assert_eq!((node.ready(), node.failed().len()), (names.clone(), 0), "{status}");
     }
+}
+
+#[test]
+fn run_logs_that_the_server_does_not_take_hold_up_no_others() {
+    let refused: std::sync::Arc<std::sync::OnceLock<Vec<String>>> = Default::default();
+    let names = refused.clone();
+    let server = Server::start(move |n, request| {
+        let refused = names.get().unwrap().iter().any(|name| request.line.contains(name));
+        match (refused, n % 2) {
+            (true, 0) => "403 No".into(),
+            (true, _) => "500 Oops".into(),
+            (false, _) => "201 Created".into(),
+        }
+    });
+    let node = node_with(&server, 7);
+    let names = node.ready();
+    // Four in a row, so that the newest has to tell that the server works, and one later.
+    let kept = [&names[..4], &names[5..6]].concat();
+    refused.set(kept.clone()).unwrap();
+    let sent = send_json(&node);
+    assert_eq!((&sent["sent"], &sent["left"]), (&2.into(), &5.into()), "{sent}");
+    assert!(sent["problem"].is_string(), "{sent}");
+    assert_eq!(node.ready(), kept);
+    let order: Vec<_> = server.requests().iter().map(|request| request.line.clone()).collect();
+    let expected = [0, 1, 2, 6, 3, 4, 5].map(|n| format!("PUT /reports/{} HTTP/1.1", names[n]));
+    assert_eq!(order, expected);
 }
 
 #[test]

@@ -42,7 +42,10 @@ impl<'a> Document<'a> {
         };
         for error in &errors {
             let line = error.span().map(|span| line_of(span.start));
-            let remedy = "correct the line (the format is TOML: text in double quotes)";
+            let remedy = match error.message() {
+                "duplicate key" => "it is there already, further up: merge the two",
+                _ => "correct the line (the format is TOML: text in double quotes)",
+            };
             document.note(Class::Form, line, "", format!("{}; {remedy}", one_line(error.message())));
         }
         document.flatten("", table.into_inner(), &line_of);

@@ -112,14 +112,16 @@ impl Resolver<'_> {
                 self.document.note(Class::Rule, line, "output.upstream.host", text);
             }
         }
-        if let (Some((user, _, line)), None) = (user_of, &section.password.value) {
+        let client_identity = self.client_identity();
+        // Stricter only where it must be (protocol 9.3): a client certificate authenticates as well.
+        if let (Some((user, _, line)), None, None) = (user_of, &section.password.value, &client_identity) {
             let text = format!(
-                "missing, but {user} is \"upstream\"; write the password for uploads to the upstream server"
+                "missing, but {user} is \"upstream\" and there is no client certificate; write the password \
+                 for uploads to the upstream server, or name client_certificate and client_key"
             );
             self.document.note(Class::Rule, line, "output.upstream.password", text);
         }
         let trust = self.upstream_trust();
-        let client_identity = self.client_identity();
         (!host.is_empty()).then(|| Upstream {
             host,
             port,

@@ -111,7 +111,7 @@ fn with_defaults(url: &str) -> String {
     text
 }
 
-/// libpq quotes parts of a URL that it cannot read.
+/// libpq quotes parts of a URL that it cannot read, and ends its messages with a line break.
 fn without_password(message: &str, url: &str) -> String {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let user_info = authority.split_once('@').map_or("", |(user_info, _)| user_info);
@@ -125,7 +125,7 @@ fn without_password(message: &str, url: &str) -> String {
         .flatten()
         .flat_map(|password| [password.to_owned(), decode(password)])
         .filter(|password| !password.is_empty())
-        .fold(message.to_owned(), |message, password| message.replace(&password, "***"))
+        .fold(message.trim_end().to_owned(), |message, password| message.replace(&password, "***"))
 }
 
 fn sqlite(path: &Path) -> Result<SqliteConnection, DbError> {
