@@ -144,6 +144,14 @@ fn namesake(name: &OsStr, number: u64) -> OsString {
     text
 }
 
+/// The name that a file in `failed/` came with: `x.log` for `x.log~2`.
+pub fn without_number(name: &str) -> &str {
+    match name.rsplit_once('~') {
+        Some((text, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => text,
+        _ => name,
+    }
+}
+
 /// Whether two regular files hold the same bytes. Nothing else is opened.
 fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
     let (facts, other_facts) = (one.symlink_metadata()?, other.symlink_metadata()?);
@@ -298,6 +306,16 @@ mod tests {
         }
         assert_eq!(place.names(&directories.failed).len(), 60);
         assert_eq!(place.names(&directories.incoming).len(), 0);
+    }
+
+    #[test]
+    fn the_number_of_a_namesake_is_no_part_of_the_name() {
+        for (name, expected) in
+            [("x.log~2", "x.log"), ("x.log", "x.log"), ("x~y.log", "x~y.log"), ("x~", "x~")]
+        {
+            assert_eq!(without_number(name), expected);
+        }
+        assert_eq!(namesake(OsStr::new(NAME), 12).to_str().map(without_number), Some(NAME));
     }
 
     #[test]
