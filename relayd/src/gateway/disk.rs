@@ -7,6 +7,7 @@
 use std::{
     io,
     os::fd::OwnedFd,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::{StatVfs, StatVfsMountFlags, fstatvfs};
+use rustix::fs::{StatVfs, StatVfsMountFlags, fstat, fstatvfs, stat};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     task::spawn_blocking,
@@ -78,11 +79,14 @@ pub enum Room {
     Full,
     /// Mounted read-only.
     ReadOnly,
+    /// Another directory, or none, has the path now: what is written here would not be found.
+    Elsewhere,
 }
 
-/// Looks at a file system at most once a second, and not on the async threads.
+/// Looks at a directory and its file system at most once a second, and not on the async threads.
 pub struct DiskWatch {
     directory: Arc<OwnedFd>,
+    path: PathBuf,
     high_water_percent: u8,
     start: Instant,
     next_check_ms: AtomicU64,
@@ -90,10 +94,11 @@ pub struct DiskWatch {
 }
 
 impl DiskWatch {
-    /// Watches the file system of an open directory.
-    pub fn new(directory: Arc<OwnedFd>, high_water_percent: u8) -> Self {
+    /// Watches an open directory, which was opened by this path.
+    pub fn new(directory: Arc<OwnedFd>, path: PathBuf, high_water_percent: u8) -> Self {
         Self {
             directory,
+            path,
             high_water_percent,
             start: Instant::now(),
             next_check_ms: AtomicU64::new(0),
@@ -109,19 +114,27 @@ impl DiskWatch {
         let claimed = now >= next
             && self.next_check_ms.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if claimed {
-            let directory = self.directory.clone();
+            let (directory, path, percent) =
+                (self.directory.clone(), self.path.clone(), self.high_water_percent);
             // When it cannot be known, the write will tell.
-            if let Ok(Ok(stat)) = spawn_blocking(move || fstatvfs(&*directory)).await {
-                self.room.store(room_of(&stat, self.high_water_percent) as u8, Ordering::Relaxed);
+            if let Ok(Ok(room)) = spawn_blocking(move || look(&directory, &path, percent)).await {
+                self.room.store(room as u8, Ordering::Relaxed);
             }
         }
         match self.room.load(Ordering::Relaxed) {
             n if n == Room::Low as u8 => Room::Low,
             n if n == Room::Full as u8 => Room::Full,
             n if n == Room::ReadOnly as u8 => Room::ReadOnly,
+            n if n == Room::Elsewhere as u8 => Room::Elsewhere,
             _ => Room::Enough,
         }
     }
+}
+
+fn look(directory: &OwnedFd, path: &Path, high_water_percent: u8) -> rustix::io::Result<Room> {
+    let ours = fstat(directory)?;
+    let is_there = stat(path).is_ok_and(|found| (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino));
+    if is_there { Ok(room_of(&fstatvfs(directory)?, high_water_percent)) } else { Ok(Room::Elsewhere) }
 }
 
 /// As `df` counts: what is reserved for the superuser does not count.
@@ -143,7 +156,7 @@ fn room_of(stat: &StatVfs, high_water_percent: u8) -> Room {
 mod tests {
     use super::*;
 
-    fn stat(blocks: u64, free: u64, available: u64, files: u64, files_available: u64) -> StatVfs {
+    fn stat_of(blocks: u64, free: u64, available: u64, files: u64, files_available: u64) -> StatVfs {
         StatVfs {
             f_bsize: 4096,
             f_frsize: 4096,
@@ -161,16 +174,16 @@ mod tests {
 
     #[test]
     fn room_is_what_df_shows() {
-        for (stat, expected) in [
-            (stat(100, 50, 45, 10, 5), Room::Enough),
-            (stat(100, 15, 9, 10, 5), Room::Low),
-            (stat(100, 10, 10, 10, 5), Room::Enough),
-            (stat(100, 5, 0, 10, 5), Room::Full),
-            (stat(100, 50, 45, 10, 0), Room::Full),
+        for (facts, expected) in [
+            (stat_of(100, 50, 45, 10, 5), Room::Enough),
+            (stat_of(100, 15, 9, 10, 5), Room::Low),
+            (stat_of(100, 10, 10, 10, 5), Room::Enough),
+            (stat_of(100, 5, 0, 10, 5), Room::Full),
+            (stat_of(100, 50, 45, 10, 0), Room::Full),
             // Some file systems count neither blocks nor inodes.
-            (stat(0, 0, 0, 0, 0), Room::Enough),
+            (stat_of(0, 0, 0, 0, 0), Room::Enough),
         ] {
-            assert_eq!(room_of(&stat, 90), expected);
+            assert_eq!(room_of(&facts, 90), expected);
         }
     }
 }

@@ -87,7 +87,7 @@ struct Seen {
 impl OpenDoor {
     /// A door to an open directory.
     pub fn new(kind: UploadKind, directory: Arc<Directory>, door: Door, high_water_percent: u8) -> Self {
-        let disk = DiskWatch::new(directory.fd().clone(), high_water_percent);
+        let disk = DiskWatch::new(directory.fd().clone(), directory.path().to_owned(), high_water_percent);
         Self { kind, directory, disk, notices: door.notices, max_size: door.max_size }
     }
 }
@@ -213,6 +213,7 @@ impl Service {
             Room::Low => return Err(Refusal::Unavailable("the spool's disk is above its high-water mark")),
             Room::Full => return Err(upload::NO_SPACE),
             Room::ReadOnly => return Err(upload::READ_ONLY),
+            Room::Elsewhere => return Err(upload::ELSEWHERE),
         }
         // Last, so that what was not the client's fault is not counted against it.
         self.rates.count(counted, weight).map_err(Refusal::TooOften)?;

@@ -227,6 +227,9 @@ impl Receiving<'_> {
 pub const NO_SPACE: Refusal = Refusal::NoRoom("the disk is full");
 /// Also said when the file system is known to be read-only beforehand.
 pub const READ_ONLY: Refusal = Refusal::NoRoom("the file system is read-only");
+/// Said when the spool would not find what is written.
+pub const ELSEWHERE: Refusal =
+    Refusal::Unavailable("the spool directory was moved or removed; this server needs a restart");
 const NO_MEMORY: Refusal = Refusal::Unavailable("too many bytes are under way");
 
 fn part_or_new(part: Option<PartFile>, directory: &Directory) -> io::Result<PartFile> {

@@ -120,3 +120,18 @@ async fn what_an_earlier_process_left_is_cleared() {
     assert_eq!(gateway.files(), [".davfs.tmp1".to_owned(), run_log(DIRECT, 1)]);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn nothing_is_accepted_into_a_directory_that_the_spool_does_not_look_at() {
+    let gateway = start().await;
+    let (incoming, aside) = (gateway.reports(), gateway.reports().with_extension("aside"));
+    until_status(&gateway, 0, 201).await;
+    fs::rename(&incoming, &aside).unwrap();
+    fs::create_dir(&incoming).unwrap();
+    let refused = until_status(&gateway, 1000, 503).await;
+    assert!(refused.header("retry-after").is_some() && refused.body.contains("restart"), "{refused:?}");
+    fs::remove_dir(&incoming).unwrap();
+    fs::rename(&aside, &incoming).unwrap();
+    until_status(&gateway, 2000, 201).await;
+    gateway.stop().await;
+}
