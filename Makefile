@@ -58,11 +58,11 @@ load: programs ## measures with simulated nodes
 	@$(TARGET_DIR)/release/load $(ARGS)
 
 bench: ## speed of single parts
-	cargo bench --workspace --benches --locked $(CARGO_FEATURES) $(if $(ARGS),-- $(ARGS))
+	cargo bench -p relayd --bench "*" --locked $(CARGO_FEATURES) $(if $(ARGS),-- $(ARGS))
 
 install: programs ## DESTDIR and PREFIX as usual
 	install -D -m 0755 $(TARGET_DIR)/release/relayd $(DESTDIR)$(PREFIX)/sbin/relayd
 	install -D -m 0755 $(TARGET_DIR)/release/agent $(DESTDIR)$(PREFIX)/bin/agent
 
 dependencies: ## programs that the tests run, from Debian
-	@tests/install-dependencies
+	@tests/install-dependencies $(FEATURES)

@@ -40,6 +40,8 @@ struct TestSink {
     answer: Mutex<Behaviour>,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
+    /// Files that were settled.
+    settled: AtomicUsize,
     /// Deliveries wait here when set.
     hold: Mutex<Option<Arc<Notify>>>,
 }
@@ -51,6 +53,7 @@ impl TestSink {
             answer: Mutex::new(Box::new(answer)),
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
+            settled: AtomicUsize::new(0),
             hold: Mutex::default(),
         })
     }
@@ -80,6 +83,10 @@ impl Sink for TestSink {
         let Ok(content) = content else { return Disposition::Accepted(Outcome::Vanished) };
         self.delivered.lock().unwrap().entry(file.name.to_string()).or_default().push(content);
         (self.answer.lock().unwrap())(file.name.as_str())
+    }
+
+    fn settled(&self, _: &Disposition) {
+        self.settled.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -365,6 +372,7 @@ async fn a_young_file_that_looks_incomplete_gets_time() {
     f.publish(&name(1), "half");
     until("tried twice", || f.sink.contents(&name(1)).len() >= 2).await;
     assert_eq!(names(&f.incoming()), [name(1)]);
+    assert_eq!(f.sink.settled.load(Ordering::SeqCst), 0);
     f.sink.answer(accept);
     f.publish(&name(1), "whole");
     until("settled", || names(&f.incoming()).is_empty()).await;
@@ -374,6 +382,7 @@ async fn a_young_file_that_looks_incomplete_gets_time() {
     let failed = f.failed().join(name(2));
     until("rejected", || failed.exists()).await;
     f.stop().await;
+    assert_eq!(f.sink.settled.load(Ordering::SeqCst), 2, "once for each file, however often it was tried");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,7 +52,6 @@ on_both! {
         assert_eq!(counts(&url), (72, 1, 1));
         assert_eq!(rig.store.deliver(&file).await, ALREADY_STORED);
         assert_eq!(counts(&url), (72, 1, 1));
-        assert_eq!(rig.metric("rudder_relayd_reports_total", Some("ok")), 2.0);
 
         let date = start_of(7).replace("+00:00", "");
         let found = match &url {
@@ -254,6 +253,7 @@ async fn files_that_are_no_good_run_logs_are_refused_with_a_reason() {
     ];
     for (case, content, wanted, maybe_incomplete) in cases {
         let disposition = rig.store.deliver(&rig.put(&name, &content)).await;
+        rig.store.settled(&disposition);
         let Disposition::Rejected(rejection) = disposition else { panic!("{case}: {disposition:?}") };
         assert_eq!(rejection.reason, wanted, "{case}: {}", rejection.detail);
         if maybe_incomplete {
@@ -263,6 +263,7 @@ async fn files_that_are_no_good_run_logs_are_refused_with_a_reason() {
     let packed = compression::gzip(&good);
     for length in 0..packed.len() {
         let disposition = rig.store.deliver(&rig.put(&name, &packed[..length])).await;
+        rig.store.settled(&disposition);
         let Disposition::Rejected(rejection) = disposition else { panic!("{length}: {disposition:?}") };
         assert_eq!(rejection.reason, Reason::BadCompression, "{length}");
         assert!(rejection.maybe_incomplete, "{length}: {rejection:?}");
@@ -272,8 +273,13 @@ async fn files_that_are_no_good_run_logs_are_refused_with_a_reason() {
     assert_eq!(errors, (7 + packed.len()) as f64);
 
     let stranger = rig.put(&name_of("stranger", 1), &packed);
-    assert_eq!(reason(&rig.store.deliver(&stranger).await), Some(Reason::UnknownNode));
+    let refused = rig.store.deliver(&stranger).await;
+    assert_eq!(reason(&refused), Some(Reason::UnknownNode));
+    rig.store.settled(&refused);
+    rig.store.settled(&STORED);
+    rig.store.settled(&Disposition::Accepted(Outcome::Vanished));
     assert_eq!(rig.metric("rudder_relayd_reports_total", Some("invalid")), 1.0);
+    assert_eq!(rig.metric("rudder_relayd_reports_total", Some("ok")), 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

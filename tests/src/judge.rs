@@ -197,3 +197,67 @@ pub fn sqlite(database: &DatabaseUrl) -> Result<SqliteConnection> {
 fn key(id: &RunId) -> Key {
     (id.node_id.to_string(), id.start.timestamp())
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use protocol::node_id::NodeId;
+
+    use super::*;
+
+    const TABLES: &str = "
+        CREATE TABLE ruddersysevents (nodeid, executiontimestamp, ruleid, directiveid, component, keyvalue, eventtype, msg);
+        CREATE TABLE reportsexecution (nodeid, date, insertionid);";
+
+    fn id(minute: u8) -> RunId {
+        let start = format!("2026-01-02T03:{minute:02}:00+00:00").parse().unwrap();
+        RunId { node_id: NodeId::root(), start }
+    }
+
+    /// Whatever can be wrong is seen: an oracle that only says yes is none.
+    #[test]
+    fn sees_what_is_lost_duplicated_forged_and_torn() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = DatabaseUrl::Sqlite(directory.path().join("judged.db"));
+        let mut connection = sqlite(&database).unwrap();
+        connection.batch_execute(TABLES).unwrap();
+        let mut store = |minute: u8, messages: &[&str], runs: usize| {
+            let start = format!("2026-01-02 03:{minute:02}:00+00:00");
+            for message in messages {
+                let row = format!(
+                    "INSERT INTO ruddersysevents VALUES ('root', '{start}', 'r', 'd', 'c', 'k', 'e', '{message}')"
+                );
+                connection.batch_execute(&row).unwrap();
+            }
+            for _ in 0..runs {
+                let row = format!("INSERT INTO reportsexecution VALUES ('root', '{start}', 1)");
+                connection.batch_execute(&row).unwrap();
+            }
+        };
+        let mut judge = Judge::default();
+        for minute in 0..5 {
+            judge.claim_run(&id(minute), 2);
+        }
+        for minute in 0..4 {
+            judge.acknowledge(&id(minute));
+        }
+        store(0, &["a", "b"], 1); // as it should be
+        store(1, &["a"], 1); // torn, and so lost
+        store(2, &["a", "b", "b"], 2); // a row and a run twice
+        store(9, &["a", "b"], 1); // nobody's
+        // 3 was acknowledged and is not there; 4 was not acknowledged and may be missing.
+        let verdict = judge.verdict(&database).unwrap();
+        let expected = Verdict {
+            claimed: 5,
+            acknowledged: 4,
+            stored: 2,
+            rows: 8,
+            lost: 2,
+            duplicated: 2,
+            forged: 1,
+            torn: 1,
+        };
+        assert_eq!(verdict, expected);
+        assert!(!verdict.is_clean() && !verdict.is_complete());
+    }
+}

@@ -142,6 +142,11 @@ struct MissingCreate {
 const RECORDED: &str = "SELECT version AS label FROM __diesel_schema_migrations ORDER BY version";
 
 fn postgres_versions(connection: &mut PgConnection) -> Result<Vec<String>, DbError> {
+    let unreadable = "SELECT 'yes' AS label WHERE NOT has_table_privilege(to_regclass('__diesel_schema_migrations'), 'SELECT')";
+    // Made by another role, which granted nothing: then which tables are there cannot be known.
+    if !sql_query(unreadable).load::<Label>(connection)?.is_empty() {
+        return Err(DbError::MissingRights("SELECT on __diesel_schema_migrations".into()));
+    }
     recorded(connection, "SELECT 'yes' AS label WHERE to_regclass('__diesel_schema_migrations') IS NOT NULL")
 }
 

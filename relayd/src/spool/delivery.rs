@@ -53,6 +53,13 @@ pub enum What {
     Unsettled(io::Error, Disposition),
 }
 
+impl What {
+    /// Whether nothing is left under the name.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Gone | Self::Accepted(..) | Self::Rejected(..))
+    }
+}
+
 /// A file that looks incomplete gets this long since its last change.
 const INCOMPLETE_AGE: Duration = Duration::from_secs(30);
 
@@ -119,6 +126,9 @@ impl<S: Sink> Task<S> {
                 Err(_) => return What::Incomplete,
             },
         };
+        if let Ok(Settled::Removed | Settled::Moved(_)) = settled {
+            self.sink.settled(&disposition);
+        }
         match (settled, disposition) {
             (Err(e), disposition) => What::Unsettled(e, disposition),
             (Ok(Settled::Changed), _) => What::Changed,

@@ -6,14 +6,13 @@
 //! name becomes at most one delivery at a time; a delivery is inspect, sink, settle, in its own task.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    ffi::{OsStr, OsString},
+    collections::{HashMap, VecDeque},
+    ffi::OsString,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
-use protocol::hash::QueueId;
 use tokio::{
     sync::{Notify, mpsc},
     task::{JoinError, JoinSet},
@@ -31,7 +30,7 @@ use super::{
     inspect::{Origin, SETTLED_AGE},
     later::{FileName, Later},
     metrics::{GateState, Metrics},
-    name::{SpoolName, is_considered},
+    name::{Ids, is_considered},
     sweep::Sweeper,
     watch::Noticed,
 };
@@ -53,7 +52,8 @@ pub struct Dispatcher<S> {
     later: Later,
     backlog_is_next: bool,
 
-    in_flight: HashSet<FileName>,
+    /// Names being delivered, and whether somebody finished a file of that name meanwhile.
+    in_flight: HashMap<FileName, bool>,
     deliveries: JoinSet<Ended>,
 
     gate: Gate,
@@ -104,7 +104,7 @@ impl<S: Sink> Dispatcher<S> {
             returned: VecDeque::new(),
             later: Later::default(),
             backlog_is_next: false,
-            in_flight: HashSet::new(),
+            in_flight: HashMap::new(),
             deliveries: JoinSet::new(),
             gate: Gate::new(),
             gate_state: spool.gate,
@@ -174,7 +174,7 @@ impl<S: Sink> Dispatcher<S> {
             if probe {
                 self.gate.probe_started();
             }
-            self.in_flight.insert(name.clone());
+            self.in_flight.insert(name.clone(), false);
             self.metrics.in_flight.set(self.in_flight.len() as i64);
             let task = self.task.clone();
             self.deliveries.spawn(async move { task.deliver(name, origin, probe).await });
@@ -189,9 +189,13 @@ impl<S: Sink> Dispatcher<S> {
                 true => self.next_of_backlog().or_else(|| self.next_live(now)),
                 false => self.next_live(now).or_else(|| self.next_of_backlog()),
             }?;
+            if let Some(finished_again) = self.in_flight.get_mut(&name) {
+                // Perhaps the file under delivery, perhaps the next one of its name.
+                *finished_again |= origin == Origin::Finished;
+                continue;
+            }
             // A hint means that the file is another one now: it is not held for what it was.
-            let held = origin == Origin::Seen && self.later.is_held(&name, now);
-            if !held && !self.in_flight.contains(&name) {
+            if origin == Origin::Finished || !self.later.is_held(&name, now) {
                 return Some((name, origin));
             }
         }
@@ -224,7 +228,10 @@ impl<S: Sink> Dispatcher<S> {
 
     fn ended(&mut self, ended: Ended) {
         let now = Instant::now();
-        self.in_flight.remove(&ended.name);
+        // What is over leaves its name free for the next file, whose hint may have come too early.
+        if self.in_flight.remove(&ended.name) == Some(true) && ended.what.is_over() {
+            self.live.push_back((ended.name.clone(), Origin::Finished));
+        }
         self.metrics.in_flight.set(self.in_flight.len() as i64);
         let (evidence, why) = self.conclude(&ended, now);
         match self.gate.ended(ended.probe, evidence, now) {
@@ -340,20 +347,55 @@ impl<S: Sink> Dispatcher<S> {
     }
 }
 
-/// What log lines say about a file.
-struct Ids {
-    queue_id: QueueId,
-    node_id: Option<String>,
-    name: String,
-}
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
 
-impl Ids {
-    fn of(kind: protocol::urls::UploadKind, name: &OsStr) -> Self {
-        let text = name.to_string_lossy();
-        Self {
-            queue_id: QueueId::of_file_name(&text),
-            node_id: SpoolName::parse(kind, name).ok().and_then(|name| name.node_id()).map(String::from),
-            name: printable(&text),
+    use prometheus::Registry;
+    use protocol::urls::UploadKind;
+
+    use super::*;
+    use crate::{
+        config::SpoolSettings,
+        spool::{
+            SpoolFile,
+            disposition::{Outcome, Release},
+        },
+    };
+
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        async fn deliver(&self, _: &SpoolFile) -> Disposition {
+            Disposition::Accepted(Outcome::Stored)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hint_that_comes_while_its_name_is_in_flight_is_followed_once_the_name_is_free() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = SpoolSettings {
+            directory: root.path().to_owned(),
+            sweep_every: None,
+            max_file_size: 1000,
+            max_in_flight: 16,
+            clean_every: Duration::from_secs(3600),
+            retention: Duration::from_secs(3600),
+        };
+        let spool = Spool::open(UploadKind::RunLog, &settings, &Registry::new()).unwrap();
+        let mut dispatcher = Dispatcher::new(spool, Arc::new(Nowhere));
+        let name: FileName = Arc::from(OsStr::new("2018-08-24T15:55:01+00:00@root.log"));
+        let (hinted, now) = ((name.clone(), Origin::Finished), Instant::now());
+        let ended = |what| Ended { name: name.clone(), probe: false, what };
+        let release = Release { outlet_down: false, detail: String::new(), retry_after: None };
+        let stored = delivery::What::Accepted(Outcome::Stored, Evidence::Up);
+        // What stays is looked at again anyway, when its time has come.
+        for (what, again) in [(stored, true), (delivery::What::Released(release), false)] {
+            dispatcher.in_flight.insert(name.clone(), false);
+            dispatcher.live.push_back(hinted.clone());
+            assert_eq!(dispatcher.next(now), None, "one delivery per name at a time");
+            dispatcher.ended(ended(what));
+            assert_eq!(dispatcher.next(now), again.then(|| hinted.clone()));
         }
     }
 }

@@ -90,6 +90,10 @@ pub type Hint = String;
 pub trait Sink: Send + Sync + 'static {
     /// Delivers a file and says how that ended. Never touches the file but to read it.
     fn deliver(&self, file: &SpoolFile) -> impl Future<Output = disposition::Disposition> + Send;
+
+    /// Counts a file that is gone, or in `failed/`, by this disposition. A delivery alone says less:
+    /// a file that looks incomplete, or was changed meanwhile, is delivered again.
+    fn settled(&self, _disposition: &disposition::Disposition) {}
 }
 
 /// Why a spool cannot start or go on.

@@ -8,6 +8,8 @@ use protocol::{
     run_id::RunLogName, urls::UploadKind,
 };
 
+use super::disposition::printable;
+
 /// The checked name of a spooled file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SpoolName {
@@ -54,6 +56,28 @@ impl SpoolName {
 impl fmt::Display for SpoolName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What log lines say about a file.
+pub struct Ids {
+    /// The id of the file on every hop.
+    pub queue_id: QueueId,
+    /// The node that the name names.
+    pub node_id: Option<String>,
+    /// The name, fit to be shown.
+    pub name: String,
+}
+
+impl Ids {
+    /// Those of a file, whatever its name.
+    pub fn of(kind: UploadKind, name: &OsStr) -> Self {
+        let text = name.to_string_lossy();
+        Self {
+            queue_id: QueueId::of_file_name(&text),
+            node_id: SpoolName::parse(kind, name).ok().and_then(|name| name.node_id()).map(String::from),
+            name: printable(&text),
+        }
     }
 }
 

@@ -199,19 +199,24 @@ impl Sink for Forward {
     async fn deliver(&self, file: &SpoolFile) -> Disposition {
         let begun = Instant::now();
         let disposition = self.upload(file).await;
+        if matches!(disposition, Disposition::Accepted(Outcome::Forwarded) | Disposition::Rejected(_)) {
+            self.metrics.seconds.observe(begun.elapsed().as_secs_f64());
+        }
+        disposition
+    }
+
+    fn settled(&self, disposition: &Disposition) {
         let status = match disposition {
-            Disposition::Accepted(Outcome::Forwarded) => "forward_ok",
+            Disposition::Accepted(Outcome::Vanished) | Disposition::Released(_) => return,
+            Disposition::Accepted(_) => "forward_ok",
             Disposition::Rejected(_) => "forward_error",
-            _ => return disposition,
         };
-        self.metrics.seconds.observe(begun.elapsed().as_secs_f64());
         match self.kind {
             UploadKind::RunLog => &self.compatible.reports,
             UploadKind::NewInventory | UploadKind::InventoryUpdate => &self.compatible.inventories,
         }
         .with_label_values(&[status])
         .inc();
-        disposition
     }
 }
 

@@ -248,14 +248,17 @@ impl Sink for Store {
         let timer = self.compatible.processing_seconds.start_timer();
         let disposition = self.store(file).await;
         timer.observe_duration();
-        let status = match &disposition {
-            Disposition::Accepted(Outcome::Vanished) | Disposition::Released(_) => return disposition,
+        disposition
+    }
+
+    fn settled(&self, disposition: &Disposition) {
+        let status = match disposition {
+            Disposition::Accepted(Outcome::Vanished) | Disposition::Released(_) => return,
             Disposition::Accepted(_) => "ok",
             Disposition::Rejected(rejection) if rejection.reason == Reason::UnknownNode => "invalid",
             Disposition::Rejected(_) => "error",
         };
         self.compatible.reports.with_label_values(&[status]).inc();
-        disposition
     }
 }
 

@@ -144,7 +144,7 @@ Root and relay keep running, in {base}. Look around:
   sqlite3 {base}/relayd.db 'SELECT nodeid, date, nodeconfigid FROM reportsexecution ORDER BY date'
   openssl s_client -connect {gateway} -tls1_3 -cert {cert} -key {key} </dev/null 2>/dev/null | openssl x509 -noout -subject
   curl -k --cert {cert} --key {key} https://{gateway}/uuid
-  {programs}/agent --root {node1} run -- sh {policy} {base}/managed1
+  {programs}/agent --root {node1} run --send -- sh {policy} {base}/managed1
   {programs}/agent --root {node1} status
   {programs}/relayd --config {base}/root/etc spool list
   tail {base}/root/relayd.log
