@@ -139,8 +139,10 @@ fn files_put_into_the_spool_are_stored_and_gone() -> Result<()> {
     wait_drained(&mut root, PATIENCE)?;
     let verdict = judge.verdict(root.database()?)?;
     assert!(verdict.is_complete(), "{verdict}");
-    assert_eq!(root.metric("rudder_relayd_reports_total{status=\"ok\"}")?, Some(60.0));
-    Ok(())
+    // A file is counted just after it is gone.
+    wait::until_true("60 run logs counted", PATIENCE, || {
+        Ok(root.metric("rudder_relayd_reports_total{status=\"ok\"}")? == Some(60.0))
+    })
 }
 
 #[test]

@@ -19,6 +19,7 @@ use protocol::{
 };
 
 use super::CliError;
+use crate::spool::settle::without_number;
 
 /// Commands about run logs.
 #[derive(Debug, Subcommand)]
@@ -132,9 +133,11 @@ fn show_file(file: &Path, certificates: Option<&[Certificate]>, json: bool) -> R
     Ok(())
 }
 
-/// The name as in a spool: without the extension under which signed messages are kept.
+/// The name as in a spool: without the extension under which signed messages are kept, and without
+/// the number that `failed/` gives to a second file of a name.
 fn name(file: &Path) -> Result<RunLogName, ShowError> {
     let name = file.file_name().and_then(|name| name.to_str()).ok_or(ShowError::NotText)?;
+    let name = without_number(name);
     Ok(match name.strip_suffix(".signed") {
         Some(stem) if stem.contains(".log") => stem.parse()?,
         Some(stem) => format!("{stem}.log").parse()?,
@@ -245,4 +248,23 @@ fn visible(text: &str) -> String {
         if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_known_by_name_in_the_spool_in_failed_and_as_kept_signed() {
+        let expected = "2018-08-24T15:55:01+00:00@root.log";
+        for (file, expected) in [
+            (expected, expected),
+            ("failed/2018-08-24T15:55:01+00:00@root.log.gz~2", "2018-08-24T15:55:01+00:00@root.log.gz"),
+            ("2018-08-24T15:55:01+00:00@root.signed", expected),
+            ("2018-08-24T15:55:01+00:00@root.log.signed", expected),
+        ] {
+            assert_eq!(name(Path::new(file)).unwrap().as_str(), expected, "{file}");
+        }
+        assert!(name(Path::new("2018-08-24T15:55:01+00:00@root.log.gz~")).is_err());
+    }
 }

@@ -221,15 +221,21 @@ fn retry(place: &Place, selection: &Selection, out: &mut impl Write) -> Result<(
 fn put_back(place: &Place, entry: &Entry) -> io::Result<()> {
     let original = entry.original_name();
     let target = place.incoming(entry.kind).join(&original);
-    rename_new(&entry.path, &target).map_err(|e| match e.kind() {
+    // Set aside first: the daemon may reject the file again at once, and write another reason.
+    let (reason, aside) = (reason_file::path_of(&entry.path), reason_file::aside(&entry.path));
+    let has_reason = fs::rename(&reason, &aside).is_ok();
+    let moved = rename_new(&entry.path, &target);
+    if has_reason {
+        // Left behind it goes with retention.
+        let _ = if moved.is_ok() { fs::remove_file(&aside) } else { fs::rename(&aside, &reason) };
+    }
+    moved.map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => {
             let text = "a file of this name waits already; retry when it was delivered";
             io::Error::new(e.kind(), text)
         }
         _ => e,
-    })?;
-    remove_reason(&entry.path);
-    Ok(())
+    })
 }
 
 fn drop_files(

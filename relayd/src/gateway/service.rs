@@ -70,7 +70,8 @@ pub struct Service {
     budget: Budget,
     slowest_body: u64,
     metrics: GatewayMetrics,
-    refusals: Throttle,
+    put_off: Throttle,
+    refused: Throttle,
     handshakes: Throttle,
 }
 
@@ -121,7 +122,8 @@ impl Service {
             budget: Budget::new(settings.max_bytes_in_flight),
             slowest_body: settings.slowest_body,
             metrics,
-            refusals: Throttle::new(Duration::from_millis(100)),
+            put_off: Throttle::new(Duration::from_millis(100)),
+            refused: Throttle::with_burst(Duration::from_millis(100), 100),
             handshakes: Throttle::new(Duration::from_secs(1)),
         }
     }
@@ -275,14 +277,9 @@ impl Service {
             tracing::debug!(peer = %peer.address, status = refusal.status().as_u16(), "request refused");
             return;
         }
-        // One node that floods, or a full disk, must not fill the log as well.
-        let held_back = match refusal.is_temporary() {
-            true => match self.refusals.pass() {
-                Some(held_back) => held_back,
-                None => return,
-            },
-            false => 0,
-        };
+        // Whoever floods, with or without an identity, or a full disk, must not fill the log as well.
+        let throttle = if refusal.is_temporary() { &self.put_off } else { &self.refused };
+        let Some(held_back) = throttle.pass() else { return };
         let (queue_id, node_id) = (
             seen.name.as_ref().map(|name| tracing::field::display(name.queue_id())),
             seen.name.as_ref().and_then(UploadName::node_id).map(tracing::field::display),

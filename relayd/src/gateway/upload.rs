@@ -6,7 +6,8 @@
 //! ```
 //! A small upload, the usual case, is one job on a disk thread. Bytes in buffers are permits taken
 //! from one budget for all uploads; who waits for permits has given back his own, so nobody waits
-//! for each other. When the client goes away, the part file is dropped and so removed.
+//! for each other, and what came slowly is written out, so that slow clients do not keep the budget
+//! from others. When the client goes away, the part file is dropped and so removed.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -29,6 +30,8 @@ use super::{
 const BUFFER: usize = 64 * 1024;
 /// Longest wait for buffer space.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Bytes are written out when they were buffered for so long.
+const LONGEST_BUFFERED: Duration = Duration::from_secs(1);
 /// First bytes of gzip with the one method there is (RFC 1952).
 const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 
@@ -67,10 +70,11 @@ pub async fn receive(
 ) -> Result<Answer, Refusal> {
     let Upload { name, length, is_gzip, body, slowest } = upload;
     let mut body = PacedBody::new(body, slowest);
-    let mut file = Receiving { directory, budget, part: None, buffer: Vec::new(), permits: None };
+    let mut file =
+        Receiving { directory, budget, part: None, buffer: Vec::new(), permits: None, flush_at: None };
     let mut received = 0;
     let mut start = Vec::with_capacity(GZIP.len());
-    while let Some(piece) = body.next().await? {
+    while let Some(piece) = file.next(&mut body).await? {
         metrics.received_bytes.inc_by(piece.len() as u64);
         received += piece.len() as u64;
         if is_gzip && start.len() < GZIP.len() {
@@ -105,9 +109,24 @@ struct Receiving<'a> {
     part: Option<PartFile>,
     buffer: Vec<u8>,
     permits: Option<OwnedSemaphorePermit>,
+    /// When what is buffered has been there for long enough.
+    flush_at: Option<Instant>,
 }
 
 impl Receiving<'_> {
+    /// The next piece; meanwhile what waits in the buffer for too long is written out.
+    async fn next(&mut self, body: &mut PacedBody) -> Result<Option<Bytes>, Refusal> {
+        let next = body.next();
+        tokio::pin!(next);
+        if let Some(flush_at) = self.flush_at {
+            match timeout_at(flush_at, &mut next).await {
+                Ok(piece) => return piece,
+                Err(_) => self.flush().await?,
+            }
+        }
+        next.await
+    }
+
     async fn take(&mut self, piece: &Bytes, length: u64) -> Result<(), Refusal> {
         if self.buffer.len() + piece.len() > BUFFER {
             self.flush().await?;
@@ -117,6 +136,7 @@ impl Receiving<'_> {
             self.buffer.reserve_exact(BUFFER.min(usize::try_from(length).unwrap_or(BUFFER)));
         }
         self.buffer.extend_from_slice(piece);
+        self.flush_at.get_or_insert_with(|| Instant::now() + LONGEST_BUFFERED);
         Ok(())
     }
 
@@ -145,19 +165,18 @@ impl Receiving<'_> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let (directory, part, mut buffer) =
+        let (directory, part, buffer) =
             (self.directory.clone(), self.part.take(), std::mem::take(&mut self.buffer));
         let permits = self.permits.take();
+        self.flush_at = None;
         let written = self.directory.pool().run(move || {
             let mut part = part_or_new(part, &directory)?;
             part.write(&buffer)?;
-            buffer.clear();
-            drop(permits);
-            Ok::<_, PartError>((part, buffer))
+            // Together: an empty buffer that is kept would be memory without a permit.
+            drop((buffer, permits));
+            Ok::<_, PartError>(part)
         });
-        let (part, buffer) = self.settle(written.await)?;
-        self.part = Some(part);
-        self.buffer = buffer;
+        self.part = Some(self.settle(written.await)?);
         Ok(())
     }
 

@@ -92,6 +92,11 @@ pub fn path_of(failed_file: &Path) -> PathBuf {
     failed_file.with_file_name(reason)
 }
 
+/// Where the reason of a failed file is while the file is put back; a hidden name.
+pub fn aside(failed_file: &Path) -> PathBuf {
+    failed_file.with_file_name(format!(".{}{EXTENSION}", queue_id(failed_file)))
+}
+
 /// Whether a file in `failed/` is a reason file.
 pub fn is_one(name: &OsStr) -> bool {
     name.as_encoded_bytes().ends_with(EXTENSION.as_bytes())

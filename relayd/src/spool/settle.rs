@@ -51,8 +51,9 @@ pub enum Settled {
     Changed,
 }
 
-/// Names tried in `failed/` for files of one name and different content.
-const MOST_NAMESAKES: u32 = 1000;
+/// Namesakes in `failed/` that a file is compared with. The next one's number is the time: a node that
+/// sends ever other content under one name must not cost ever more, nor keep the spool from moving on.
+const COMPARED: u64 = 10;
 
 /// Settles a file by its disposition.
 ///
@@ -82,7 +83,7 @@ pub fn settle(
             _ => Ok(Settled::Removed),
         };
     };
-    let Some(target) = move_to_failed(&path, &directories.failed, name)? else {
+    let Some(target) = move_to_failed(&path, &directories.failed, name, now)? else {
         return Ok(Settled::Removed);
     };
     let reason = reason_file(directories.kind, name, rejection, now);
@@ -90,8 +91,14 @@ pub fn settle(
 }
 
 /// Moves a file without overwriting one with other content. `None`: it is gone.
-fn move_to_failed(path: &Path, failed: &Path, name: &OsStr) -> io::Result<Option<PathBuf>> {
-    for number in 1..=MOST_NAMESAKES {
+fn move_to_failed(
+    path: &Path,
+    failed: &Path,
+    name: &OsStr,
+    now: DateTime<Utc>,
+) -> io::Result<Option<PathBuf>> {
+    let by_time = now.timestamp_micros().unsigned_abs().max(COMPARED + 1);
+    for number in (1..=COMPARED).chain([by_time]) {
         let target = failed.join(namesake(name, number));
         match rename_new(path, &target) {
             Ok(()) => return Ok(Some(target)),
@@ -107,7 +114,7 @@ fn move_to_failed(path: &Path, failed: &Path, name: &OsStr) -> io::Result<Option
     }
     Err(io::Error::new(
         io::ErrorKind::AlreadyExists,
-        format!("{} has {MOST_NAMESAKES} files of this name; remove some", failed.display()),
+        format!("{} has a file of this name and time", failed.display()),
     ))
 }
 
@@ -125,7 +132,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The name of the n-th file of this name in `failed/`: `x.log`, `x.log~2`, `x.log~3`…
-fn namesake(name: &OsStr, number: u32) -> OsString {
+fn namesake(name: &OsStr, number: u64) -> OsString {
     let mut text = name.to_owned();
     if number > 1 {
         let suffix = format!("~{number}");
@@ -135,6 +142,14 @@ fn namesake(name: &OsStr, number: u32) -> OsString {
         text.push(suffix);
     }
     text
+}
+
+/// The name that a file in `failed/` came with: `x.log` for `x.log~2`.
+pub fn without_number(name: &str) -> &str {
+    match name.rsplit_once('~') {
+        Some((text, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => text,
+        _ => name,
+    }
 }
 
 /// Whether two regular files hold the same bytes. Nothing else is opened.
@@ -277,6 +292,30 @@ mod tests {
             assert!(!reason.detail.contains('\u{1b}'), "{}", reason.detail);
         }
         assert_eq!(place.names(failed).len(), 6);
+    }
+
+    #[test]
+    fn any_number_of_namesakes_fits_into_failed() {
+        let place = Place::new();
+        let directories = &place.directories;
+        for seconds in 0..30 {
+            let identity = place.put(NAME, &seconds.to_string());
+            let now = DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap();
+            let settled = settle(directories, OsStr::new(NAME), identity, &rejected(), now);
+            assert!(matches!(settled, Ok(Settled::Moved(None))), "{settled:?}");
+        }
+        assert_eq!(place.names(&directories.failed).len(), 60);
+        assert_eq!(place.names(&directories.incoming).len(), 0);
+    }
+
+    #[test]
+    fn the_number_of_a_namesake_is_no_part_of_the_name() {
+        for (name, expected) in
+            [("x.log~2", "x.log"), ("x.log", "x.log"), ("x~y.log", "x~y.log"), ("x~", "x~")]
+        {
+            assert_eq!(without_number(name), expected);
+        }
+        assert_eq!(namesake(OsStr::new(NAME), 12).to_str().map(without_number), Some(NAME));
     }
 
     #[test]

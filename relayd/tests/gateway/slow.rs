@@ -91,6 +91,26 @@ async fn a_body_that_stops_is_given_up_and_others_do_not_wait() {
 }
 
 #[tokio::test]
+async fn slow_bodies_do_not_keep_the_memory_from_others() {
+    // The least there is: 256 KiB.
+    let gateway = start_with(|settings| settings.max_bytes_in_flight = 1).await;
+    let mut slow = Vec::new();
+    for n in 0..5 {
+        let mut client = gateway.connect(Some(&gateway.fleet.direct)).await;
+        let request = put_request(&format!("/reports/{}", run_log(DIRECT, n)), "", &gzip(&[7; 200_000]));
+        client.send(&request[..60_000]).await.unwrap();
+        slow.push(client);
+    }
+    eventually("their bytes came", || gateway.metric("relayd_gateway_received_bytes_total") > 5.0 * 59_000.0)
+        .await;
+    let other = format!("/reports/{}", run_log(DIRECT, 9));
+    let reply = gateway.put(Some(&gateway.fleet.direct), &other, &gzip(&[7; 60_000])).await;
+    assert_eq!(reply.status, 201);
+    drop(slow);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_leaves_nothing() {
     let gateway = start().await;
     let request = put_request(&format!("/reports/{}", run_log(DIRECT, 1)), "", &gzip(&[7; 200_000]));

@@ -17,7 +17,7 @@ use crate::spool::{
     clock::age,
     name::{SpoolName, is_considered},
     reason_file::{self, ReasonFile},
-    settle::Directories,
+    settle::{Directories, without_number},
 };
 
 /// The base directories.
@@ -48,7 +48,10 @@ impl Entry {
         let said = self.reason.as_ref().map(|reason| reason.name.as_str());
         match said.filter(|name| protocol::file_name::check(name).is_ok()) {
             Some(name) => name.into(),
-            None => without_number(&self.raw_name),
+            None => self
+                .raw_name
+                .to_str()
+                .map_or_else(|| self.raw_name.clone(), |name| without_number(name).into()),
         }
     }
 
@@ -66,16 +69,6 @@ impl Entry {
     pub fn modified_text(&self) -> Option<String> {
         let time = DateTime::<Utc>::from(self.modified?);
         Some(time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
-    }
-}
-
-/// `x.log` for `x.log~2`.
-fn without_number(name: &OsStr) -> OsString {
-    match name.to_str().and_then(|text| text.rsplit_once('~')) {
-        Some((text, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => {
-            text.into()
-        }
-        _ => name.to_owned(),
     }
 }
 
@@ -180,18 +173,4 @@ fn passes(filter: &Filter, entry: &Entry) -> bool {
         && filter.older_than.is_none_or(|limit| entry.age.is_some_and(|age| age >= limit))
         && filter.reason.as_ref().is_none_or(|r| entry.reason.as_ref().is_some_and(|e| e.reason == *r))
         && filter.node.as_ref().is_none_or(|node| entry.node_id().as_ref() == Some(node))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_number_of_a_namesake_is_no_part_of_the_name() {
-        for (name, expected) in
-            [("x.log~2", "x.log"), ("x.log", "x.log"), ("x~y.log", "x~y.log"), ("x~", "x~")]
-        {
-            assert_eq!(without_number(OsStr::new(name)), expected);
-        }
-    }
 }
