@@ -33,8 +33,8 @@ help: ## what there is
 demo: programs ## the main job, for a newcomer
 	@$(TARGET_DIR)/release/demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: dependencies format-check lint programs ## all that CI runs
-	cargo test --workspace $(CARGO_FLAGS)
+test: dependencies format-check lint ## all that CI runs
+	cargo test --workspace --no-fail-fast $(CARGO_FLAGS)
 
 .PHONY: programs toolchain
 programs: toolchain

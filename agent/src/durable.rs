@@ -38,6 +38,7 @@ pub fn publish(temporary: &Path, path: &Path, content: &[u8], mode: u32) -> io::
 /// Makes the rename or removal of a directory entry last.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
+        Some(directory) if directory.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),
     }
@@ -46,17 +47,26 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
 /// Creates a directory for the owner only. Those above it, if they are new, may be entered by everybody.
 pub fn create_private_directory(path: &Path) -> io::Result<()> {
     create_parent(path)?;
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        created => created,
-    }
+    create_directory(path, 0o700)
 }
 
 /// Creates the directory a file is to be in; new ones may be entered by everybody.
 pub fn create_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(directory) => DirBuilder::new().recursive(true).mode(0o755).create(directory),
-        None => Ok(()),
+        Some(directory) if !directory.as_os_str().is_empty() && !directory.is_dir() => {
+            create_parent(directory)?;
+            create_directory(directory, 0o755)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is synced in a directory lasts only if the directory does.
+fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => sync_parent(path),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(e),
     }
 }
 
@@ -87,6 +97,20 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn directories_are_made_with_those_above_and_may_be_there() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b/c");
+        for _ in 0..2 {
+            create_private_directory(&path).unwrap();
+        }
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&root.path().join("a"))), (0o700, 0o755));
+        fs::write(path.join("file"), "").unwrap();
+        assert!(create_private_directory(&path.join("file")).is_err());
+        assert!(create_private_directory(&path.join("file/below")).is_err());
     }
 
     #[test]

@@ -107,6 +107,15 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         let (_, logging) = config::load_logging(&logging_directory).map_err(|error| error.to_string())?;
         log.refilter(&logging).map_err(|error| error.to_string())
     });
+    let main_conf = directory.join("main.conf");
+    let applies = std::fs::read(&main_conf).ok();
+    reloaders.add_blocking("main.conf", move || {
+        // Not reloaded (protocol 9.6), which whoever edited it may not expect.
+        if std::fs::read(&main_conf).ok() != applies {
+            warn!("{} has changed; that applies after a restart", main_conf.display());
+        }
+        Ok::<_, std::convert::Infallible>(())
+    });
 
     let mut services = Services {
         config,

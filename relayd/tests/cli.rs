@@ -163,6 +163,15 @@ fn a_reload_changes_the_log_and_a_broken_file_keeps_the_old_state() {
         assert!(["ERROR", " INFO", " WARN"].iter().any(|level| line.starts_with(level)), "{line:?}");
     }
 
+    // main.conf is not read again; whoever changed it hears so.
+    fs::remove_file(&logging).unwrap();
+    daemon.ask("POST", "system/reload").unwrap();
+    assert!(!daemon.log().contains("applies after a restart"));
+    let main = daemon.directory.path().join("main.conf");
+    fs::write(&main, fs::read_to_string(&main).unwrap() + "# changed\n").unwrap();
+    daemon.ask("POST", "system/reload").unwrap();
+    assert!(daemon.log().contains("main.conf has changed; that applies after a restart"), "{}", daemon.log());
+
     fs::write(&logging, "[general]\nlevel = \"off\"\n").unwrap();
     let answer = daemon.ask("POST", "system/reload").unwrap();
     assert!(
@@ -218,12 +227,12 @@ fn signatures_are_verified_when_a_certificate_is_given() {
 
     let unverified = stdout(&["run-log", "show", signed]);
     assert!(
-        unverified.contains("signature not verified") && unverified.contains("72 reports, 1 skipped"),
+        unverified.contains("signature not checked") && unverified.contains("72 reports, 1 skipped"),
         "{unverified}"
     );
     let good = certificate("e745a140-40bc-4b86-b6dc-084488fc906b.cert");
     let verified = stdout(&["run-log", "show", "--cert", &good, signed]);
-    assert_eq!(verified, unverified.replace("signature not verified", "signature verified"));
+    assert_eq!(verified, unverified.replace("signature not checked", "signature verified"));
 
     let other = certificate("37817c4d-fbf7-4850-a985-50021f4e8f41.cert");
     assert_eq!(relayd(&["run-log", "show", "--cert", &other, signed]).status.code(), Some(1));

@@ -176,10 +176,15 @@ fn the_configurations_in_the_readme_are_whole() {
         readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(blocks.len(), 2, "a root and a relay");
     for block in blocks {
-        let mut text = block.replace("sha256//<the pin of the root>", pin);
+        let mut text = block.replace("PIN-OF-THE-ROOT", pin);
         if !text.contains("node_id =") {
-            text = text.replace("[general]\n", "[general]\nnode_id = \"relay-1\"\n");
+            text.insert_str(0, "[general]\nnode_id = \"relay-1\"\n");
         }
+        // The default, where a machine has an agent.
+        text = text.replace(
+            "[output.upstream]\n",
+            "[output.upstream]\nclient_certificate = \"/agent.cert\"\nclient_key = \"/agent.key\"\n",
+        );
         read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     }
 }

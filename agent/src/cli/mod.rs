@@ -42,7 +42,8 @@ Exit status: 0 done, 1 failure, 2 bad configuration or usage, 3 another run or s
 
 Examples:
   agent init --server relay.example.org   make this node's identity, once
-  agent run -- /usr/local/bin/policies    run policies, keep and send the run log
+  agent run -- /usr/local/bin/policies    run policies, keep the signed run log
+  agent send                              bring what waits to the policy server
   agent daemon                            run and send on schedule
   agent status                            what waits, what was sent";
 

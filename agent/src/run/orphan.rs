@@ -62,7 +62,7 @@ pub async fn end(state: &State, grace: Duration) -> io::Result<bool> {
         }
     }
     Err(io::Error::other(format!(
-        "the policy command of a killed agent, process {}, cannot be ended",
+        "the policy command of a killed agent still runs and cannot be ended; end process {} by hand",
         running.pid
     )))
 }

@@ -263,7 +263,11 @@ fn read(file: &Path, problems: &mut Vec<Problem>) -> Option<String> {
                 file: file.to_owned(),
                 line: None,
                 cause: format!("cannot be read: {e}"),
-                remedy: "make it a UTF-8 text file that this user may read".into(),
+                remedy: match e.kind() {
+                    io::ErrorKind::PermissionDenied => "run the agent as root, or let this user read it",
+                    _ => "make it a UTF-8 text file",
+                }
+                .into(),
             });
             None
         }

@@ -37,7 +37,7 @@ pub const KEYS: [Key; 20] = [
     key("policy_command", "", r#"["/usr/local/bin/policies", "--enforce"]"#,
         "The command that applies the policies: program and arguments, no shell. `agent run -- COMMAND` goes before it."),
     key("run_interval", "", r#""5m""#,
-        "Time between runs of `agent daemon`. Default: what the policies say (AGENT_RUN_INTERVAL), else 5 minutes."),
+        "Time between runs of `agent daemon`, counted from 1970-01-01 00:00 UTC.\nDefault: what the policies say (AGENT_RUN_INTERVAL), else 5 minutes. AGENT_RUN_SCHEDULE and AGENT_RUN_STARTTIME are not used."),
     key("splay", "", r#""5m""#,
         "Runs of different nodes spread over this time, each node always at its own moment.\nDefault: what the policies say (AGENT_RUN_SPLAYTIME), else the run interval."),
     key("time_limit", r#""30m""#, "",

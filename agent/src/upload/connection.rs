@@ -209,7 +209,7 @@ pub enum ConnectionError {
     },
     /// Another key than the pinned.
     #[error(
-        "the server's key is not the pinned one ({0}). If the policy server was reinstalled, pin its new key with `agent init --pin`; if not, somebody is in between"
+        "the server's key is not the pinned one ({0}). If the policy server was reinstalled, pin its new key with `agent init --pin`, or in rudder.json if POLICY_SERVER_KEY_HASH is there, which goes first; if not, somebody is in between"
     )]
     OtherKey(String),
     /// Certificate validation failed.

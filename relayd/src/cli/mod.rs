@@ -29,8 +29,11 @@ Examples:
   relayd config default > main.conf   print a commented configuration with all defaults
   relayd run-log show FILE            unpack, parse and print a run log
 
-Exit codes: 0 stopped or done, 1 failed, 2 wrong form of a configuration file or of the command line,
-3 any other error at start.";
+Exit codes:
+  0  stopped, or done
+  1  failed
+  2  wrong form of a configuration file or of the command line
+  3  any other error at start: settings that do not fit together, an address in use, no database";
 
 /// The road between managed machines and the centre: relay and root daemon.
 #[derive(Debug, Parser)]

@@ -155,7 +155,7 @@ fn text(message: &[u8], certificates: Option<&[Certificate]>) -> Result<(String,
         }
         (true, _) => {
             let content = unverified_content(message).ok_or(ShowError::NoContent)?;
-            Ok((String::from_utf8_lossy(content).into_owned(), "signature not verified"))
+            Ok((String::from_utf8_lossy(content).into_owned(), "signature not checked"))
         }
         (false, Some(_)) => Err(ShowError::NotSigned),
         (false, None) => Ok((String::from_utf8_lossy(message).into_owned(), "not signed")),

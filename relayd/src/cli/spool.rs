@@ -147,7 +147,7 @@ pub enum CommandError {
     #[error("no file {0:?} in the spools; see `relayd spool list`")]
     Unknown(String),
     /// There is nobody to ask.
-    #[error("deleting {0} files needs --yes when nobody can be asked")]
+    #[error("deleting {0} file(s) needs --yes when nobody can be asked")]
     NeedsYes(usize),
     /// Files could not be handled; said one by one before.
     #[error("{0} of {1} files could not be handled")]

@@ -91,7 +91,7 @@ settings! {
             /// What becomes of them: sent `upstream` (relay), or left to the server application (`disabled`).
             output: InventoryOutput = InventoryOutput::Disabled;
             /// Inventories on their way at the same time.
-            max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+            max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(191);
             /// Larger files are refused.
             max_file_size: Size = Size(limits::INVENTORY_COMPRESSED);
         }
@@ -124,7 +124,7 @@ settings! {
             /// Event types that are not stored, such as "log_debug". Only with output = "database".
             skip_event_types: Vec<String> = Vec::new();
             /// Run logs being worked on at the same time.
-            max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+            max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(191);
             /// Larger files are refused.
             max_file_size: Size = Size(limits::RUN_LOG_COMPRESSED);
             /// Files that inflate to more are refused.

@@ -111,7 +111,7 @@ fn with_defaults(url: &str) -> String {
     text
 }
 
-/// libpq quotes parts of a URL that it cannot read, and ends its messages with a line break.
+/// libpq quotes parts of a URL that it cannot read.
 fn without_password(message: &str, url: &str) -> String {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let user_info = authority.split_once('@').map_or("", |(user_info, _)| user_info);
@@ -125,7 +125,12 @@ fn without_password(message: &str, url: &str) -> String {
         .flatten()
         .flat_map(|password| [password.to_owned(), decode(password)])
         .filter(|password| !password.is_empty())
-        .fold(message.trim_end().to_owned(), |message, password| message.replace(&password, "***"))
+        .fold(one_line(message), |message, password| message.replace(&password, "***"))
+}
+
+/// libpq writes a line per thought and a line break at the end.
+fn one_line(message: &str) -> String {
+    message.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 fn sqlite(path: &Path) -> Result<SqliteConnection, DbError> {
@@ -164,7 +169,7 @@ mod tests {
     #[test]
     fn passwords_stay_out_of_messages() {
         for url in ["postgres://u:s%2Fcret@h/d", "postgres://u@h/d?password=s%2Fcret&x=1"] {
-            let clean = without_password("invalid \"s%2Fcret\" or s/cret", url);
+            let clean = without_password("invalid \"s%2Fcret\"\n\tor s/cret\n", url);
             assert_eq!(clean, "invalid \"***\" or ***", "{url}");
         }
     }
