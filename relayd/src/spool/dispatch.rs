@@ -357,10 +357,7 @@ mod tests {
     use super::*;
     use crate::{
         config::SpoolSettings,
-        spool::{
-            SpoolFile,
-            disposition::{Outcome, Release},
-        },
+        spool::{SpoolFile, disposition::Outcome},
     };
 
     struct Nowhere;
@@ -387,10 +384,9 @@ mod tests {
         let name: FileName = Arc::from(OsStr::new("2018-08-24T15:55:01+00:00@root.log"));
         let (hinted, now) = ((name.clone(), Origin::Finished), Instant::now());
         let ended = |what| Ended { name: name.clone(), probe: false, what };
-        let release = Release { outlet_down: false, detail: String::new(), retry_after: None };
         let stored = delivery::What::Accepted(Outcome::Stored, Evidence::Up);
         // What stays is looked at again anyway, when its time has come.
-        for (what, again) in [(stored, true), (delivery::What::Released(release), false)] {
+        for (what, again) in [(stored, true), (delivery::What::TooYoung, false)] {
             dispatcher.in_flight.insert(name.clone(), false);
             dispatcher.live.push_back(hinted.clone());
             assert_eq!(dispatcher.next(now), None, "one delivery per name at a time");
