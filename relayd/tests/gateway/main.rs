@@ -10,4 +10,3 @@ mod hostile;
 mod identity;
 mod lifecycle;
 mod slow;
-mod throughput;
