@@ -39,6 +39,9 @@ pub struct Sweeper {
     /// When the next sweep begins; `None`: not before it is asked for.
     due: Option<Instant>,
     begun: Option<Instant>,
+    ended: Option<Instant>,
+    /// Whether to make a pause before the next one.
+    pause: bool,
     listing: Option<Listing>,
     reading: Option<JoinHandle<io::Result<Part>>>,
     names: VecDeque<FileName>,
@@ -52,6 +55,8 @@ type Part = (Listing, Vec<FileName>);
 const WITHOUT_WATCH: Duration = Duration::from_secs(10);
 /// From the beginning of a sweep to that of the next, at least.
 const AT_LEAST: Duration = Duration::from_millis(200);
+/// From the end of a sweep to the beginning of the next, at least, when a pause is to be made.
+const PAUSE: Duration = Duration::from_secs(60);
 
 impl Sweeper {
     /// A sweep is due at once.
@@ -71,6 +76,8 @@ impl Sweeper {
             watch: None,
             due: Some(Instant::now()),
             begun: None,
+            ended: None,
+            pause: false,
             listing: None,
             reading: None,
             names: VecDeque::new(),
@@ -88,12 +95,21 @@ impl Sweeper {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
+    /// Make a pause before the next sweep, long enough for it to be no burden: it will find files
+    /// that are to be left alone.
+    pub fn make_a_pause(&mut self) {
+        self.pause = true;
+    }
+
     /// When a sweep wants to begin. `None` while one is under way, and when none is planned.
     pub fn due(&self) -> Option<Instant> {
         if self.is_reading() {
             return None;
         }
-        let earliest = self.begun.map(|begun| begun + AT_LEAST);
+        let earliest = match (self.begun, self.ended) {
+            (Some(begun), Some(ended)) if self.pause => Some(ended + (ended - begun).max(PAUSE)),
+            (begun, _) => begun.map(|begun| begun + AT_LEAST),
+        };
         self.due.map(|due| earliest.map_or(due, |earliest| due.max(earliest)))
     }
 
@@ -116,8 +132,9 @@ impl Sweeper {
                 if std::mem::take(&mut self.failing) {
                     info!(spool = self.directories.kind.segment(), "the spool directory can be read again");
                 }
-                if !names.is_empty() {
-                    self.listing = Some(listing);
+                match names.is_empty() {
+                    true => self.ended = Some(Instant::now()),
+                    false => self.listing = Some(listing),
                 }
                 self.names.extend(names);
             }
@@ -139,6 +156,7 @@ impl Sweeper {
             }
             self.watch();
             self.begun = Some(now);
+            self.pause = false;
             let every = self.every.or_else(|| self.watch.is_none().then_some(WITHOUT_WATCH));
             self.due = every.map(|every| now + every);
             self.sweeps.inc();
