@@ -185,7 +185,7 @@ impl<S: Sink> Dispatcher<S> {
                 Leave::Probe => true,
                 Leave::NotBefore(_) | Leave::AfterProbe => return,
             };
-            let Some((name, origin)) = self.next(now) else { return };
+            let Some((name, origin)) = self.next(now) else { return self.nothing_to_start(now) };
             if probe {
                 self.gate.probe_started();
             }
@@ -193,6 +193,20 @@ impl<S: Sink> Dispatcher<S> {
             self.metrics.in_flight.set(self.in_flight.len() as i64);
             let task = self.task.clone();
             self.deliveries.spawn(async move { task.deliver(name, origin, probe).await });
+        }
+    }
+
+    /// A gate that waits for a probe must not stay closed when no file is left to be one.
+    fn nothing_to_start(&mut self, now: Instant) {
+        let waits = !self.in_flight.is_empty() || self.later.next().is_some() || self.sweeper.is_reading();
+        if !waits && self.gate.nothing_waits(now) {
+            info!(
+                spool = self.spool(),
+                "nothing waits any more: the next file will show if the outlet is up"
+            );
+            self.metrics.gate_open.set(1);
+            self.gate_state.send_replace(GateState::Open);
+            self.sweeper.now();
         }
     }
 

@@ -143,7 +143,8 @@ impl Sweeper {
         Ok(())
     }
 
-    fn is_reading(&self) -> bool {
+    /// Whether one is under way, so that names may come.
+    pub fn is_reading(&self) -> bool {
         self.listing.is_some() || self.reading.is_some() || !self.names.is_empty()
     }
 
