@@ -196,6 +196,13 @@ impl Store {
                 "{} reports say another start of the run than the first one", log.other_starts,
             );
         }
+        if log.config_id.is_none() {
+            // Protocol 3.6.
+            tracing::warn!(
+                node_id = %log.node_id, queue_id = %name.queue_id(),
+                "no report of the run log names the version of the policies; its config id is unset",
+            );
+        }
         if log.reports.is_empty() {
             return Disposition::Accepted(Outcome::Stored);
         }
