@@ -23,6 +23,16 @@ fn help_is_up_to_date() {
     assert_golden("help.txt", &text);
 }
 
+#[test]
+fn a_database_given_by_url_is_migrated_without_any_configuration() {
+    let nothing = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/reports.sqlite", path(&nothing));
+    let migrate = ["-c", path(&nothing), "database", "migrate"];
+    assert_eq!(relayd(&migrate).status.code(), Some(3));
+    let said = stdout(&[&migrate[..], &["--url", &url]].concat());
+    assert!(said.starts_with("applied "), "{said}");
+}
+
 fn path(directory: &tempfile::TempDir) -> &str {
     directory.path().to_str().unwrap()
 }

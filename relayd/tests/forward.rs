@@ -364,6 +364,28 @@ async fn black_holes_and_silence_are_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_takes_all_and_says_nothing_is_noticed_soon() {
+    let files = Files::new();
+    let certificate = identity();
+    let acceptor = tls::acceptor(&certificate, TlsVersion::V1_3).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let mut stream = accept(listener.accept().await.unwrap().0, &acceptor).await.unwrap();
+        let mut buffer = vec![0; 64 * 1024];
+        while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    });
+    let limits = Limits { progress: Duration::from_millis(500), ..LIMITS };
+    let trust = UpstreamTrust::Pins(vec![certificate.0.key_hash()]);
+    let forward = forward_within(&upstream(address, trust), UploadKind::RunLog, limits);
+    let file = files.run_log(&vec![7; 256 * 1024]);
+    // That many bytes may take four minutes while they move.
+    let delivered = tokio::time::timeout(Duration::from_secs(30), forward.deliver(&file)).await;
+    assert!(is_down(&delivered.unwrap()));
+    server.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_cut_at_any_byte_is_no_acceptance_unless_its_status_is_there() {
     const ANSWER: &[u8] = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok";
     let head = ANSWER.len() - 2;

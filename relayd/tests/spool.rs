@@ -332,6 +332,20 @@ async fn the_gate_closes_while_the_outlet_is_down_and_everything_goes_after_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_gate_does_not_stay_closed_when_nothing_waits_behind_it() {
+    let mut f = Fixture::new(down);
+    f.settings.sweep_every = None;
+    f.put_old(&name(0), "x");
+    f.start();
+    until("closed", || f.status().gate() != GateState::Open).await;
+    fs::remove_file(f.incoming().join(name(0))).unwrap();
+    until("open", || f.status().gate() == GateState::Open).await;
+    f.publish(&name(1), "x");
+    until("closed again", || f.status().gate() != GateState::Open).await;
+    f.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_alone_cannot_go_waits_alone() {
     let mut f = Fixture::new(|name| match name.contains("node-0") {
         true => {

@@ -282,6 +282,20 @@ async fn files_that_are_no_good_run_logs_are_refused_with_a_reason() {
     assert_eq!(rig.metric("rudder_relayd_reports_total", Some("ok")), 1.0);
 }
 
+#[tokio::test]
+async fn a_run_log_without_config_id_is_stored_with_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    let log_file = std::fs::File::create(directory.path().join("log")).unwrap();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log_file).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let rig = Rig::new(DatabaseUrl::Sqlite(directory.path().join("relayd.db")), Fleet::new(2));
+    assert_eq!(rig.deliver("n0", 1, &run_log("n0", 1, 5)).await, STORED);
+    assert_eq!(rig.deliver("n1", 1, &line("n1", 1, "result_success", "File", "was right")).await, STORED);
+    let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("config id")).collect();
+    assert!(matches!(warnings[..], [one] if one.contains("WARN") && one.contains("node_id=n1")), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_but_regular_files_is_read() {
     let directory = tempfile::tempdir().unwrap();

@@ -212,6 +212,21 @@ async fn poison_is_isolated_in_few_transactions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_elsewhere_does_not_make_the_outlet_look_down() {
+    let (name, _, rig) = rig(1);
+    let mut admin = shared().connect(&name);
+    admin.batch_execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no such luck'; END $$; \
+        CREATE TRIGGER poison BEFORE INSERT ON ruddersysevents FOR EACH ROW WHEN (NEW.nodeid = 'n0') EXECUTE FUNCTION refuse()").unwrap();
+    // What a rehearsal under way elsewhere would hold, if all had the same keys.
+    admin.batch_execute("BEGIN; INSERT INTO reportsexecution (nodeid, date) VALUES ('root', 'epoch'), ('relayd.rehearsal', 'epoch'); \
+        INSERT INTO run_log (nodeid, digest, date, file, reports) \
+        SELECT node, decode(repeat('00', 32), 'hex'), 'epoch', 'rehearsal', 1 FROM unnest(ARRAY['root', 'relayd.rehearsal']) node").unwrap();
+    let dispositions = rig.deliver_all(files(&rig, 1, 1)).await;
+    admin.batch_execute("ROLLBACK").unwrap();
+    assert!(matches!(dispositions[..], [Disposition::Rejected(_)]), "{dispositions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn finishing_does_not_wait_for_a_database_that_hangs() {
     let (name, url, rig) = rig(1);
     let mut admin = shared().connect(&name);

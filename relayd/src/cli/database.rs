@@ -17,7 +17,7 @@ pub enum Command {
   relayd database migrate
   relayd database migrate --url postgres://admin@127.0.0.1/rudder --grant-to rudder")]
     Migrate {
-        /// Connect to this database instead of the configured one, for instance as its owner
+        /// Connect to this database, for instance as its owner; the configuration is not read then
         #[arg(long, value_name = "URL")]
         url: Option<String>,
         /// Then give this role the rights that running needs: SELECT and INSERT on the tables, USAGE on the sequence
@@ -30,17 +30,20 @@ pub enum Command {
     Status,
 }
 
-/// Runs `relayd database …`.
-pub fn run(command: &Command, config: &config::Database) -> Result<(), CliError> {
+/// Runs `relayd database …`. The configuration is read only when it is needed.
+pub fn run(
+    command: &Command,
+    config: impl FnOnce() -> Result<config::Database, CliError>,
+) -> Result<(), CliError> {
     let ready = match command {
         Command::Migrate { url, grant_to } => {
             let url = match url {
                 Some(url) => url_of(url),
-                None => config.url.clone(),
+                None => config()?.url,
             };
             migrate(&url, grant_to.as_deref())
         }
-        Command::Status => status(&config.url),
+        Command::Status => status(&config()?.url),
     };
     match ready.map_err(CliError::failed)? {
         true => Ok(()),

@@ -107,7 +107,7 @@ pub fn main() -> ExitCode {
             spool::run(command, &config.run_logs.spool, &config.inventories.spool).map_err(CliError::failed)
         }),
         Some(Command::Database(command)) => {
-            configuration(&cli.config).and_then(|config| database::run(command, &config.database))
+            database::run(command, || configuration(&cli.config).map(|config| config.database))
         }
     };
     match result {

@@ -174,6 +174,7 @@ impl CommitQueue {
     }
 }
 
+/// What cannot be removed stays: it is in nobody's way.
 fn remove_parts(path: &Path, fd: &OwnedFd) -> io::Result<usize> {
     let mut removed = 0;
     for entry in std::fs::read_dir(path)? {
@@ -182,7 +183,9 @@ fn remove_parts(path: &Path, fd: &OwnedFd) -> io::Result<usize> {
             match unlinkat(fd, &name, AtFlags::empty()) {
                 Ok(()) => removed += 1,
                 Err(rustix::io::Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(directory = %path.display(), ?name, "cannot remove, left there: {error}");
+                }
             }
         }
     }
@@ -217,6 +220,19 @@ mod tests {
         assert!(results.iter().all(Result::is_ok));
         assert_eq!(metrics.commit_batch.get_sample_sum(), 100.0);
         assert!(metrics.commit_batch.get_sample_count() < 10);
+    }
+
+    #[tokio::test]
+    async fn half_written_uploads_go_at_start_and_what_only_looks_like_one_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        for directory in ["a", "z"] {
+            std::fs::create_dir(temp.path().join(format!("{PART_PREFIX}{directory}"))).unwrap();
+        }
+        let file = temp.path().join(format!("{PART_PREFIX}m"));
+        std::fs::write(&file, "half").unwrap();
+        let _opened = open(temp.path());
+        assert!(!file.exists());
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 2);
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ use super::{
     disposition::{Disposition, Reason, Rejection, printable},
     gate::{Change, Evidence, Gate, Leave},
     inspect::{Origin, SETTLED_AGE},
-    later::{FileName, Later},
+    later::{FileName, Later, Noted},
     metrics::{GateState, Metrics},
     name::{Ids, is_considered},
     sweep::Sweeper,
@@ -162,6 +162,21 @@ impl<S: Sink> Dispatcher<S> {
         }
     }
 
+    /// Leaves a file alone for its next back-off; gives the end of that.
+    fn hold(&mut self, name: FileName, asked: Option<Duration>, now: Instant) -> Instant {
+        let (until, noted) = self.later.hold(name, asked, now);
+        match noted {
+            Noted::Both => {}
+            Noted::OnlyHeld => self.sweeper.not_after(until),
+            Noted::Neither => {
+                // Each sweep delivers it again.
+                self.sweeper.make_a_pause();
+                self.sweeper.not_after(until);
+            }
+        }
+        until
+    }
+
     fn start_deliveries(&mut self) {
         let now = Instant::now();
         while self.in_flight.len() < self.max_in_flight {
@@ -170,7 +185,7 @@ impl<S: Sink> Dispatcher<S> {
                 Leave::Probe => true,
                 Leave::NotBefore(_) | Leave::AfterProbe => return,
             };
-            let Some((name, origin)) = self.next(now) else { return };
+            let Some((name, origin)) = self.next(now) else { return self.nothing_to_start(now) };
             if probe {
                 self.gate.probe_started();
             }
@@ -178,6 +193,20 @@ impl<S: Sink> Dispatcher<S> {
             self.metrics.in_flight.set(self.in_flight.len() as i64);
             let task = self.task.clone();
             self.deliveries.spawn(async move { task.deliver(name, origin, probe).await });
+        }
+    }
+
+    /// A gate that waits for a probe must not stay closed when no file is left to be one.
+    fn nothing_to_start(&mut self, now: Instant) {
+        let waits = !self.in_flight.is_empty() || self.later.next().is_some() || self.sweeper.is_reading();
+        if !waits && self.gate.nothing_waits(now) {
+            info!(
+                spool = self.spool(),
+                "nothing waits any more: the next file will show if the outlet is up"
+            );
+            self.metrics.gate_open.set(1);
+            self.gate_state.send_replace(GateState::Open);
+            self.sweeper.now();
         }
     }
 
@@ -301,13 +330,10 @@ impl<S: Sink> Dispatcher<S> {
             }
             delivery::What::Released(release) => {
                 self.metrics.released.inc();
-                let (until, noted) = self.later.hold(name.clone(), release.retry_after, now);
+                let until = self.hold(name.clone(), release.retry_after, now);
                 let seconds = until.saturating_duration_since(now).as_secs();
                 let detail = printable(&release.detail);
                 info!(spool, %queue_id, node_id, detail, seconds, "put off");
-                if !noted {
-                    self.sweeper.not_after(until);
-                }
                 return (Evidence::Up, String::new());
             }
             delivery::What::Incomplete => {
@@ -317,7 +343,7 @@ impl<S: Sink> Dispatcher<S> {
             }
             delivery::What::Unsettled(e, disposition) => {
                 let first = !self.later.has_failed(name);
-                self.later.hold(name.clone(), None, now);
+                self.hold(name.clone(), None, now);
                 if let Disposition::Rejected(Rejection { reason: Reason::NotAFile, .. }) = disposition {
                     // A foreign directory may be impossible to move, which says nothing about others.
                     if first {
@@ -348,50 +374,4 @@ impl<S: Sink> Dispatcher<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-
-    use prometheus::Registry;
-    use protocol::urls::UploadKind;
-
-    use super::*;
-    use crate::{
-        config::SpoolSettings,
-        spool::{SpoolFile, disposition::Outcome},
-    };
-
-    struct Nowhere;
-
-    impl Sink for Nowhere {
-        async fn deliver(&self, _: &SpoolFile) -> Disposition {
-            Disposition::Accepted(Outcome::Stored)
-        }
-    }
-
-    #[tokio::test]
-    async fn a_hint_that_comes_while_its_name_is_in_flight_is_followed_once_the_name_is_free() {
-        let root = tempfile::tempdir().unwrap();
-        let settings = SpoolSettings {
-            directory: root.path().to_owned(),
-            sweep_every: None,
-            max_file_size: 1000,
-            max_in_flight: 16,
-            clean_every: Duration::from_secs(3600),
-            retention: Duration::from_secs(3600),
-        };
-        let spool = Spool::open(UploadKind::RunLog, &settings, &Registry::new()).unwrap();
-        let mut dispatcher = Dispatcher::new(spool, Arc::new(Nowhere));
-        let name: FileName = Arc::from(OsStr::new("2018-08-24T15:55:01+00:00@root.log"));
-        let (hinted, now) = ((name.clone(), Origin::Finished), Instant::now());
-        let ended = |what| Ended { name: name.clone(), probe: false, what };
-        let stored = delivery::What::Accepted(Outcome::Stored, Evidence::Up);
-        // What stays is looked at again anyway, when its time has come.
-        for (what, again) in [(stored, true), (delivery::What::TooYoung, false)] {
-            dispatcher.in_flight.insert(name.clone(), false);
-            dispatcher.live.push_back(hinted.clone());
-            assert_eq!(dispatcher.next(now), None, "one delivery per name at a time");
-            dispatcher.ended(ended(what));
-            assert_eq!(dispatcher.next(now), again.then(|| hinted.clone()));
-        }
-    }
-}
+mod tests;

@@ -8,7 +8,8 @@
 //!                              └────────────────┘ (t doubles, 100 ms to 2 s)
 //! ```
 //! While it is closed at most one delivery, the probe, is started at a time. Only the outcome of
-//! the probe moves the gate: deliveries that were under way when it closed say nothing new.
+//! the probe moves the gate: deliveries that were under way when it closed say nothing new. When a
+//! probe is due and nothing waits that could be one, it opens too: nothing is held up.
 
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,15 @@ impl Gate {
         }
     }
 
+    /// Nothing waits to be delivered. `true`: that opened it.
+    pub fn nothing_waits(&mut self, now: Instant) -> bool {
+        let opens = self.leave(now) == Leave::Probe;
+        if opens {
+            self.state = State::Open;
+        }
+        opens
+    }
+
     /// A delivery ended.
     pub fn ended(&mut self, is_probe: bool, evidence: Evidence, now: Instant) -> Change {
         match (&mut self.state, evidence) {
@@ -168,6 +178,19 @@ mod tests {
         gate.probe_started();
         assert_eq!(gate.ended(true, Evidence::Up, now), Change::Opened);
         assert_eq!(gate.leave(now), Leave::Free);
+    }
+
+    #[test]
+    fn opens_after_its_back_off_when_nothing_waits() {
+        let (mut gate, now) = (gate(), Instant::now());
+        assert!(!gate.nothing_waits(now));
+        gate.ended(false, Evidence::Down(None), now);
+        assert!(!gate.nothing_waits(now));
+        gate.probe_started();
+        assert!(!gate.nothing_waits(now + SHORTEST));
+        gate.ended(true, Evidence::None, now + SHORTEST);
+        assert!(gate.nothing_waits(now + SHORTEST));
+        assert_eq!(gate.leave(now + SHORTEST), Leave::Free);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files to look at again later, and files to leave alone until then. Bounded: what does not fit is
-//! forgotten, which is harmless because a sweep finds it again.
+//! forgotten, which is harmless because a sweep finds it again. It is told, because each sweep delivers
+//! again what nobody remembers to leave alone.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,6 +21,8 @@ pub struct Later {
     number: u64,
     /// Files that failed on their own account.
     held: HashMap<FileName, Hold>,
+    /// When those whose time is long over were looked for.
+    purged: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +31,19 @@ struct Hold {
     times: u32,
 }
 
+/// What there was room to remember of a file that is to be left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// To leave it alone, and to look at it again.
+    Both,
+    /// To leave it alone; only a sweep will find it.
+    OnlyHeld,
+    /// Nothing: the next sweep will find it, held or not.
+    Neither,
+}
+
 /// Most names kept, in each of both tables.
-const MOST: usize = 16_384;
+pub(super) const MOST: usize = 16_384;
 /// First back-off of a single file, doubling.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// Longest back-off of a single file.
@@ -47,13 +61,17 @@ impl Later {
     }
 
     /// Leave a file alone for its next back-off, or as long as asked if that is longer, then look
-    /// again. Gives the time, and whether there was room to remember it.
-    pub fn hold(&mut self, name: FileName, asked: Option<Duration>, now: Instant) -> (Instant, bool) {
+    /// again. Gives the time, and what there was room to remember.
+    pub fn hold(&mut self, name: FileName, asked: Option<Duration>, now: Instant) -> (Instant, Noted) {
         let times = self.failures(&name);
         let own = SHORTEST.saturating_mul(1 << times.min(10));
         let until = now + own.max(asked.unwrap_or_default()).min(LONGEST);
-        self.note(name.clone(), until, now);
-        (until, self.look_again(name, until))
+        let noted = match self.note(name.clone(), until, now) {
+            false => Noted::Neither,
+            true if self.look_again(name, until) => Noted::Both,
+            true => Noted::OnlyHeld,
+        };
+        (until, noted)
     }
 
     /// Counts a failure of the outlet against the file that met it, without holding the file.
@@ -99,15 +117,20 @@ impl Later {
         self.held.get(name).map_or(0, |hold| hold.times)
     }
 
-    fn note(&mut self, name: FileName, until: Instant, now: Instant) {
+    /// `false`: no room.
+    fn note(&mut self, name: FileName, until: Instant, now: Instant) -> bool {
         if self.held.len() >= MOST && !self.held.contains_key(&name) {
-            self.held.retain(|_, hold| hold.until + LONGEST > now);
+            if self.purged.is_none_or(|purged| purged + SHORTEST <= now) {
+                self.purged = Some(now);
+                self.held.retain(|_, hold| hold.until + LONGEST > now);
+            }
             if self.held.len() >= MOST {
-                return;
+                return false;
             }
         }
         let hold = self.held.entry(name).or_insert(Hold { until, times: 0 });
         *hold = Hold { until, times: hold.times.saturating_add(1) };
+        true
     }
 }
 
@@ -124,7 +147,7 @@ mod tests {
         let (mut later, mut now) = (Later::default(), Instant::now());
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             let (until, noted) = later.hold(name("a"), None, now);
-            assert!(noted);
+            assert_eq!(noted, Noted::Both);
             assert_eq!(until - now, Duration::from_secs(seconds));
             assert!(later.is_held(OsStr::new("a"), now));
             assert_eq!(later.pop(now), None);
@@ -140,7 +163,8 @@ mod tests {
     fn both_tables_are_bounded() {
         let (mut later, now) = (Later::default(), Instant::now());
         for i in 0..2 * MOST {
-            later.hold(name(&i.to_string()), None, now);
+            let (_, noted) = later.hold(name(&i.to_string()), None, now);
+            assert_eq!(noted, if i < MOST { Noted::Both } else { Noted::Neither });
         }
         assert_eq!((later.due.len(), later.held.len()), (MOST, MOST));
     }

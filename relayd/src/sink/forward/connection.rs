@@ -1,36 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One connection to the upstream: TCP, TLS, HTTP/1.1, and the rules of how long anything may take.
 //!
-//! Time-outs are about progress, so that a slow line is no error: bytes must move within
-//! [`Limits::progress`]. What the kernel has taken but the peer has not acknowledged is watched by
-//! the kernel (`TCP_USER_TIMEOUT`); for the answer, the peer also gets the time that the body
-//! may take at the slowest accepted rate.
+//! Time-outs are about progress, so that a slow line is no error: see [`progress`](super::progress).
+//! What the kernel has taken but the peer has not acknowledged is watched by the kernel
+//! (`TCP_USER_TIMEOUT`).
 
 use std::{
     io,
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
-    time::{Duration, Instant, SystemTime},
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use http_body_util::BodyExt;
 use hyper::{Request, Response, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::{self, SslConnector};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     answer::{Answer, retry_after},
+    progress::{Activity, SEND_BUFFER, Watched},
     upload::{Upload, UploadBody},
 };
 
@@ -90,10 +82,6 @@ pub struct Connection {
 const MOST_ANSWER: usize = 64 * 1024;
 /// What is kept of it for people.
 const EXCERPT: usize = 1024;
-/// Slowest rate at which a body may trickle through buffers on the way, bytes per second.
-const SLOWEST: u64 = 1024;
-/// Send buffer asked of the kernel, in bytes: bounds its memory and what it hides of progress.
-const SEND_BUFFER: usize = 128 * 1024;
 /// For HTTP's own buffers, in bytes per connection.
 const HTTP_BUFFER: usize = 16 * 1024;
 /// For the connection to become usable again after an answer.
@@ -116,8 +104,7 @@ impl Connection {
         let tcp = tcp.map_err(|e| failed(e.to_string()))?;
         set_options(&tcp, limits.progress).map_err(|e| failed(e.to_string()))?;
 
-        let activity = Arc::new(Activity::new());
-        let tcp = Watched { tcp, activity: activity.clone() };
+        let (tcp, activity) = Watched::new(tcp);
         let tls =
             tls.configure().and_then(|tls| tls.verify_hostname(target.verify_host).into_ssl(&target.host));
         let stream = tls.and_then(|tls| SslStream::new(tls, tcp));
@@ -153,8 +140,6 @@ impl Connection {
         request: Request<UploadBody>,
         upload: &Upload,
     ) -> Result<(Answer, Option<Self>), Failure> {
-        let buffered = upload.size().min(2 * SEND_BUFFER as u64);
-        let limit = self.limits.progress + Duration::from_secs(buffered / SLOWEST);
         let activity = self.activity.clone();
         activity.begin();
         let exchange = async {
@@ -163,7 +148,9 @@ impl Connection {
         };
         let (answer, complete) = tokio::select! {
             answered = exchange => answered?,
-            () = activity.stalled(limit) => return Err(Failure::Stalled(limit)),
+            limit = activity.stalled(self.limits.progress, upload.size()) => {
+                return Err(Failure::Stalled(limit));
+            }
         };
         let usable = complete && matches!(timeout(READY, self.sender.ready()).await, Ok(Ok(())));
         if !usable {
@@ -230,108 +217,4 @@ fn set_options(tcp: &TcpStream, progress: Duration) -> io::Result<()> {
     rustix::net::sockopt::set_tcp_user_timeout(tcp, millis)?;
     rustix::net::sockopt::set_socket_send_buffer_size(tcp, SEND_BUFFER)?;
     Ok(())
-}
-
-/// When bytes moved last, and whether any are awaited.
-#[derive(Debug)]
-struct Activity {
-    start: Instant,
-    /// Milliseconds after `start`.
-    last: AtomicU64,
-    busy: AtomicBool,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self { start: Instant::now(), last: AtomicU64::new(0), busy: AtomicBool::new(true) }
-    }
-
-    fn moved(&self) {
-        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(millis, Ordering::Relaxed);
-    }
-
-    fn begin(&self) {
-        self.moved();
-        self.busy.store(true, Ordering::Relaxed);
-    }
-
-    fn end(&self) {
-        self.moved();
-        self.busy.store(false, Ordering::Relaxed);
-    }
-
-    fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed)
-    }
-
-    fn since(&self) -> Duration {
-        self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
-    }
-
-    /// Ends when nothing moved for that long.
-    async fn stalled(&self, limit: Duration) {
-        while let Some(left) = limit.checked_sub(self.since()).filter(|left| !left.is_zero()) {
-            sleep(left).await;
-        }
-    }
-
-    /// Ends when nothing was awaited and nothing moved for that long.
-    async fn idle(&self, limit: Duration) {
-        loop {
-            sleep(limit.saturating_sub(self.since()).max(Duration::from_millis(100))).await;
-            match self.is_busy() {
-                true => sleep(limit).await,
-                false if self.since() >= limit => return,
-                false => {}
-            }
-        }
-    }
-}
-
-/// A socket that notes when bytes move.
-#[derive(Debug)]
-struct Watched {
-    tcp: TcpStream,
-    activity: Arc<Activity>,
-}
-
-impl Watched {
-    fn note<T>(&self, moved: bool, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if moved {
-            self.activity.moved();
-        }
-        poll
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let poll = pin!(&mut self.tcp).poll_read(context, buffer);
-        self.note(buffer.filled().len() > before, poll)
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let poll = pin!(&mut self.tcp).poll_write(context, bytes);
-        self.note(matches!(poll, Poll::Ready(Ok(written)) if written > 0), poll)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.tcp).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.tcp).poll_shutdown(context)
-    }
 }

@@ -8,7 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`upload`](self::upload) | a file as a request body |
-//! | [`connection`], [`pool`] | connections, their time-outs, and keeping them |
+//! | [`connection`], [`progress`], [`pool`] | connections, their time-outs, and keeping them |
 //! | [`answer`] | what an answer means for the file |
 //! | [`trust`] | TLS settings from files |
 
@@ -16,6 +16,7 @@ mod answer;
 mod connection;
 mod metrics;
 mod pool;
+mod progress;
 mod trust;
 mod upload;
 

@@ -6,7 +6,6 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::Path,
-    time::Duration,
 };
 
 use protocol::{
@@ -131,14 +130,11 @@ fn cannot_open(error: Errno) -> Disposition {
 }
 
 fn cannot_read(error: io::Error) -> Disposition {
-    let short_of_resources = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
+    let detail = format!("cannot read the file: {error}");
     match Errno::from_io_error(&error) {
-        Some(errno) if short_of_resources.contains(&errno) => Disposition::Released(Release {
-            outlet_down: false,
-            detail: format!("cannot read the file now: {error}"),
-            retry_after: Some(Duration::from_secs(1)),
-        }),
-        _ => rejected(Reason::Unreadable, format!("cannot read the file: {error}")),
+        Some(Errno::IO) => rejected(Reason::Unreadable, detail),
+        // No permission, no descriptors, no memory: may be better later.
+        _ => Disposition::Released(Release { outlet_down: false, detail, retry_after: None }),
     }
 }
 
@@ -149,4 +145,21 @@ pub(super) fn rejected(reason: Reason, detail: impl Into<String>) -> Disposition
 
 fn maybe_incomplete(reason: Reason, detail: impl Into<String>) -> Disposition {
     Disposition::Rejected(Rejection { reason, detail: detail.into(), maybe_incomplete: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_now_waits_and_a_broken_one_does_not() {
+        for errno in [Errno::ACCESS, Errno::PERM, Errno::MFILE, Errno::NOMEM] {
+            let disposition = cannot_open(errno);
+            assert!(
+                matches!(disposition, Disposition::Released(Release { outlet_down: false, .. })),
+                "{errno}: {disposition:?}"
+            );
+        }
+        assert!(matches!(cannot_open(Errno::IO), Disposition::Rejected(_)));
+    }
 }

@@ -15,6 +15,7 @@
 //! | [`writer`] | what a failure means: the outlet is down, or one run log is to blame |
 //! | [`write`], [`write_postgres`], [`write_sqlite`] | one transaction |
 //! | [`rehearsal`] | telling bad data from a bad database |
+//! | [`slow`] | run logs that ran into time limits |
 //!
 //! Invariant: a run log is accepted only after the commit of the transaction in which the ledger
 //! says that it is stored; its rows are all in that transaction.
@@ -24,6 +25,7 @@ mod intake;
 mod metrics;
 mod parsed;
 mod rehearsal;
+mod slow;
 mod write;
 mod write_postgres;
 mod write_sqlite;
@@ -48,7 +50,8 @@ use self::{
     batch::Job,
     intake::{Intake, rejected},
     metrics::Metrics,
-    writer::Writer,
+    slow::SlowOnes,
+    writer::{TimeLimits, Writer},
 };
 use crate::{
     db::Database,
@@ -122,6 +125,7 @@ impl Store {
         let receiver = Arc::new(Mutex::new(receiver));
         let (ended, writers) = mpsc::channel();
         let panicked = Arc::new(Notify::new());
+        let slow = Arc::<SlowOnes>::default();
         for number in 1..=database.max_connections().min(WRITERS) {
             let writer = Writer {
                 queue: Arc::clone(&receiver),
@@ -129,6 +133,8 @@ impl Store {
                 database: database.clone(),
                 connection: None,
                 metrics: metrics.clone(),
+                slow: Arc::clone(&slow),
+                limits: TimeLimits::default(),
             };
             let ended = ended.clone();
             let panicked = TellPanic(Arc::clone(&panicked));
@@ -188,6 +194,13 @@ impl Store {
             tracing::warn!(
                 node_id = %log.node_id, queue_id = %name.queue_id(),
                 "{} reports say another start of the run than the first one", log.other_starts,
+            );
+        }
+        if log.config_id.is_none() {
+            // Protocol 3.6.
+            tracing::warn!(
+                node_id = %log.node_id, queue_id = %name.queue_id(),
+                "no report of the run log names the version of the policies; its config id is unset",
             );
         }
         if log.reports.is_empty() {

@@ -4,10 +4,14 @@
 //! When that fails as well, no run log is to blame: rights are missing, a table is locked or gone,
 //! the disk is full. diesel does not pass SQLSTATE codes on, and this also covers those that nobody
 //! thought of.
+//!
+//! Each rehearsal is of another node and digest, so that none waits for the keys of another one, in
+//! another writer or root.
 
 use std::borrow::Cow;
 
 use chrono::DateTime;
+use openssl::error::ErrorStack;
 use protocol::{
     node_id::{NodeId, NodeIdError},
     run_log::{Report, RunLog},
@@ -19,40 +23,44 @@ use crate::db::Connection;
 /// Does everything that storing a run log of that shape would do, but the commit. The error is what
 /// the database says.
 pub(super) fn rehearse(connection: &mut Connection, like: &RunLog<'_>) -> Result<(), String> {
-    let log = stand_in(like).map_err(|e| e.to_string())?;
-    let entry = Entry { digest: &[0; 32], file: "rehearsal", log: &log };
-    write(connection, &[entry], Purpose::Rehearse).map(drop).map_err(|e| e.to_string())
+    // As many reports of as many bytes, all harmless.
+    let reports =
+        like.reports.iter().map(|r| report(r.message.len() + r.component.len() + r.key_value.len()));
+    rehearse_with(connection, like.complete, reports.collect())
 }
 
-/// A smallest run log of that kind.
+/// As [`rehearse`], of a smallest complete run log.
 pub(super) fn rehearse_smallest(connection: &mut Connection) -> Result<(), String> {
-    let smallest = RunLog {
-        node_id: NodeId::root(),
+    rehearse_with(connection, true, vec![report(0)])
+}
+
+fn rehearse_with(
+    connection: &mut Connection,
+    complete: bool,
+    reports: Vec<Report<'static>>,
+) -> Result<(), String> {
+    let digest = random_digest().map_err(|e| e.to_string())?;
+    let log = RunLog {
+        node_id: node_of(&digest).map_err(|e| e.to_string())?,
         start: DateTime::UNIX_EPOCH.fixed_offset(),
-        config_id: None,
-        complete: true,
-        reports: vec![report(0)],
+        config_id: Some("0".into()),
+        complete,
+        reports,
         skipped: Vec::new(),
         other_starts: 0,
     };
-    rehearse(connection, &smallest)
+    let entry = Entry { digest: &digest, file: "rehearsal", log: &log };
+    write(connection, &[entry], Purpose::Rehearse).map(drop).map_err(|e| e.to_string())
 }
 
-/// As many reports of as many bytes, all harmless.
-fn stand_in(like: &RunLog<'_>) -> Result<RunLog<'static>, NodeIdError> {
-    Ok(RunLog {
-        node_id: "relayd.rehearsal".parse()?,
-        start: DateTime::UNIX_EPOCH.fixed_offset(),
-        config_id: Some("0".into()),
-        complete: like.complete,
-        reports: like
-            .reports
-            .iter()
-            .map(|r| report(r.message.len() + r.component.len() + r.key_value.len()))
-            .collect(),
-        skipped: Vec::new(),
-        other_starts: 0,
-    })
+fn random_digest() -> Result<[u8; 32], ErrorStack> {
+    let mut digest = [0; 32];
+    openssl::rand::rand_bytes(&mut digest)?;
+    Ok(digest)
+}
+
+fn node_of(digest: &[u8; 32]) -> Result<NodeId, NodeIdError> {
+    format!("relayd.rehearsal.{}", hex::encode(digest)).parse()
 }
 
 fn report(message_bytes: usize) -> Report<'static> {

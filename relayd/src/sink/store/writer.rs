@@ -7,6 +7,8 @@
 //!            └── refused ─▶ rehearse ── fails as well ─▶ outlet down: release all
 //!                             └── works ─▶ halve until the one is alone ─▶ reject it, write the rest
 //! ```
+//! A lone run log that runs into time limits is not refused at once: it is released, and tried again
+//! with a longer limit, [`SLOW_ATTEMPTS`] times. Waiting for a lock is never held against it.
 
 use std::{
     collections::VecDeque,
@@ -20,6 +22,7 @@ use super::{
     batch::{Job, collect},
     metrics::Metrics,
     rehearsal::{rehearse, rehearse_smallest},
+    slow::SlowOnes,
     write::{Entry, Purpose, Verdict, write},
 };
 use crate::db::{
@@ -34,6 +37,22 @@ pub(super) struct Writer {
     pub(super) database: Database,
     pub(super) connection: Option<Connection>,
     pub(super) metrics: Metrics,
+    pub(super) slow: Arc<SlowOnes>,
+    pub(super) limits: TimeLimits,
+}
+
+/// From how long on a failed attempt has run into which limit: SQLSTATE codes are not to be had.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeLimits {
+    lock: Duration,
+    statement: Duration,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Self { lock: seconds(LOCK_TIMEOUT), statement: seconds(STATEMENT_TIMEOUT) }
+    }
 }
 
 /// Why a batch was not written.
@@ -47,14 +66,25 @@ enum Failure {
 /// What the database says against a batch.
 struct Refusal {
     detail: String,
+    cause: Cause,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
     /// A constraint is violated: trying again cannot help.
-    final_word: bool,
-    /// It took as long as a time limit.
-    slow: bool,
+    Constraint,
+    /// It took as long as waiting for a lock may take.
+    Lock,
+    /// It took as long as a statement may take.
+    Slow,
+    /// Anything else.
+    Other,
 }
 
 /// How often a lone run log is tried again before it is refused.
 const RETRIES: usize = 2;
+/// How often a run log may run into time limits, alone and with the longer one, before it is refused.
+const SLOW_ATTEMPTS: u32 = 3;
 /// Longest time for a statement of a lone run log that ran into the usual limit, in seconds.
 const PATIENT_STATEMENT_TIMEOUT: u32 = 600;
 /// When a run log that ran into time limits is tried again.
@@ -117,37 +147,49 @@ impl Writer {
     /// Tries a lone run log again, patiently if time was the matter, before it is refused.
     fn judge(&mut self, job: Job, mut refusal: Refusal, rest: Vec<Job>) -> Option<Vec<Job>> {
         let alone = std::slice::from_ref(&job);
+        let ran_into_limit = |refusal: &Refusal| matches!(refusal.cause, Cause::Lock | Cause::Slow);
         // Each slow attempt keeps this writer from others.
-        let retries = if refusal.slow { 1 } else { RETRIES };
+        let retries = if ran_into_limit(&refusal) { 1 } else { RETRIES };
         for _ in 0..retries {
-            if refusal.slow {
+            let patient = ran_into_limit(&refusal);
+            if patient {
                 self.limit_statements(PATIENT_STATEMENT_TIMEOUT);
             }
             let result = self.attempt(alone);
-            if refusal.slow {
+            if patient {
                 self.limit_statements(STATEMENT_TIMEOUT);
             }
             match result {
                 Ok(verdicts) => {
+                    self.slow.forget(&job.digest);
                     settle(vec![job], verdicts);
                     return Some(rest);
                 }
                 Err(Failure::Down(detail)) => return self.give_up(job, rest, &detail),
                 Err(Failure::Refused(newer)) => refusal = newer,
             }
-            if refusal.final_word {
+            if refusal.cause == Cause::Constraint {
                 break;
             }
         }
-        // A stand-in of the same size: a nearly full disk takes a small one and not this.
         let like = job.entry();
-        if let Err(detail) = self.rehearsed(|connection| rehearse(connection, like.log)) {
+        let rehearsed = match refusal.cause {
+            // One of its size would take as long, and say nothing of the database.
+            Cause::Slow => self.rehearsed(rehearse_smallest),
+            // A stand-in of the same size: a nearly full disk takes a small one and not this.
+            _ => self.rehearsed(|connection| rehearse(connection, like.log)),
+        };
+        if let Err(detail) = rehearsed {
             return self.give_up(job, rest, &detail);
         }
-        if refusal.slow {
-            job.release(false, &refusal.detail, Some(RETRY_SLOW));
-        } else {
-            job.refuse(refusal.detail);
+        match refusal.cause {
+            Cause::Slow if self.slow.count(&job.digest) >= SLOW_ATTEMPTS => {
+                self.slow.forget(&job.digest);
+                let detail = refusal.detail;
+                job.refuse(format!("ran into time limits {SLOW_ATTEMPTS} times although alone: {detail}"));
+            }
+            Cause::Slow | Cause::Lock => job.release(false, &refusal.detail, Some(RETRY_SLOW)),
+            Cause::Constraint | Cause::Other => job.refuse(refusal.detail),
         }
         Some(rest)
     }
@@ -172,7 +214,7 @@ impl Writer {
                     return Ok(verdicts);
                 }
                 Err(error) if connection.is_usable() => {
-                    return Err(Failure::Refused(Refusal::new(&error, started.elapsed())));
+                    return Err(Failure::Refused(Refusal::new(&error, started.elapsed(), self.limits)));
                 }
                 Err(error) => {
                     lost = format!("connection lost: {error}");
@@ -243,25 +285,109 @@ impl Writer {
 }
 
 impl Refusal {
-    fn new(error: &Error, took: Duration) -> Self {
-        let final_word = matches!(
-            error,
+    fn new(error: &Error, took: Duration, limits: TimeLimits) -> Self {
+        let cause = match error {
             Error::DatabaseError(
                 DatabaseErrorKind::UniqueViolation
-                    | DatabaseErrorKind::ForeignKeyViolation
-                    | DatabaseErrorKind::NotNullViolation
-                    | DatabaseErrorKind::CheckViolation
-                    | DatabaseErrorKind::ExclusionViolation
-                    | DatabaseErrorKind::RestrictViolation,
-                _
-            ) | Error::SerializationError(_)
-        );
-        Self { detail: error.to_string(), final_word, slow: took >= Duration::from_secs(LOCK_TIMEOUT.into()) }
+                | DatabaseErrorKind::ForeignKeyViolation
+                | DatabaseErrorKind::NotNullViolation
+                | DatabaseErrorKind::CheckViolation
+                | DatabaseErrorKind::ExclusionViolation
+                | DatabaseErrorKind::RestrictViolation,
+                _,
+            )
+            | Error::SerializationError(_) => Cause::Constraint,
+            _ if took >= limits.statement => Cause::Slow,
+            _ if took >= limits.lock => Cause::Lock,
+            _ => Cause::Other,
+        };
+        Self { detail: error.to_string(), cause }
     }
 }
 
 fn settle(batch: Vec<Job>, verdicts: Vec<Verdict>) {
     for (job, verdict) in batch.into_iter().zip(verdicts) {
         job.settle(verdict);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::mpsc};
+
+    use prometheus::Registry;
+    use protocol::node_id::NodeId;
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+    use crate::{
+        config::{self, DatabaseUrl},
+        sink::store::parsed::Parsed,
+        spool::disposition::{Disposition, Release},
+    };
+
+    const LOG: &str = "2024-05-11T00:00:00+00:00 R: @@Common@@control@@rudder@@run@@0@@start@@0@@\
+        2024-05-11 00:00:00+00:00##root@#Start execution\n";
+
+    /// A writer to a database that refuses all reports of `root`.
+    fn writer(directory: &Path, limits: TimeLimits) -> Writer {
+        let url = DatabaseUrl::Sqlite(directory.join("reports.sqlite"));
+        let config = config::Database { url, max_pool_size: 1, migrate_at_start: true };
+        let database = Database::open(&config).unwrap();
+        let poison = "CREATE TRIGGER poison BEFORE INSERT ON ruddersysevents WHEN NEW.nodeid = 'root' \
+            AND NEW.policy = 'Common' BEGIN SELECT RAISE(ABORT, 'no such luck'); END";
+        database.connect().unwrap().execute(poison).unwrap();
+        Writer {
+            queue: Arc::new(Mutex::new(mpsc::channel().1)),
+            deferred: VecDeque::new(),
+            database,
+            connection: None,
+            metrics: Metrics::new(&Registry::new()).unwrap(),
+            slow: Arc::default(),
+            limits,
+        }
+    }
+
+    fn store(writer: &mut Writer) -> Disposition {
+        let (answer, mut verdict) = oneshot::channel();
+        let job = Job {
+            parsed: Parsed::parse(LOG.into(), &NodeId::root(), &[]).unwrap(),
+            digest: [7; 32],
+            file: "root.log".into(),
+            waiting: vec![answer],
+            _memory: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+        };
+        writer.store(vec![job]);
+        verdict.try_recv().unwrap()
+    }
+
+    fn is_put_off(disposition: &Disposition) -> bool {
+        matches!(disposition, Disposition::Released(Release { outlet_down: false, retry_after: Some(_), .. }))
+    }
+
+    #[test]
+    fn a_run_log_that_always_runs_into_time_limits_is_refused_the_third_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let limits = TimeLimits { lock: Duration::ZERO, statement: Duration::ZERO };
+        let mut writer = writer(directory.path(), limits);
+        for _ in 0..2 {
+            for _ in 1..SLOW_ATTEMPTS {
+                let disposition = store(&mut writer);
+                assert!(is_put_off(&disposition), "{disposition:?}");
+            }
+            let disposition = store(&mut writer);
+            assert!(matches!(disposition, Disposition::Rejected(_)), "{disposition:?}");
+        }
+    }
+
+    #[test]
+    fn waiting_for_a_lock_is_never_held_against_a_run_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let limits = TimeLimits { lock: Duration::ZERO, statement: Duration::MAX };
+        let mut writer = writer(directory.path(), limits);
+        for _ in 0..2 * SLOW_ATTEMPTS {
+            let disposition = store(&mut writer);
+            assert!(is_put_off(&disposition), "{disposition:?}");
+        }
     }
 }
