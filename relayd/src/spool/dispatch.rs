@@ -257,8 +257,10 @@ impl<S: Sink> Dispatcher<S> {
 
     fn ended(&mut self, ended: Ended) {
         let now = Instant::now();
-        // What is over leaves its name free for the next file, whose hint may have come too early.
-        if self.in_flight.remove(&ended.name) == Some(true) && ended.what.is_over() {
+        // What is over leaves its name free for the next file, whose hint may have come too early. And
+        // what a listing found too young is finished, says its hint.
+        let follow = ended.what.is_over() || matches!(ended.what, delivery::What::TooYoung);
+        if self.in_flight.remove(&ended.name) == Some(true) && follow {
             self.live.push_back((ended.name.clone(), Origin::Finished));
         }
         self.metrics.in_flight.set(self.in_flight.len() as i64);

@@ -57,8 +57,10 @@ async fn a_hint_that_comes_while_its_name_is_in_flight_is_followed_once_the_name
     let (hinted, now) = ((name.clone(), Origin::Finished), Instant::now());
     let ended = |what| Ended { name: name.clone(), probe: false, what };
     let stored = delivery::What::Accepted(Outcome::Stored, Evidence::Up);
-    // What stays is looked at again anyway, when its time has come.
-    for (what, again) in [(stored, true), (delivery::What::TooYoung, false)] {
+    // What is put off is looked at again anyway, when its time has come.
+    for (what, again) in
+        [(stored, true), (delivery::What::TooYoung, true), (delivery::What::Incomplete, false)]
+    {
         dispatcher.in_flight.insert(name.clone(), false);
         dispatcher.live.push_back(hinted.clone());
         assert_eq!(dispatcher.next(now), None, "one delivery per name at a time");
