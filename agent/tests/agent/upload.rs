@@ -247,11 +247,14 @@ fn what_is_too_old_is_dropped_counted_and_reported() {
 #[test]
 fn killed_before_the_acknowledgement_it_sends_the_same_bytes_again() {
     let (reached, reach) = std::sync::mpsc::channel();
-    let reached = std::sync::Mutex::new(reached);
+    let (killed, kill) = std::sync::mpsc::channel();
+    let ends = std::sync::Mutex::new((reached, kill));
     let server = Server::start(move |n, _| {
         if n == 0 {
-            reached.lock().unwrap().send(()).unwrap();
-            thread::sleep(Duration::from_secs(2));
+            let (reached, kill) = &*ends.lock().unwrap();
+            reached.send(()).unwrap();
+            // No answer before the client is gone.
+            kill.recv_timeout(Duration::from_secs(20)).unwrap();
         }
         "201 Created".into()
     });
@@ -260,6 +263,7 @@ fn killed_before_the_acknowledgement_it_sends_the_same_bytes_again() {
     reach.recv_timeout(Duration::from_secs(20)).unwrap();
     signal(&child, rustix::process::Signal::KILL);
     child.wait().unwrap();
+    killed.send(()).unwrap();
     assert_eq!(node.ready().len(), 1);
     assert!(node.agent(&["send"]).status.success());
     let requests = server.requests();

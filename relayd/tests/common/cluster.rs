@@ -7,6 +7,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
@@ -65,6 +66,8 @@ impl Cluster {
             .arg(bin)
             .arg(fsync)
             .current_dir("/tmp")
+            // Who kills the group of the test process must not kill what cleans up after it.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
