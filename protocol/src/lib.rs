@@ -13,6 +13,7 @@
 //! | [`hash`] | key hash notations, queue ids, content digests |
 //! | [`certificate`], [`private_key`] | node identities |
 //! | [`node_list`] | who is below whom |
+//! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
 //! | [`urls`], [`limits`] | upload paths and size limits |
 
@@ -23,6 +24,7 @@ pub mod hash;
 pub mod inventory_name;
 pub mod limits;
 pub mod node_id;
+pub mod node_id_rule;
 pub mod node_list;
 pub mod private_key;
 pub mod run_id;

@@ -130,7 +130,7 @@ fn the_existing_test_configuration_means_the_same() {
     assert_eq!(config.general.listen, LocalAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 3030))));
     assert_eq!(config.general.blocking_threads, 512);
     let inventories = &config.inventories;
-    assert!(inventories.forward);
+    assert_eq!(inventories.output, relayd::config::InventoryOutput::Upstream);
     assert_eq!(inventories.spool.sweep_every, Some(Duration::from_secs(10)));
     assert_eq!(inventories.spool.clean_every, Duration::from_secs(10));
     assert_eq!(inventories.spool.retention, Duration::from_secs(10));

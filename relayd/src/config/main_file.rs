@@ -4,10 +4,10 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use protocol::{hash::KeyHash, limits, node_id::NodeId, tls::TlsVersion};
+use protocol::{hash::KeyHash, limits, node_id::NodeId, node_id_rule::NodeIdRule, tls::TlsVersion};
 
 use super::{
-    RunLogOutput,
+    NodesSource, RunLogOutput,
     declare::settings,
     value::{Secret, Size, Url, words},
 };
@@ -34,10 +34,35 @@ words!(PeerAuthentication:
 pub enum InventoryOutput {
     /// Sent upstream unchanged.
     Upstream,
+    /// The first inventory of a node enrols it; then the file is kept in `received`.
+    Registry,
     /// Left alone.
     Disabled,
 }
-words!(InventoryOutput: "upstream" => InventoryOutput::Upstream, "disabled" => InventoryOutput::Disabled);
+words!(InventoryOutput:
+    "upstream" => InventoryOutput::Upstream,
+    "registry" => InventoryOutput::Registry,
+    "disabled" => InventoryOutput::Disabled,
+);
+
+/// How clients of the gateway are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// By their key.
+    Key,
+    /// By an authority, and by the node id in their certificate.
+    Authority,
+}
+words!(ClientAuthentication:
+    "key" => ClientAuthentication::Key,
+    "authority" => ClientAuthentication::Authority,
+);
+
+words!(NodesSource:
+    "files" => NodesSource::Files,
+    "database" => NodesSource::Database,
+    "upstream" => NodesSource::Upstream,
+);
 
 words!(RunLogOutput:
     "database" => RunLogOutput::Database,
@@ -84,11 +109,51 @@ settings! {
             shutdown_grace: Duration = Duration::from_secs(30);
         }
 
+        /// Which nodes there are.
+        ["nodes"] nodes: NodesSection {
+            /// Who says so. `files`: another program, in nodes_list_file and nodes_certs_file. `database`:
+            /// the registry in the database of this root, which `relayd node` manages and from which
+            /// this daemon writes these files. `upstream`: the server above this relay, which knows this
+            /// one by its client certificate; the list is kept in nodes_list_file for when it is not
+            /// reachable.
+            source: NodesSource = NodesSource::Files;
+            /// How long the old key of a node stays valid after the node has changed to a new one: what
+            /// it signed with the old one may still be on its way.
+            key_overlap: Duration = 7 * DAY;
+        }
+
+        /// Taking in new nodes. Only with nodes.source = "database" or "upstream".
+        ["enrolment"] enrolment: EnrolmentSection {
+            /// Whether nodes may ask to be taken in through this server.
+            enabled: bool = true;
+            /// Requests per minute from one network address, or from one relay.
+            requests_per_minute: u32 = 60;
+            /// Most nodes that wait for a decision. When there are as many, newcomers without a token
+            /// are put off.
+            max_pending: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
+            /// A program, and its first arguments, that decides about nodes that come without a token.
+            /// It gets the request (PKCS#10, PEM) on its standard input, and node id and host name as
+            /// last arguments. Exit status 0 accepts, 1 rejects, any other leaves it to an operator.
+            program: Vec<String> = Vec::new();
+            /// How long the program may take.
+            program_timeout: Duration = Duration::from_secs(10);
+        }
+
+        /// The built-in certification authority of a root; there is none until `relayd ca init`.
+        ["ca"] ca: CaSection {
+            /// Its key and certificate.
+            directory: PathBuf = "/var/rudder/relayd/ca".into();
+            /// How long the certificates of nodes are valid. They are renewed after half of it.
+            node_certificate_lifetime: Duration = 365 * DAY;
+        }
+
         /// Inventories of nodes.
         ["processing.inventory"] inventory: InventorySection {
             /// The spool: holds `incoming`, `accepted-nodes-updates` and `failed`.
             directory: PathBuf = "/var/rudder/inventories/".into();
-            /// What becomes of them: sent `upstream` (relay), or left to the server application (`disabled`).
+            /// What becomes of them: sent `upstream` (relay), used to enrol nodes and kept in `received`
+            /// (`registry`; root with nodes.source = "database"), or left to the server application
+            /// (`disabled`).
             output: InventoryOutput = InventoryOutput::Disabled;
             /// Inventories on their way at the same time.
             max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(191);
@@ -206,6 +271,15 @@ settings! {
             key: PathBuf = "/var/rudder/cfengine-community/ppkeys/localhost.priv".into();
             /// Oldest TLS version spoken.
             min_tls_version: TlsVersion = TlsVersion::V1_3;
+            /// How clients are known: by their `key`, which the node list holds, whatever their certificate
+            /// says; or by an `authority` of yours: then the certificate must be valid and name a node of
+            /// the list.
+            client_authentication: ClientAuthentication = ClientAuthentication::Key;
+            /// The authorities that client_authentication = "authority" trusts, a PEM file.
+            client_ca_path: Option<PathBuf> = None, "\"/etc/pki/nodes-ca.pem\"";
+            /// Where certificates of these authorities name their node: `uid` (of the subject), or a
+            /// subject alternative name, such as `dns:{id}.nodes.example.org` or `uri:urn:uuid:{id}`.
+            client_node_id: NodeIdRule = NodeIdRule::Uid;
             /// User of basic authentication, for agents that show no certificate. Off when not set.
             basic_auth_user: Option<String> = None, "\"rudder\"";
             /// Password for run logs and for inventories of accepted nodes.

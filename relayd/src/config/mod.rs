@@ -19,22 +19,30 @@ pub mod main_file;
 pub mod print;
 pub mod problem;
 pub mod resolve;
+mod resolve_nodes;
 mod resolve_outputs;
 pub mod value;
 
 pub use load::{Loaded, load, load_logging};
 pub use logging_file::Logging;
+pub use main_file::InventoryOutput;
 pub use problem::ConfigError;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use protocol::{hash::KeyHash, node_id::NodeId, tls::TlsVersion};
+use protocol::{hash::KeyHash, node_id::NodeId, node_id_rule::NodeIdRule, tls::TlsVersion};
 
 /// Everything, resolved.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `[general]`.
     pub general: General,
+    /// `[nodes]`.
+    pub nodes: Nodes,
+    /// `[enrolment]`; `None` when off.
+    pub enrolment: Option<Enrolment>,
+    /// `[ca]`.
+    pub ca: Ca,
     /// `[processing.reporting]` and what it needs.
     pub run_logs: RunLogs,
     /// `[processing.inventory]`.
@@ -75,6 +83,48 @@ pub enum LocalAddress {
     Unix(PathBuf),
 }
 
+/// Who says which nodes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodesSource {
+    /// Another program, in files.
+    Files,
+    /// The registry in the database (root).
+    Database,
+    /// The server above (relay).
+    Upstream,
+}
+
+/// `[nodes]`.
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    /// Who says so.
+    pub source: NodesSource,
+    /// How long a replaced key stays valid.
+    pub key_overlap: Duration,
+}
+
+/// `[enrolment]`.
+#[derive(Debug, Clone)]
+pub struct Enrolment {
+    /// Requests per minute and address or relay.
+    pub requests_per_minute: u32,
+    /// Most undecided nodes.
+    pub max_pending: usize,
+    /// Decides instead of an operator; empty when there is none.
+    pub program: Vec<String>,
+    /// Its time limit.
+    pub program_timeout: Duration,
+}
+
+/// `[ca]`.
+#[derive(Debug, Clone)]
+pub struct Ca {
+    /// Where key and certificate are, if there are any.
+    pub directory: PathBuf,
+    /// Validity of node certificates.
+    pub node_certificate_lifetime: Duration,
+}
+
 /// What becomes of run logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunLogOutput {
@@ -102,8 +152,8 @@ pub struct RunLogs {
 /// `[processing.inventory]`.
 #[derive(Debug, Clone)]
 pub struct Inventories {
-    /// Whether they are sent upstream; else they are left alone.
-    pub forward: bool,
+    /// What becomes of them.
+    pub output: InventoryOutput,
     /// The spool of new inventories (`incoming`) and of updates (`accepted-nodes-updates`), which share `failed`.
     pub spool: SpoolSettings,
 }
@@ -211,6 +261,8 @@ pub struct Gateway {
     pub identity: IdentityFiles,
     /// Oldest TLS version spoken.
     pub oldest_tls: TlsVersion,
+    /// How clients are known.
+    pub clients: ClientTrust,
     /// Basic authentication for agents without client certificate, by upload kind; `None` is off.
     pub basic_auth: Option<BasicAuth>,
     /// Most connections.
@@ -231,6 +283,20 @@ pub struct Gateway {
     pub high_water_percent: u8,
     /// Body bytes of all uploads under way at a time.
     pub max_bytes_in_flight: u64,
+}
+
+/// How clients of the gateway are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientTrust {
+    /// By their key.
+    Key,
+    /// By an authority.
+    Authority {
+        /// Trusted certificates, PEM.
+        authorities: PathBuf,
+        /// Where certificates name their node.
+        node_id: NodeIdRule,
+    },
 }
 
 /// Users for basic authentication (protocol 2.3, 6.2).

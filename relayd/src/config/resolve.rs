@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From what is typed to what applies: the rules between settings (protocol 9.3), defaults that
 //! depend on others, the files that settings name. The `[output.…]` sections are in
-//! `resolve_outputs`.
+//! `resolve_outputs`, those about nodes and their identity in `resolve_nodes`.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use super::{
     declare::Given,
     document::Document,
     load::Loaded,
-    main_file::{InventoryOutput, MainFile},
+    main_file::MainFile,
     problem::{Class, ConfigError},
     value::{Secret, Size},
 };
@@ -54,8 +54,14 @@ impl Resolver<'_> {
         let gateway = self.gateway();
         let run_logs = self.run_logs();
         let inventories = self.inventories();
+        let nodes = self.nodes(general.as_ref(), upstream.as_ref());
+        let enrolment = self.enrolment();
+        let ca = self.ca();
         Some(Config {
             general: general?,
+            nodes,
+            enrolment,
+            ca,
             run_logs,
             inventories,
             database: database?,
@@ -178,7 +184,7 @@ impl Resolver<'_> {
         self.keeps_files(&cleanup.retention, "processing.inventory.cleanup.retention");
         self.not_empty(&section.max_file_size, "processing.inventory.max_file_size");
         Inventories {
-            forward: section.output.value == InventoryOutput::Upstream,
+            output: section.output.value,
             spool: SpoolSettings {
                 directory: section.directory.value.clone(),
                 sweep_every: (catchup.limit.value > 0).then_some(catchup.frequency.value),
@@ -190,7 +196,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn not_zero(&mut self, setting: &Given<Duration>, key: &str) {
+    pub(super) fn not_zero(&mut self, setting: &Given<Duration>, key: &str) {
         if setting.value.is_zero() {
             self.broken(setting, key, "0 would never rest; write a duration such as \"10s\"");
         }
@@ -231,6 +237,7 @@ impl Resolver<'_> {
             );
         }
         let basic_auth = self.basic_auth();
+        let clients = self.client_trust();
         let Some(listen) = &section.listen.value else { return Some(None) };
         let listen = self.socket_address(section.listen.line, "gateway.listen", listen)?;
         Some(Some(Gateway {
@@ -240,6 +247,7 @@ impl Resolver<'_> {
                 key: section.key.value.clone(),
             },
             oldest_tls: section.min_tls_version.value,
+            clients: clients?,
             basic_auth,
             max_connections: section.max_connections.value.get(),
             header_timeout: section.header_timeout.value,

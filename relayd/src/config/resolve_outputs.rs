@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::node_id::NodeId;
 
 use super::{
-    Database, DatabaseUrl, IdentityFiles, RunLogOutput, Upstream, UpstreamTrust,
+    Database, DatabaseUrl, IdentityFiles, NodesSource, RunLogOutput, Upstream, UpstreamTrust,
     main_file::{InventoryOutput, PeerAuthentication},
     problem::Class,
     resolve::Resolver,
@@ -66,11 +66,20 @@ impl Resolver<'_> {
         let unix_socket = ["host=/", "host=%2F", "host=%2f"].iter().any(|host| url.contains(host))
             || url.contains("@%2F")
             || url.contains("://%2F");
-        let reporting = &self.typed.reporting;
-        if reporting.output.value == RunLogOutput::Database && !unix_socket {
-            let text = "missing, but processing.reporting.output is \"database\"; write the password of the \
-                        database user, or use a Unix socket (\"…?host=/run/postgresql\") or SQLite";
-            self.broken(&reporting.output, "output.database.password", text);
+        let (output, source) = (&self.typed.reporting.output, &self.typed.nodes.source);
+        let (line, user) = if output.value == RunLogOutput::Database {
+            (output.line, "processing.reporting.output")
+        } else if source.value == NodesSource::Database {
+            (source.line, "nodes.source")
+        } else {
+            return;
+        };
+        if !unix_socket {
+            let text = format!(
+                "missing, but {user} is \"database\"; write the password of the database user, or use a \
+                 Unix socket (\"…?host=/run/postgresql\") or SQLite"
+            );
+            self.document.note(Class::Rule, line, "output.database.password", text);
         }
     }
 

@@ -3,7 +3,12 @@
 
 use std::{fmt, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use protocol::{hash::KeyHash, node_id::NodeId, tls::TlsVersion};
+use protocol::{
+    hash::KeyHash,
+    node_id::NodeId,
+    node_id_rule::{NodeIdRule, NodeIdRuleError},
+    tls::TlsVersion,
+};
 use toml::de::DeValue;
 
 /// A type of setting.
@@ -278,6 +283,19 @@ impl Value for KeyHash {
         let text = value.as_str().ok_or_else(|| wrong::<Self>(value))?;
         text.parse()
             .map_err(|error| format!("{error}; print the right one with \"agent init\" on that server"))
+    }
+    fn show(&self) -> Option<String> {
+        Some(quoted(&self.to_string()))
+    }
+}
+
+impl Value for NodeIdRule {
+    fn kind() -> String {
+        "text in double quotes: \"uid\", \"dns:…{id}…\" or \"uri:…{id}…\"".to_owned()
+    }
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = value.as_str().ok_or_else(|| wrong::<Self>(value))?;
+        text.parse().map_err(|error: NodeIdRuleError| error.to_string())
     }
     fn show(&self) -> Option<String> {
         Some(quoted(&self.to_string()))

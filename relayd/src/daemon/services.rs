@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, starting};
 use crate::{
     api::{Check, Status},
-    config::{Config, RunLogOutput, SpoolSettings},
+    config::{Config, InventoryOutput, RunLogOutput, SpoolSettings},
     db::Database,
     gateway::{Door, Doors, Gateway},
     metrics::CompatibleMetrics,
@@ -67,7 +67,7 @@ impl Services<'_> {
                 doors.run_logs = self.forward(UploadKind::RunLog, &run_logs.spool)?;
             }
         }
-        if self.config.inventories.forward {
+        if self.config.inventories.output == InventoryOutput::Upstream {
             let settings = &self.config.inventories.spool;
             doors.new_inventories = self.forward(UploadKind::NewInventory, settings)?;
             doors.inventory_updates = self.forward(UploadKind::InventoryUpdate, settings)?;

@@ -124,6 +124,7 @@ pub fn settings(directory: &Path) -> config::Gateway {
         listen: "127.0.0.1:0".parse().unwrap(),
         identity: IdentityFiles { certificate: directory.join("cert"), key: directory.join("key") },
         oldest_tls: TlsVersion::V1_3,
+        clients: config::ClientTrust::Key,
         basic_auth: None,
         max_connections: 1000,
         header_timeout: Duration::from_secs(10),
