@@ -16,3 +16,4 @@ pub mod reload;
 pub mod sink;
 pub mod spool;
 pub mod tasks;
+pub mod upstream;
