@@ -20,3 +20,4 @@ pub mod server_key;
 pub mod sink;
 pub mod spool;
 pub mod tasks;
+pub mod upstream;
