@@ -16,4 +16,5 @@ pub mod reload;
 pub mod sink;
 pub mod spool;
 pub mod tasks;
+pub mod tree;
 pub mod upstream;
