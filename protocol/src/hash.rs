@@ -5,9 +5,13 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use openssl::sha::{sha256, sha512};
+use serde::{Deserialize, Serialize};
 
 /// A key, by the digest of its DER SubjectPublicKeyInfo: what pins and node lists hold.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+///
+/// In JSON it is a text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum KeyHash {
     /// SHA-256.
     Sha256([u8; 32]),
@@ -61,6 +65,20 @@ impl fmt::Display for KeyHash {
             Self::Sha256(hash) => write!(f, "sha256//{}", BASE64_STANDARD.encode(hash)),
             Self::Sha512(hash) => write!(f, "sha512//{}", BASE64_STANDARD.encode(hash)),
         }
+    }
+}
+
+impl TryFrom<String> for KeyHash {
+    type Error = KeyHashError;
+
+    fn try_from(text: String) -> Result<Self, KeyHashError> {
+        text.parse()
+    }
+}
+
+impl From<KeyHash> for String {
+    fn from(hash: KeyHash) -> String {
+        hash.to_string()
     }
 }
 

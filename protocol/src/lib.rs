@@ -12,23 +12,32 @@
 //! | [`compression`] | gzip and zip with caps |
 //! | [`hash`] | key hash notations, queue ids, content digests |
 //! | [`certificate`], [`private_key`] | node identities |
-//! | [`node_list`] | who is below whom |
+//! | [`enrolment`] | certificate requests of nodes and the answers to them |
+//! | [`succession`] | server keys signed by their predecessors |
+//! | [`node_list`], [`node_tree`] | who is below whom, and changes of that |
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
-//! | [`urls`], [`limits`] | upload paths and size limits |
+//! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
+mod asn1;
 pub mod certificate;
 pub mod compression;
+pub mod enrolment;
 pub mod file_name;
 pub mod hash;
+pub mod headers;
 pub mod inventory_name;
 pub mod limits;
 pub mod node_id;
 pub mod node_id_rule;
 pub mod node_list;
+pub mod node_tree;
+mod pem;
 pub mod private_key;
+mod public_key;
 pub mod run_id;
 pub mod run_log;
 pub mod smime;
+pub mod succession;
 pub mod tls;
 pub mod urls;

@@ -15,5 +15,12 @@ pub const INVENTORY_COMPRESSED: u64 = 20 * MIB;
 pub const INVENTORY_INFLATED: u64 = 200 * MIB;
 /// Levels of policy servers between a node and the root.
 pub const RELAY_DEPTH: usize = 20;
+/// Certificate request of an enrolment or for a certificate.
+pub const ENROLMENT_REQUEST: usize = 16 * KIB;
+/// Signed certificate request of a key roll-over.
+pub const KEY_ROLL_OVER: usize = 32 * KIB;
+/// Answer of an upstream that a relay passes down.
+pub const PASSED_ANSWER: usize = 64 * KIB;
 
+const KIB: usize = 1024;
 const MIB: u64 = 1024 * 1024;

@@ -1,24 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The node list: who is below whom, with which key (protocol 5.1, 7.6).
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{Error as _, MapAccess, Visitor},
 };
+use serde_json::Value;
 
 use crate::{hash::KeyHash, limits::RELAY_DEPTH, node_id::NodeId};
 
 /// One node, as the list has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Member", into = "Member")]
 pub struct NodeEntry {
     /// Host name, for remote runs and as host of relays.
     pub hostname: String,
     /// `None` when missing, empty or malformed.
     pub key_hash: Option<KeyHash>,
+    /// More keys that are valid now, as while one replaces another; malformed ones are left out.
+    pub other_key_hashes: Vec<KeyHash>,
     /// The policy server this node is attached to; `root` for root.
     pub policy_server: NodeId,
+    /// Whether the node was accepted as a relay. Lists of other programs do not say.
+    pub is_relay: bool,
+}
+
+impl NodeEntry {
+    /// All keys of the node that are valid now.
+    pub fn key_hashes(&self) -> impl Iterator<Item = &KeyHash> {
+        self.key_hash.iter().chain(&self.other_key_hashes)
+    }
 }
 
 /// All nodes below a policy server, and `root`.
@@ -54,6 +70,52 @@ impl NodeList {
     /// Reads `nodeslist.json`.
     pub fn from_json(json: &[u8]) -> Result<Self, NodeListError> {
         Ok(serde_json::from_slice(json)?)
+    }
+
+    /// Writes `nodeslist.json`: sorted by id, one node a line, always the same for the same list.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut nodes: Vec<_> = self.0.iter().collect();
+        nodes.sort_unstable_by_key(|(id, _)| *id);
+        let mut json = b"{".to_vec();
+        for (index, (id, entry)) in nodes.into_iter().enumerate() {
+            json.extend_from_slice(if index == 0 { b"\n  " } else { b",\n  " });
+            // Texts only: there is nothing that could have no JSON form.
+            serde_json::to_writer(&mut json, id).expect("a node id is a text");
+            json.extend_from_slice(b": ");
+            serde_json::to_writer(&mut json, entry).expect("an entry consists of texts");
+        }
+        json.extend_from_slice(b"\n}\n");
+        json
+    }
+
+    /// What the policy server `relay` needs to know: itself, all nodes below it, at any depth, and
+    /// `root`. Takes time in proportion to the list.
+    pub fn below(&self, relay: &NodeId) -> Self {
+        let mut attached: HashMap<&NodeId, Vec<&NodeId>> = HashMap::new();
+        for (id, entry) in &self.0 {
+            attached.entry(&entry.policy_server).or_default().push(id);
+        }
+        let root = NodeId::root();
+        let mut found: HashSet<&NodeId> = HashSet::from([relay, &root]);
+        let mut level = vec![relay];
+        for _ in 0..RELAY_DEPTH {
+            // Taken out, so that lists that go in circles come to an end.
+            let next = level.into_iter().filter_map(|server| attached.remove(server)).flatten();
+            level = next.collect();
+            found.extend(&level);
+        }
+        let entries = found.into_iter().filter_map(|id| self.0.get_key_value(id));
+        entries.map(|(id, entry)| (id.clone(), entry.clone())).collect()
+    }
+
+    /// Puts a node in the list, or replaces its entry.
+    pub fn insert(&mut self, node: NodeId, entry: NodeEntry) {
+        self.0.insert(node, entry);
+    }
+
+    /// Takes a node out of the list.
+    pub fn remove(&mut self, node: &NodeId) {
+        self.0.remove(node);
     }
 
     /// The entry of a node.
@@ -106,6 +168,12 @@ impl NodeList {
     }
 }
 
+impl FromIterator<(NodeId, NodeEntry)> for NodeList {
+    fn from_iter<T: IntoIterator<Item = (NodeId, NodeEntry)>>(nodes: T) -> Self {
+        Self(nodes.into_iter().collect())
+    }
+}
+
 impl<'de> Deserialize<'de> for NodeList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(EntryVisitor)
@@ -125,31 +193,60 @@ impl<'de> Visitor<'de> for EntryVisitor {
         let mut nodes = HashMap::new();
         while let Some(key) = members.next_key::<String>()? {
             let node: NodeId = key.parse().map_err(|e| A::Error::custom(format!("{key:?}: {e}")))?;
-            let member: Member =
-                members.next_value().map_err(|e| A::Error::custom(format!("node {node}: {e}")))?;
-            nodes.insert(node, member.into());
+            let entry = members.next_value().map_err(|e| A::Error::custom(format!("node {node}: {e}")))?;
+            nodes.insert(node, entry);
         }
         Ok(NodeList(nodes))
     }
 }
 
 /// An entry as the file has it. Members not named here are ignored.
-#[derive(Deserialize)]
+///
+/// Keys and role are of any type, because a malformed one means an unknown key or no relay, not a
+/// malformed list.
+#[derive(Serialize, Deserialize)]
 struct Member {
     hostname: String,
     #[serde(rename = "policy-server")]
     policy_server: NodeId,
-    /// Of any type, because a malformed one means an unknown key, not a malformed list.
-    #[serde(rename = "key-hash", default)]
-    key_hash: serde_json::Value,
+    #[serde(rename = "key-hash", default, skip_serializing_if = "Value::is_null")]
+    key_hash: Value,
+    #[serde(rename = "other-key-hashes", default, skip_serializing_if = "Value::is_null")]
+    other_key_hashes: Value,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    role: Value,
 }
+
+const RELAY: &str = "relay";
 
 impl From<Member> for NodeEntry {
     fn from(member: Member) -> Self {
+        let key_hash = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
         Self {
             hostname: member.hostname,
-            key_hash: member.key_hash.as_str().and_then(|text| text.parse().ok()),
+            key_hash: key_hash(&member.key_hash),
+            other_key_hashes: member
+                .other_key_hashes
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(key_hash)
+                .collect(),
             policy_server: member.policy_server,
+            is_relay: member.role == RELAY,
+        }
+    }
+}
+
+impl From<NodeEntry> for Member {
+    fn from(entry: NodeEntry) -> Self {
+        let others: Vec<String> = entry.other_key_hashes.iter().map(KeyHash::to_string).collect();
+        Self {
+            hostname: entry.hostname,
+            policy_server: entry.policy_server,
+            key_hash: entry.key_hash.map(String::from).into(),
+            other_key_hashes: if others.is_empty() { Value::Null } else { others.into() },
+            role: if entry.is_relay { RELAY.into() } else { Value::Null },
         }
     }
 }

@@ -11,10 +11,12 @@ use openssl::{
     pkey::{Id, PKey, PKeyRef, Private},
     rsa::Rsa,
     x509::{
-        X509, X509Name,
+        X509, X509Name, X509Ref,
         extension::{AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier},
     },
 };
+
+use zeroize::Zeroizing;
 
 use crate::{certificate::Certificate, node_id::NodeId};
 
@@ -67,13 +69,13 @@ pub fn from_pem(pem: &[u8]) -> Result<PKey<Private>, PrivateKeyError> {
     Err(PrivateKeyError::Unreadable(last.map(|e| e.to_string()).unwrap_or_default()))
 }
 
-/// PEM as existing agents write it: PKCS#1 for RSA, SEC 1 for P-256.
-pub fn to_pem(key: &PKey<Private>) -> Result<Vec<u8>, PrivateKeyError> {
-    Ok(match key.id() {
+/// PEM as existing agents write it: PKCS#1 for RSA, SEC 1 for P-256. Erased when dropped.
+pub fn to_pem(key: &PKey<Private>) -> Result<Zeroizing<Vec<u8>>, PrivateKeyError> {
+    Ok(Zeroizing::new(match key.id() {
         Id::RSA => key.rsa()?.private_key_to_pem()?,
         Id::EC => key.ec_key()?.private_key_to_pem()?,
         _ => key.private_key_to_pem_pkcs8()?,
-    })
+    }))
 }
 
 /// PEM of the public half as existing agents write it: PKCS#1 for RSA, SubjectPublicKeyInfo else.
@@ -86,11 +88,16 @@ pub fn public_to_pem(key: &PKeyRef<Private>) -> Result<Vec<u8>, PrivateKeyError>
 
 /// Self-signed certificate with the single-RDN subject `UID=<node id>`, 3650 days (protocol 1.3).
 pub fn self_signed(key: &PKey<Private>, node_id: &NodeId) -> Result<Certificate, PrivateKeyError> {
-    let x509 = build(key, node_id)?;
+    let x509 = build(key, node_id, None)?;
     Certificate::new(x509).map_err(|e| PrivateKeyError::Unreadable(e.to_string()))
 }
 
-fn build(key: &PKey<Private>, node_id: &NodeId) -> Result<X509, ErrorStack> {
+/// A certificate as [`self_signed`] makes, or the same signed by an issuer.
+pub(crate) fn build(
+    key: &PKeyRef<Private>,
+    node_id: &NodeId,
+    issuer: Option<(&X509Ref, &PKeyRef<Private>)>,
+) -> Result<X509, ErrorStack> {
     let mut name = X509Name::builder()?;
     name.append_entry_by_nid_with_type(Nid::USERID, node_id.as_str(), Asn1Type::UTF8STRING)?;
     let name = name.build();
@@ -99,7 +106,7 @@ fn build(key: &PKey<Private>, node_id: &NodeId) -> Result<X509, ErrorStack> {
     certificate.set_version(2)?; // X.509 v3
     certificate.set_serial_number(&*random_serial()?)?;
     certificate.set_subject_name(&name)?;
-    certificate.set_issuer_name(&name)?;
+    certificate.set_issuer_name(issuer.map_or(&name, |(issuer, _)| issuer.subject_name()))?;
     certificate.set_not_before(&*Asn1Time::days_from_now(0)?)?;
     certificate.set_not_after(&*Asn1Time::days_from_now(VALIDITY_DAYS)?)?;
     certificate.set_pubkey(key)?;
@@ -112,10 +119,10 @@ fn build(key: &PKey<Private>, node_id: &NodeId) -> Result<X509, ErrorStack> {
     // Reads the issuer's key id from the certificate itself, so the one above must be in already.
     let issuer_key = AuthorityKeyIdentifier::new()
         .keyid(true)
-        .issuer(true)
-        .build(&certificate.x509v3_context(None, None))?;
+        .issuer(issuer.is_none())
+        .build(&certificate.x509v3_context(issuer.map(|(issuer, _)| issuer), None))?;
     certificate.append_extension(issuer_key)?;
-    certificate.sign(key, MessageDigest::sha256())?;
+    certificate.sign(issuer.map_or(key, |(_, key)| key), MessageDigest::sha256())?;
     Ok(certificate.build())
 }
 

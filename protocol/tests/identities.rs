@@ -94,8 +94,8 @@ fn keys_of_stock_openssl_are_read() {
         assert!(key(name).public_eq(&plain), "{name}");
     }
     // Byte for byte what stock OpenSSL writes.
-    assert_eq!(private_key::to_pem(&plain).unwrap(), read(directory.path().join("plain")));
-    assert_eq!(private_key::to_pem(&key("ec")).unwrap(), read(directory.path().join("ec")));
+    assert_eq!(*private_key::to_pem(&plain).unwrap(), read(directory.path().join("plain")));
+    assert_eq!(*private_key::to_pem(&key("ec")).unwrap(), read(directory.path().join("ec")));
     let public = run(&["rsa", "-in", "plain", "-RSAPublicKey_out"]);
     assert_eq!(private_key::public_to_pem(&plain).unwrap(), public);
     assert!(private_key::from_pem(&public).is_err());

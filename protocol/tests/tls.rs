@@ -18,7 +18,7 @@ use protocol::{
     certificate::Certificate,
     hash::KeyHash,
     private_key::{KeyKind, generate, self_signed},
-    tls::{ClientIdentity, ServerTrust, TlsVersion, acceptor, connector, verifies_hostname},
+    tls::{ClientIdentity, ServerTrust, TlsVersion, acceptor, admit_all, connector, verifies_hostname},
 };
 
 use TlsVersion::{V1_2, V1_3};
@@ -71,7 +71,12 @@ fn handshake_with(
 }
 
 fn trusts(trust: &ServerTrust, server: &ClientIdentity) -> bool {
-    handshake(acceptor(server, V1_3).unwrap(), connector(trust, V1_3, None).unwrap(), None).is_ok()
+    handshake(
+        acceptor(&server.clone().into(), V1_3, admit_all(), None).unwrap(),
+        connector(trust, V1_3, None).unwrap(),
+        None,
+    )
+    .is_ok()
 }
 
 #[test]
@@ -128,7 +133,8 @@ fn authorities_check_chain_and_host_name() {
     let server = Template::new("relay").host("relay.example.com").issued_by(&authority);
     let attempt = |trust: &ServerTrust, host| {
         let client = connector(trust, V1_3, None).unwrap();
-        handshake(acceptor(&server, V1_3).unwrap(), client, Some(host)).is_ok()
+        handshake(acceptor(&server.clone().into(), V1_3, admit_all(), None).unwrap(), client, Some(host))
+            .is_ok()
     };
     assert!(attempt(&trust, "relay.example.com"));
     assert!(!attempt(&trust, "other.example.com"));
@@ -141,7 +147,7 @@ fn nothing_older_than_the_oldest_version_is_spoken() {
     let server = identity("root");
     let attempt = |server_oldest, client_oldest, client_newest: Option<SslVersion>| {
         let client = connector(&ServerTrust::FirstUse, client_oldest, None).unwrap();
-        let server = acceptor(&server, server_oldest).unwrap();
+        let server = acceptor(&server.clone().into(), server_oldest, admit_all(), None).unwrap();
         handshake_with(server, client, None, |ssl| ssl.set_max_proto_version(client_newest).unwrap())
             .map(|session| session.version)
     };
@@ -171,7 +177,8 @@ fn key_exchange_without_forward_secrecy_and_weak_groups_are_refused() {
         client.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
         client.set_cipher_list(cipher).unwrap();
         client.set_groups_list(groups).unwrap();
-        handshake(acceptor(server, V1_2).unwrap(), client.build(), None).is_ok()
+        handshake(acceptor(&server.clone().into(), V1_2, admit_all(), None).unwrap(), client.build(), None)
+            .is_ok()
     };
     let p256 = identity("root");
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
@@ -189,7 +196,11 @@ fn the_server_sees_the_key_of_the_client_if_there_is_one() {
     let server = identity("root");
     let attempt = |client: Option<&ClientIdentity>| {
         let trust = ServerTrust::Pins(vec![server.0.key_hash()]);
-        handshake(acceptor(&server, V1_3).unwrap(), connector(&trust, V1_3, client).unwrap(), None)
+        handshake(
+            acceptor(&server.clone().into(), V1_3, admit_all(), None).unwrap(),
+            connector(&trust, V1_3, client).unwrap(),
+            None,
+        )
     };
     let node = identity("e745a140-40bc-4b86-b6dc-084488fc906b");
     assert_eq!(attempt(Some(&node)).unwrap().client, Some(node.0.key_hash()));
@@ -205,7 +216,7 @@ fn no_session_can_be_resumed() {
     let (server, node) = (identity("root"), identity("node"));
     let client = connector(&ServerTrust::FirstUse, V1_2, Some(&node)).unwrap();
     for newest in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
-        let server = acceptor(&server, V1_2).unwrap();
+        let server = acceptor(&server.clone().into(), V1_2, admit_all(), None).unwrap();
         let session = handshake_with(server, client.clone(), None, |ssl| {
             ssl.set_max_proto_version(Some(newest)).unwrap();
         });
@@ -223,7 +234,7 @@ fn ambiguous_and_weak_client_certificates_are_refused_in_the_handshake() {
         connector.set_verify(SslVerifyMode::NONE);
         connector.set_certificate(&client.0.to_x509().unwrap()).unwrap();
         connector.set_private_key(&client.1).unwrap();
-        handshake(acceptor(&server, V1_3).unwrap(), connector.build(), None)
+        handshake(acceptor(&server.clone().into(), V1_3, admit_all(), None).unwrap(), connector.build(), None)
     };
     assert!(attempt(&Template::new("node").self_signed()).is_ok());
     for (name, template) in [

@@ -80,7 +80,8 @@ struct Server {
 impl Server {
     async fn start(hang_up: bool, answer: impl Fn(&Seen) -> Answer + Send + 'static) -> Arc<Self> {
         let identity = identity();
-        let acceptor = tls::acceptor(&identity, TlsVersion::V1_3).unwrap();
+        let acceptor =
+            tls::acceptor(&identity.clone().into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Arc::new(Self {
             address: listener.local_addr().unwrap(),
@@ -333,7 +334,8 @@ async fn black_holes_and_silence_are_noticed() {
     let short = Duration::from_millis(300);
     let limits = Limits { connect: short, handshake: short, progress: short, idle: short };
     let certificate = identity();
-    let acceptor = tls::acceptor(&certificate, TlsVersion::V1_3).unwrap();
+    let acceptor =
+        tls::acceptor(&certificate.clone().into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
     for (speaks_tls, reads) in [(false, false), (true, false), (true, true)] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -367,7 +369,8 @@ async fn black_holes_and_silence_are_noticed() {
 async fn an_upstream_that_takes_all_and_says_nothing_is_noticed_soon() {
     let files = Files::new();
     let certificate = identity();
-    let acceptor = tls::acceptor(&certificate, TlsVersion::V1_3).unwrap();
+    let acceptor =
+        tls::acceptor(&certificate.clone().into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
@@ -390,7 +393,8 @@ async fn an_answer_cut_at_any_byte_is_no_acceptance_unless_its_status_is_there()
     const ANSWER: &[u8] = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok";
     let head = ANSWER.len() - 2;
     let certificate = identity();
-    let acceptor = tls::acceptor(&certificate, TlsVersion::V1_3).unwrap();
+    let acceptor =
+        tls::acceptor(&certificate.clone().into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let trust = UpstreamTrust::Pins(vec![certificate.0.key_hash()]);
     let (forward, files) =
@@ -419,7 +423,8 @@ async fn an_answer_cut_at_any_byte_is_no_acceptance_unless_its_status_is_there()
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_before_the_end_of_the_body_counts() {
     let certificate = identity();
-    let acceptor = tls::acceptor(&certificate, TlsVersion::V1_3).unwrap();
+    let acceptor =
+        tls::acceptor(&certificate.clone().into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let trust = UpstreamTrust::Pins(vec![certificate.0.key_hash()]);
     let (forward, files) =

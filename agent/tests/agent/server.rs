@@ -56,7 +56,8 @@ impl Server {
             requests: Arc::default(),
             connections: Arc::default(),
         };
-        let acceptor = tls::acceptor(&identity, TlsVersion::V1_3).unwrap();
+        let acceptor =
+            tls::acceptor(&identity.clone().into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
         let (requests, connections) = (server.requests.clone(), server.connections.clone());
         let answer: Arc<Answer> = Arc::new(answer);
         thread::spawn(move || {

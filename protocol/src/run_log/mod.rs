@@ -7,6 +7,7 @@
 //! | `report_line` | the fields of one report |
 //! | `lines`, `timestamp`, `levels`, `value` | line ends, dates, level tags, values over several lines |
 //! | [`mod@print`] | reports to lines, as agents write them and as people read them |
+//! | [`instance`] | which machine a run log comes from |
 //! | [`json`] | a run log as JSON |
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use chrono::{DateTime, FixedOffset};
 
 use crate::node_id::NodeId;
 
+pub mod instance;
 pub mod json;
 mod levels;
 mod lines;

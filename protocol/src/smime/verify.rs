@@ -15,13 +15,10 @@ use openssl::{
 };
 
 use super::{SmimeError, Verified, mime, signed_data, signed_data::Signer};
-use crate::certificate::Certificate;
+use crate::{certificate::Certificate, public_key};
 
 /// Largest accepted signature part, in bytes of base64: room for embedded certificates.
 const MAX_SIGNATURE: usize = 64 << 10;
-
-/// Smallest and largest accepted RSA keys, in bits.
-const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=8192;
 
 pub fn verify(message: &[u8], certificates: &[Certificate]) -> Result<Verified, SmimeError> {
     let parts = mime::split(message)?;
@@ -80,7 +77,7 @@ fn is_meant(signer: &Signer<'_>, certificate: &Certificate) -> bool {
 }
 
 fn check_with_key(signer: &Signer<'_>, digest: MessageDigest, key: &PKey<Public>) -> Result<(), SmimeError> {
-    if !is_accepted_key(key) {
+    if !public_key::is_accepted(key) {
         return Err(SmimeError::Key);
     }
     let fits = match (key.id(), signer.signature_algorithm) {
@@ -99,14 +96,6 @@ fn check_with_key(signer: &Signer<'_>, digest: MessageDigest, key: &PKey<Public>
     let verified = Verifier::new(digest, key)
         .and_then(|mut verifier| verifier.verify_oneshot(signer.signature, &signer.attributes));
     if verified.unwrap_or(false) { Ok(()) } else { Err(SmimeError::BadSignature) }
-}
-
-fn is_accepted_key(key: &PKey<Public>) -> bool {
-    match key.id() {
-        Id::RSA => RSA_BITS.contains(&key.bits()),
-        Id::EC => key.ec_key().is_ok_and(|key| key.group().curve_name() == Some(Nid::X9_62_PRIME256V1)),
-        _ => false,
-    }
 }
 
 /// The content as it was signed: as it stands, or, when transport changed its line ends, with CRLF.

@@ -86,10 +86,8 @@ fn build(files: &IdentityFiles, oldest: TlsVersion) -> Result<SslAcceptor, Ident
         .map_err(|error| IdentityError::Certificate { file: files.certificate.clone(), error })?;
     let key = private_key::from_pem(&read(&files.key)?)
         .map_err(|error| IdentityError::Key { file: files.key.clone(), error })?;
-    tls::acceptor(&(certificate, key), oldest).map_err(|error| IdentityError::Pair {
-        certificate: files.certificate.clone(),
-        key: files.key.clone(),
-        error,
+    tls::acceptor(&(certificate, key).into(), oldest, tls::admit_all(), None).map_err(|error| {
+        IdentityError::Pair { certificate: files.certificate.clone(), key: files.key.clone(), error }
     })
 }
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Upload paths on a policy server (protocol 2.3, 6.2).
+//! Paths on a policy server: uploads (protocol 2.3, 6.2), and those of identities.
 
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::file_name::{self, UnsafeName};
+
+mod identity;
+
+pub use identity::{IDENTITY, IdentityKind, IdentityPathError, NODES, parse_identity_path};
 
 /// What an upload is, by the directory in its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

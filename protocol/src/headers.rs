@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! HTTP headers of our own, in the lower case that libraries want.
+
+use crate::{hash::KeyHash, limits::RELAY_DEPTH};
+
+/// Node id of the policy server to which a node itself talked, set by the first relay.
+pub const POLICY_SERVER: &str = "relayd-policy-server";
+
+/// How many relays a request went through; absent is 0.
+pub const HOPS: &str = "relayd-hops";
+
+/// Keys of this server, present and next, while it has a next one.
+pub const SERVER_PINS: &str = "relayd-server-pins";
+
+/// Most pins of one server that are read.
+const MAX_PINS: usize = 8;
+
+/// Key hashes as [`SERVER_PINS`] and files of pins have them: separated by `;`.
+pub fn print_pins<'a>(pins: impl IntoIterator<Item = &'a KeyHash>) -> String {
+    let pins: Vec<String> = pins.into_iter().map(KeyHash::to_string).collect();
+    pins.join(";")
+}
+
+/// Reads [`SERVER_PINS`]. `None` when one is malformed, or there are none or very many.
+pub fn parse_pins(text: &str) -> Option<Vec<KeyHash>> {
+    if text.split(';').count() > MAX_PINS {
+        return None;
+    }
+    text.split(';').map(|pin| pin.trim_ascii().parse().ok()).collect()
+}
+
+/// Reads [`HOPS`]. `None` when malformed, or when there were more relays than a tree can have.
+pub fn parse_hops(text: Option<&str>) -> Option<usize> {
+    let Some(text) = text else { return Some(0) };
+    let is_number = (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|&hops| is_number && hops <= RELAY_DEPTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_read_back() {
+        let pins = [KeyHash::sha256_of(b"a"), KeyHash::Sha512([7; 64])];
+        assert_eq!(parse_pins(&print_pins(&pins)).as_deref(), Some(&pins[..]));
+        assert_eq!(parse_pins(&format!("{} ; {}", pins[0], pins[1])).as_deref(), Some(&pins[..]));
+        let pin = pins[0].to_string();
+        for text in ["", ";", &format!("{pin};"), &format!("{pin};x"), &vec![&*pin; 9].join(";")] {
+            assert_eq!(parse_pins(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn hops_are_small_numbers() {
+        assert_eq!(parse_hops(None), Some(0));
+        assert_eq!(parse_hops(Some("0")), Some(0));
+        assert_eq!(parse_hops(Some("20")), Some(20));
+        for text in ["", "21", "-1", "+1", "1 ", "001", "x"] {
+            assert_eq!(parse_hops(Some(text)), None, "{text}");
+        }
+    }
+}
