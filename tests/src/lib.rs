@@ -24,7 +24,7 @@
 //! | [`judge`] | the oracle: claimed, acknowledged, stored → lost, duplicated, forged |
 
 pub mod client;
-//pub mod enrolment;
+pub mod enrolment;
 pub mod fleet;
 pub mod http;
 pub mod identity;
@@ -36,7 +36,7 @@ pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod proxy;
-//pub mod realm;
+pub mod realm;
 pub mod server;
 pub mod simulated;
 pub mod sink;

@@ -4,7 +4,13 @@
 use std::{thread::sleep, time::Duration};
 
 use serde_json::Value;
-use tests::{Result, identity::Identity, node::Node, realm::{Realm, wait_known}, wait};
+use tests::{
+    Result,
+    identity::Identity,
+    node::Node,
+    realm::{Realm, wait_known},
+    wait,
+};
 
 use crate::{PATIENCE, expect_exit};
 
@@ -31,7 +37,8 @@ fn run(node: &Node) -> Result<()> {
 fn conflicts(realm: &Realm, node: &Identity) -> Result<Vec<String>> {
     let shown = realm.node(&node.node_id)?;
     let conflicts = shown["conflicts"].as_array().cloned().unwrap_or_default();
-    let open = conflicts.iter().filter(|conflict| matches!(conflict["resolved"], Value::Null | Value::Bool(false)));
+    let open =
+        conflicts.iter().filter(|conflict| matches!(conflict["resolved"], Value::Null | Value::Bool(false)));
     Ok(open.filter_map(|conflict| Some(conflict["kind"].as_str()?.to_owned())).collect())
 }
 

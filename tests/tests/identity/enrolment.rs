@@ -171,8 +171,13 @@ fn a_relay_needs_an_explicit_acceptance() -> Result<()> {
     let output = Output::Upstream(port, pin.clone());
     let directory = realm.directory().join("relay");
     let identity = machine.identity();
-    let mut relay =
-        Server::with_files(&directory, machine.node_id(), identity.key_hash(), machine.identity_files(), output)?;
+    let mut relay = Server::with_files(
+        &directory,
+        machine.node_id(),
+        identity.key_hash(),
+        machine.identity_files(),
+        output,
+    )?;
     relay.know_nodes_from("upstream")?;
     relay.start()?;
     let node = realm.machine(&relay, Keys::P256)?;
@@ -181,14 +186,13 @@ fn a_relay_needs_an_explicit_acceptance() -> Result<()> {
     // Something that never asked to be a relay is no place for newcomers.
     let stranger = Identity::random(Keys::P256)?;
     let connector = client::connector(&node, realm.root.key_hash())?;
-    let headers =
-        [tests::enrolment::CONTENT_TYPE, ("Relayd-Policy-Server", node.node_id.as_str())];
+    let headers = [tests::enrolment::CONTENT_TYPE, ("Relayd-Policy-Server", node.node_id.as_str())];
     let request = Newcomer::new(&stranger, "x.example.com").request()?;
     let path = tests::enrolment::path(&stranger);
-    let reply =
-        client::once(realm.root.gateway(), &connector, Method::PUT, &path, &headers, request)?;
+    let reply = client::once(realm.root.gateway(), &connector, Method::PUT, &path, &headers, request)?;
     assert!(reply.status == 403 || reply.json()?["state"] == "pending", "{reply:?}");
-    let place = realm.node(&stranger.node_id).map(|seen| seen["policy_server"].clone()).unwrap_or(Value::Null);
+    let place =
+        realm.node(&stranger.node_id).map(|seen| seen["policy_server"].clone()).unwrap_or(Value::Null);
     assert_ne!(place, node.node_id.as_str(), "a node became a policy server");
     Ok(())
 }
@@ -215,8 +219,7 @@ fn by_first_inventory_through_two_relays() -> Result<()> {
         // rudder:rudder, what every agent without policies sends.
         let headers = [("Authorization", "Basic cnVkZGVyOnJ1ZGRlcg==")];
         let body = Bytes::from(content.clone());
-        let reply =
-            client::once(lower.gateway(), &connector, Method::PUT, &kind.path(name), &headers, body)?;
+        let reply = client::once(lower.gateway(), &connector, Method::PUT, &kind.path(name), &headers, body)?;
         assert_eq!(reply.status, 201, "{reply:?}");
     }
     let state = || realm.node(&machine.node_id).map(|node| node["state"].clone());
