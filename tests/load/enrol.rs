@@ -135,7 +135,7 @@ fn judge(realm: &Realm, machines: &[Identity], report: &mut Report) -> Result<()
     let listed = listed.as_array().ok_or("the list is no array")?;
     let mut seen: HashMap<&str, usize> = HashMap::new();
     for node in listed {
-        *seen.entry(node["id"].as_str().ok_or("a node without id")?).or_default() += 1;
+        *seen.entry(node["node_id"].as_str().ok_or("a node without id")?).or_default() += 1;
     }
     let lost = machines.iter().filter(|machine| !seen.contains_key(machine.node_id.as_str())).count();
     let doubled: usize = seen.values().map(|times| times - 1).sum();

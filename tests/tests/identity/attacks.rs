@@ -151,19 +151,22 @@ fn nothing_without_identity() -> Result<()> {
         if rule["listener"].as_str().is_none_or(|listener| !listener.eq_ignore_ascii_case("gateway")) {
             continue;
         }
-        let text = rule.to_string().to_lowercase();
-        let open = text.contains("anyone");
+        let who = rule["who"].as_array().ok_or("a rule without who")?;
+        let open = who.iter().any(|who| who == "anyone" || who == "visitor");
         let pattern = rule["path"].as_str().ok_or("a rule without path")?;
         let path = pattern
             .replace("<node id>", id.as_str())
-            .replace("<name>", &format!("2026-01-02T03:04:05+00:00@{id}.log.gz"));
+            .replace("<file name>", &format!("2026-01-02T03:04:05+00:00@{id}.log.gz"));
         for method in rule["methods"].as_array().ok_or("a rule without methods")? {
-            let method = Method::from_bytes(method.as_str().ok_or("no method")?.as_bytes())?;
+            let method = method.as_str().filter(|&method| method != "*").unwrap_or("GET");
+            let method = Method::from_bytes(method.as_bytes())?;
             for connector in [&anonymous, &stranger] {
+                let path = path.replace('*', "/nothing");
                 let reply =
                     client::once(relay.gateway(), connector, method.clone(), &path, &[], Bytes::new())?;
-                let refused = [401, 403].contains(&reply.status);
-                assert_eq!(refused, !open, "{method} {path}: {} {text}", reply.status);
+                // What has no rule does not exist.
+                let refused = [401, 403].contains(&reply.status) || pattern == "*" && reply.status == 404;
+                assert_eq!(refused, !open, "{method} {path}: {} {rule}", reply.status);
             }
             walked += 1;
         }
