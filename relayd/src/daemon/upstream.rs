@@ -29,7 +29,10 @@ impl Services<'_> {
         let (status, hurry) = (follower.status(), follower.hurry());
         self.status.push(("nodes", Arc::new(move || status.to_json())));
         // After the certificates: an upstream that did not know them is asked again at once.
-        self.reloaders.add_blocking("node table", move || Ok::<_, Infallible>(hurry.notify_one()));
+        self.reloaders.add_blocking("node table", move || {
+            hurry.notify_one();
+            Ok::<_, Infallible>(())
+        });
         self.tasks.spawn("node table", follower.run(self.tasks.stop()));
         Ok(nodes)
     }
