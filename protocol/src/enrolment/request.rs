@@ -259,10 +259,11 @@ fn check_signature(
 ) -> Result<(), RequestError> {
     let mut algorithm = SliceReader::new(algorithm)?;
     let oid: ObjectIdentifier = algorithm.decode()?;
-    if !algorithm.is_finished() && !take(&mut algorithm, Tag::Null)?.is_empty() {
+    let has_parameters =
+        !algorithm.is_finished() && !take(&mut algorithm, Tag::Null).is_ok_and(<[u8]>::is_empty);
+    if has_parameters || !algorithm.is_finished() {
         return Err(RequestError::Algorithm(oid));
     }
-    algorithm.finish(())?;
     let digest = match (key.id(), oid) {
         (Id::RSA, rfc5912::SHA_256_WITH_RSA_ENCRYPTION) => MessageDigest::sha256(),
         (Id::RSA, rfc5912::SHA_384_WITH_RSA_ENCRYPTION) => MessageDigest::sha384(),
