@@ -17,7 +17,8 @@ use protocol::{
     enrolment::{Request, RequestError},
     limits::ENROLMENT_REQUEST,
     node_id::NodeId,
-    private_key::{KeyKind, generate},
+    private_key::{KeyKind, generate, self_signed},
+    smime,
 };
 
 static KEY: LazyLock<PKey<Private>> = LazyLock::new(|| generate(KeyKind::P256).unwrap());
@@ -125,6 +126,15 @@ fn one_request_and_nothing_else_is_read() {
     assert_eq!(der[1], 0x82);
     assert!(parse(&pem_of(&[&[0x30, 0x83, 0][..], &der[2..]].concat())).is_err());
     assert!(parse(&pem_of(&[&[0x30, 0x80][..], &der[4..], &[0, 0]].concat())).is_err());
+}
+
+#[test]
+fn a_request_survives_being_signed_as_a_message() {
+    let old = generate(KeyKind::P256).unwrap();
+    let certificate = self_signed(&old, &node()).unwrap();
+    let message = smime::sign(&good(), &certificate, &old).unwrap();
+    let verified = smime::verify(&message, &[certificate]).unwrap();
+    assert_eq!(Request::parse(verified.text.as_bytes()).unwrap().node_id, node());
 }
 
 #[test]
