@@ -4,15 +4,21 @@
 //! The folders are the flows; see `ARCHITECTURE.md` for the map and the walk of a run log.
 
 pub mod api;
+pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod db;
+pub mod durable;
+pub mod expiry;
 pub mod gateway;
 pub mod logging;
 pub mod metrics;
 pub mod nodes;
 pub mod reload;
+pub mod server_key;
 pub mod sink;
 pub mod spool;
 pub mod tasks;
+pub mod tree;
+pub mod upstream;
