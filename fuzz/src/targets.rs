@@ -136,6 +136,10 @@ pub fn enrolment_request(data: &[u8]) {
     if let Some(token) = request.token() {
         assert!(!token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
     }
+    if let Some(certificate) = request.certificate() {
+        assert_eq!(certificate.sole_node_id(), Some(&request.node_id));
+        assert_eq!(certificate.spki_der(), request.spki_der());
+    }
     let (node, hostname) = (&request.node_id, &request.hostname);
     let again = Request::make(&KEY, node, hostname, request.as_relay, request.token()).expect("it was read");
     let again = Request::parse(&again).expect("it was made here");

@@ -131,6 +131,8 @@ fn seeds_of_requests_reach_the_end_of_the_reader() {
         ("s-plain", "e745a140-40bc-4b86-b6dc-084488fc906b  false"),
         ("s-full", "e745a140-40bc-4b86-b6dc-084488fc906b web-1.example.org true"),
         ("s-multi-valued", "n  true"),
+        ("with-certificate", "node-1 web false"),
+        ("s-certificate-of-another", "the certificate in the request is not one of this node and this key"),
         ("s-nul", "the subject has not exactly one UID that is a node id"),
         ("two", "not one PEM certificate request and nothing else"),
     ] {
