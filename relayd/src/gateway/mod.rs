@@ -12,7 +12,7 @@
 //! fsync that fails is never tried again: nothing is acknowledged any more and [`Gateway::run`]
 //! returns the error.
 
-mod access;
+pub mod access;
 mod answer;
 mod basic_auth;
 mod body;
@@ -24,17 +24,20 @@ mod guard;
 mod guarded_io;
 mod listener;
 mod metrics;
+mod open;
 mod part_file;
 mod rate;
 mod route;
+mod rules;
 mod service;
 mod throttle;
 mod tls;
 mod upload;
+mod uploads;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use protocol::{node_id::NodeId, urls::UploadKind};
+use protocol::node_id::NodeId;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -48,6 +51,7 @@ use self::{
     metrics::GatewayMetrics,
     service::Service,
     tls::Acceptor,
+    uploads::{OpenDoor, OpenDoors, Uploads},
 };
 use crate::{config, nodes::Nodes, spool::Hint};
 
@@ -162,20 +166,21 @@ impl Gateway {
         let pool = DiskPool::new().map_err(GatewayError::Threads)?;
         let (failure, failures) = Failure::watch();
         let mut commits = Vec::new();
-        let mut open = |kind: UploadKind, door: Option<Door>| -> Result<_, GatewayError> {
+        let mut open = |door: Option<Door>| -> Result<_, GatewayError> {
             let Some(door) = door else { return Ok(None) };
             let (directory, queue) =
                 Directory::open(&door.incoming, pool.clone(), failure.clone(), &metrics)?;
             commits.push(queue);
-            Ok(Some(service::OpenDoor::new(kind, directory, door, settings.high_water_percent)))
+            Ok(Some(OpenDoor::new(directory, door, settings.high_water_percent)))
         };
-        let doors = service::OpenDoors {
-            run_logs: open(UploadKind::RunLog, doors.run_logs)?,
-            new_inventories: open(UploadKind::NewInventory, doors.new_inventories)?,
-            inventory_updates: open(UploadKind::InventoryUpdate, doors.inventory_updates)?,
+        let doors = OpenDoors {
+            run_logs: open(doors.run_logs)?,
+            new_inventories: open(doors.new_inventories)?,
+            inventory_updates: open(doors.inventory_updates)?,
         };
         let (weights, known_weights) = watch::channel(Arc::default());
-        let service = Service::new(settings, own_id, nodes.clone(), known_weights, doors, metrics);
+        let uploads = Uploads::new(settings, known_weights, doors, metrics.clone());
+        let service = Service::new(own_id, nodes.clone(), settings.clients.clone(), uploads, metrics);
         Ok(Self {
             listener,
             address,
@@ -216,6 +221,7 @@ impl Gateway {
             background.spawn(queue.run());
         }
         background.spawn(rate::keep_weights(self.nodes, self.weights));
+        background.spawn(self.service.connections().clone().watch());
         let serving = listener::run(
             self.listener,
             self.acceptor,
