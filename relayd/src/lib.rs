@@ -4,10 +4,12 @@
 //! The folders are the flows; see `ARCHITECTURE.md` for the map and the walk of a run log.
 
 pub mod api;
+pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod db;
+pub mod durable;
 pub mod gateway;
 pub mod logging;
 pub mod metrics;
@@ -16,3 +18,4 @@ pub mod reload;
 pub mod sink;
 pub mod spool;
 pub mod tasks;
+pub mod upstream;

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One connection to the upstream: TCP, TLS, HTTP/1.1, and the rules of how long anything may take.
 //!
-//! Time-outs are about progress, so that a slow line is no error: see [`progress`](super::progress).
+//! Time-outs are about progress, so that a slow line is no error: see [`Activity`].
 //! What the kernel has taken but the peer has not acknowledged is watched by the kernel
 //! (`TCP_USER_TIMEOUT`).
 
 use std::{
-    io,
-    pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -15,16 +13,15 @@ use std::{
 use http_body_util::BodyExt;
 use hyper::{Request, Response, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use openssl::ssl::{self, SslConnector};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_openssl::SslStream;
+use openssl::ssl::SslConnector;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     answer::{Answer, retry_after},
-    progress::{Activity, SEND_BUFFER, Watched},
     upload::{Upload, UploadBody},
 };
+use crate::upstream::{Activity, ConnectError, ConnectLimits, Target, connect, with_causes};
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -39,23 +36,12 @@ pub struct Limits {
     pub idle: Duration,
 }
 
-/// Where to connect to.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Whether the certificate must name the host.
-    pub verify_host: bool,
-}
-
 /// Why an upload got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// No connection.
-    #[error("cannot connect to {0}: {1}")]
-    Connect(String, String),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The connection ended before the answer.
     #[error("connection lost: {0}")]
     Lost(String),
@@ -95,26 +81,11 @@ impl Connection {
         limits: Limits,
         generation: u64,
     ) -> Result<Self, Failure> {
-        let failed = |what: String| Failure::Connect(format!("{}:{}", target.host, target.port), what);
-        let late =
-            |what: &str, limit: Duration| failed(format!("{what} took more than {} s", limit.as_secs()));
-
-        let tcp = timeout(limits.connect, TcpStream::connect((target.host.as_str(), target.port)));
-        let tcp = tcp.await.map_err(|_| late("connecting", limits.connect))?;
-        let tcp = tcp.map_err(|e| failed(e.to_string()))?;
-        set_options(&tcp, limits.progress).map_err(|e| failed(e.to_string()))?;
-
-        let (tcp, activity) = Watched::new(tcp);
-        let tls =
-            tls.configure().and_then(|tls| tls.verify_hostname(target.verify_host).into_ssl(&target.host));
-        let stream = tls.and_then(|tls| SslStream::new(tls, tcp));
-        let mut stream = stream.map_err(|e| failed(format!("TLS: {e}")))?;
-        let handshake = timeout(limits.handshake, Pin::new(&mut stream).connect());
-        let handshake = handshake.await.map_err(|_| late("the TLS handshake", limits.handshake))?;
-        handshake.map_err(|e| failed(tls_error(&stream, &e)))?;
-
+        let within =
+            ConnectLimits { connect: limits.connect, handshake: limits.handshake, silence: limits.progress };
+        let (stream, activity) = connect(target, tls, within).await?;
         let http = http1::Builder::new().max_buf_size(HTTP_BUFFER).handshake(TokioIo::new(stream));
-        let (sender, connection) = http.await.map_err(|e| failed(e.to_string()))?;
+        let (sender, connection) = http.await.map_err(|e| target.failed(e.to_string()))?;
         let (watched, abort) = (activity.clone(), CancellationToken::new());
         let aborted = abort.clone().cancelled_owned();
         // Ends with the connection, which ends when its sender is dropped.
@@ -194,27 +165,6 @@ async fn read_answer(response: Response<Incoming>) -> Result<(Answer, bool), Fai
 }
 
 fn lost(e: hyper::Error) -> Failure {
-    let mut text = e.to_string();
-    let mut source = std::error::Error::source(&e);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
+    let text = with_causes(&e);
     if e.is_user() { Failure::File(text) } else { Failure::Lost(text) }
-}
-
-fn tls_error(stream: &SslStream<Watched>, e: &ssl::Error) -> String {
-    let verdict = stream.ssl().verify_result();
-    match verdict == openssl::x509::X509VerifyResult::OK {
-        true => format!("TLS: {e}"),
-        false => format!("the server's certificate is not trusted: {verdict}"),
-    }
-}
-
-fn set_options(tcp: &TcpStream, progress: Duration) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
-    let millis = u32::try_from(progress.as_millis()).unwrap_or(u32::MAX);
-    rustix::net::sockopt::set_tcp_user_timeout(tcp, millis)?;
-    rustix::net::sockopt::set_socket_send_buffer_size(tcp, SEND_BUFFER)?;
-    Ok(())
 }

@@ -8,21 +8,19 @@
 //! | file | what |
 //! |---|---|
 //! | [`upload`](self::upload) | a file as a request body |
-//! | [`connection`], [`progress`], [`pool`] | connections, their time-outs, and keeping them |
+//! | [`connection`], [`pool`] | connections, their time-outs, and keeping them |
 //! | [`answer`] | what an answer means for the file |
-//! | [`trust`] | TLS settings from files |
+//!
+//! How the upstream is reached and trusted is in [`upstream`](crate::upstream).
 
 mod answer;
 mod connection;
 mod metrics;
 mod pool;
-mod progress;
-mod trust;
 mod upload;
 
 use std::{
     io,
-    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -36,10 +34,9 @@ use protocol::urls::UploadKind;
 
 use self::{
     answer::Answer,
-    connection::{Failure, Target},
+    connection::Failure,
     metrics::Metrics,
     pool::Pool,
-    trust::Tls,
     upload::{Upload, UploadBody},
 };
 use crate::{
@@ -49,6 +46,7 @@ use crate::{
         Sink, SpoolFile,
         disposition::{Disposition, Outcome, Reason, Rejection, Release},
     },
+    upstream::{AGENT, Target, Tls, TlsError, host_header},
 };
 
 pub use connection::Limits;
@@ -69,17 +67,9 @@ pub struct Forward {
 /// Why forwarding cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
-    /// A certificate or key file.
-    #[error("cannot use {path}: {error}; needed to talk to the upstream, see [output.upstream]")]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// OpenSSL refused the settings.
-    #[error("TLS settings for the upstream: {0}; do certificate and key belong together?")]
-    Tls(#[from] openssl::error::ErrorStack),
+    /// Certificates, keys, TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The host, user or password cannot be sent in HTTP.
     #[error("output.upstream: {0} holds characters that cannot be sent in an HTTP header")]
     Header(&'static str),
@@ -95,7 +85,6 @@ const LIMITS: Limits = Limits {
     progress: Duration::from_secs(15),
     idle: Duration::from_secs(2),
 };
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("relayd/", env!("CARGO_PKG_VERSION")));
 
 impl Forward {
     /// Reads certificates and prepares requests; connects when there is something to send.
@@ -118,12 +107,11 @@ impl Forward {
         registry: &Registry,
     ) -> Result<Self, ForwardError> {
         let tls = Tls::load(upstream)?;
-        let (host, port) = (upstream.host.clone(), upstream.port);
-        let target = Target { host, port, verify_host: tls.verify_host };
+        let target = Target::new(upstream, tls.verify_host);
         Ok(Self {
             kind,
             upstream: upstream.clone(),
-            host: host_header(upstream)?,
+            host: host_header(upstream).ok_or(ForwardError::Header("host"))?,
             authorization: authorization(upstream, kind)?,
             pool: Pool::new(target, tls.connector, limits),
             digest: Mutex::new(tls.digest),
@@ -239,13 +227,6 @@ fn unreadable(e: &io::Error) -> Disposition {
             Disposition::Released(Release { outlet_down: false, detail, retry_after: None })
         }
     }
-}
-
-fn host_header(upstream: &Upstream) -> Result<HeaderValue, ForwardError> {
-    let Upstream { host, port, .. } = upstream;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let text = if *port == 443 { host } else { format!("{host}:{port}") };
-    HeaderValue::try_from(text).map_err(|_| ForwardError::Header("host"))
 }
 
 /// Basic authentication (RFC 7617): new inventories have their own password (protocol 6.4).

@@ -14,7 +14,8 @@ use std::{
 use openssl::ssl::SslConnector;
 use tokio::sync::{Notify, Semaphore};
 
-use super::connection::{Connection, Failure, Limits, Target};
+use super::connection::{Connection, Failure, Limits};
+use crate::upstream::{ConnectError, Target};
 
 /// See the module.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ struct State {
     tls: SslConnector,
     generation: u64,
     /// The last time a connection could not be opened, and why.
-    failed: Option<(Instant, String)>,
+    failed: Option<(Instant, ConnectError)>,
 }
 
 impl std::fmt::Debug for State {
@@ -95,8 +96,8 @@ impl Pool {
             (state.target.clone(), state.tls.clone(), state.generation)
         };
         let opened = Connection::open(&target, &tls, self.limits, generation).await;
-        if let Err(Failure::Connect(_, why)) = &opened {
-            self.lock().failed = Some((Instant::now(), why.clone()));
+        if let Err(Failure::Connect(error)) = &opened {
+            self.lock().failed = Some((Instant::now(), error.clone()));
         }
         opened
     }
@@ -127,9 +128,8 @@ impl Pool {
 
     fn failed_since(&self, asked: Instant) -> Option<Failure> {
         let state = self.lock();
-        let (at, why) = state.failed.as_ref()?;
-        let to = || format!("{}:{}", state.target.host, state.target.port);
-        (*at > asked).then(|| Failure::Connect(to(), why.clone()))
+        let (at, error) = state.failed.as_ref()?;
+        (*at > asked).then(|| Failure::Connect(error.clone()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

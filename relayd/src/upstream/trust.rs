@@ -15,7 +15,7 @@ use protocol::{
 };
 use tracing::warn;
 
-use super::ForwardError;
+use super::TlsError;
 use crate::config::{IdentityFiles, Upstream, UpstreamTrust};
 
 /// TLS settings, ready to be used.
@@ -33,7 +33,7 @@ const MAX_SIZE: u64 = 1024 * 1024;
 
 impl Tls {
     /// Reads the files.
-    pub fn load(upstream: &Upstream) -> Result<Self, ForwardError> {
+    pub fn load(upstream: &Upstream) -> Result<Self, TlsError> {
         let mut digest = Sha256::new();
         let trust = match &upstream.trust {
             UpstreamTrust::Pins(pins) => ServerTrust::Pins(pins.clone()),
@@ -55,7 +55,7 @@ impl Tls {
     }
 }
 
-fn bundle(path: &Path, digest: &mut Sha256) -> Result<Vec<Certificate>, ForwardError> {
+fn bundle(path: &Path, digest: &mut Sha256) -> Result<Vec<Certificate>, TlsError> {
     let certificates = certificate::read_bundle(&read(path, digest)?).map_err(|e| unusable(path, &e))?;
     match certificates.is_empty() {
         true => Err(unusable(path, &"no certificate in it")),
@@ -63,23 +63,23 @@ fn bundle(path: &Path, digest: &mut Sha256) -> Result<Vec<Certificate>, ForwardE
     }
 }
 
-fn identity(files: &IdentityFiles, digest: &mut Sha256) -> Result<tls::ClientIdentity, ForwardError> {
+fn identity(files: &IdentityFiles, digest: &mut Sha256) -> Result<tls::ClientIdentity, TlsError> {
     let certificate = Certificate::from_pem(&read(&files.certificate, digest)?);
     let certificate = certificate.map_err(|e| unusable(&files.certificate, &e))?;
     let key = private_key::from_pem(&read(&files.key, digest)?).map_err(|e| unusable(&files.key, &e))?;
     Ok((certificate, key))
 }
 
-fn read(path: &Path, digest: &mut Sha256) -> Result<Vec<u8>, ForwardError> {
+fn read(path: &Path, digest: &mut Sha256) -> Result<Vec<u8>, TlsError> {
     let mut content = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_SIZE).read_to_end(&mut content));
-    read.map_err(|error| ForwardError::Unreadable { path: PathBuf::from(path), error })?;
+    read.map_err(|error| TlsError::Unreadable { path: PathBuf::from(path), error })?;
     digest.update(&(content.len() as u64).to_le_bytes());
     digest.update(&content);
     Ok(content)
 }
 
-fn unusable(path: &Path, problem: &dyn std::fmt::Display) -> ForwardError {
+fn unusable(path: &Path, problem: &dyn std::fmt::Display) -> TlsError {
     let error = io::Error::new(io::ErrorKind::InvalidData, problem.to_string());
-    ForwardError::Unreadable { path: PathBuf::from(path), error }
+    TlsError::Unreadable { path: PathBuf::from(path), error }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether an exchange with the upstream makes progress.
 //!
-//! Bytes must move within [`Limits::progress`](super::Limits). Those that the kernel still has to get
+//! Bytes must move within [`Limits::progress`](crate::sink::forward::Limits). Those that the kernel still has to get
 //! across count as moving: how long they may take is its affair (`TCP_USER_TIMEOUT`). Once the peer has
 //! them all there may be other buffers on the way, which get a little more time; so that a peer that
 //! takes everything and answers nothing is found out in less than twice that limit.

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The server above: how it is reached and trusted, and requests that are passed up to it.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`trust`] | TLS settings from files |
+//! | [`connect`](self::connect()), [`progress`] | TCP and TLS within their times; whether bytes move |
+//! | [`line`](self::line) | one connection and one request on it |
+//! | [`client`] | requests in need of an answer, over a few connections that are kept |
+//!
+//! Uploads have connections of their own, in [`forward`](crate::sink::forward).
+
+mod client;
+mod connect;
+mod line;
+mod metrics;
+mod progress;
+mod trust;
+
+use std::{error::Error, io, path::PathBuf};
+
+use hyper::header::HeaderValue;
+
+pub use self::{
+    client::{ClientError, Failure, FetchLimits, Fetched, Passed, UpstreamClient},
+    connect::{ConnectError, ConnectLimits, Target, connect},
+    progress::{Activity, Watched},
+    trust::Tls,
+};
+use crate::config::Upstream;
+
+/// How this program names itself to the upstream.
+pub const AGENT: HeaderValue = HeaderValue::from_static(concat!("relayd/", env!("CARGO_PKG_VERSION")));
+
+/// Why the upstream cannot be talked to with the configured files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A certificate or key file.
+    #[error("cannot use {path}: {error}; needed to talk to the upstream, see [output.upstream]")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// OpenSSL refused the settings.
+    #[error("TLS settings for the upstream: {0}; do certificate and key belong together?")]
+    Settings(#[from] openssl::error::ErrorStack),
+}
+
+/// The `Host` header for the upstream; `None` when its name cannot be sent in HTTP.
+pub fn host_header(upstream: &Upstream) -> Option<HeaderValue> {
+    let Upstream { host, port, .. } = upstream;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let text = if *port == 443 { host } else { format!("{host}:{port}") };
+    HeaderValue::try_from(text).ok()
+}
+
+/// An error with all that caused it.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
