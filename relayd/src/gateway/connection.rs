@@ -14,6 +14,7 @@ use std::{
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::{Ssl, SslAcceptor};
+use protocol::tls;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -27,7 +28,6 @@ use super::{
     client::Peer,
     guarded_io::{Activity, GuardedIo},
     service::Service,
-    tls,
 };
 
 /// Head of a request, and so the read buffer of each connection.
@@ -60,7 +60,7 @@ pub async fn serve(
     };
     service.metrics().handshakes.inc();
     let ssl = stream.ssl();
-    let verified = tls::is_verified(ssl);
+    let verified = tls::is_vouched_for(ssl);
     let peer = Arc::new(Peer::new(address, ssl.peer_certificate(), verified));
     // Left when this function returns.
     let entered = service.connections().enter(&peer);

@@ -20,6 +20,7 @@ mod client;
 mod connection;
 mod directory;
 mod disk;
+mod enrolment;
 mod guard;
 mod guarded_io;
 mod listener;
@@ -45,9 +46,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::enrolment::Enrolment;
 use self::{
     directory::{CommitQueue, Directory, Failure},
     disk::DiskPool,
+    enrolment::Desk,
     metrics::GatewayMetrics,
     service::Service,
     tls::Acceptor,
@@ -75,6 +78,17 @@ pub struct Doors {
     pub new_inventories: Option<Door>,
     /// `/inventory-updates/`.
     pub inventory_updates: Option<Door>,
+}
+
+/// What the gateway hands requests to.
+#[derive(Clone, Default)]
+pub struct Behind {
+    /// Takes uploads.
+    pub doors: Doors,
+    /// Decides about nodes and keys.
+    pub enrolment: Enrolment,
+    /// Requests of new nodes per minute and address; `None` to take none in.
+    pub newcomers_per_minute: Option<u32>,
 }
 
 /// Why the gateway cannot start, reload or go on.
@@ -152,11 +166,16 @@ impl Gateway {
         settings: &config::Gateway,
         own_id: &NodeId,
         nodes: Nodes,
-        doors: Doors,
+        behind: Behind,
         registry: &prometheus::Registry,
     ) -> Result<Self, GatewayError> {
         let metrics = GatewayMetrics::new(registry)?;
-        let acceptor = Arc::new(Acceptor::new(settings.identity.clone(), settings.oldest_tls)?);
+        let acceptor = Arc::new(Acceptor::new(
+            settings.identity.clone(),
+            settings.oldest_tls,
+            settings.clients.clone(),
+            nodes.clone(),
+        )?);
         let listener = listener::listen(settings.listen)
             .map_err(|error| GatewayError::Listen { address: settings.listen, error })?;
         let address = listener
@@ -173,14 +192,24 @@ impl Gateway {
             commits.push(queue);
             Ok(Some(OpenDoor::new(directory, door, settings.high_water_percent)))
         };
+        let Behind { doors, enrolment, newcomers_per_minute } = behind;
         let doors = OpenDoors {
             run_logs: open(doors.run_logs)?,
             new_inventories: open(doors.new_inventories)?,
             inventory_updates: open(doors.inventory_updates)?,
         };
         let (weights, known_weights) = watch::channel(Arc::default());
+        let desk = Desk::new(enrolment, newcomers_per_minute, known_weights.clone(), settings.slowest_body);
         let uploads = Uploads::new(settings, known_weights, doors, metrics.clone());
-        let service = Service::new(own_id, nodes.clone(), settings.clients.clone(), uploads, metrics);
+        let service = Service::new(
+            own_id,
+            nodes.clone(),
+            settings.clients.clone(),
+            acceptor.clone(),
+            uploads,
+            desk,
+            metrics,
+        );
         Ok(Self {
             listener,
             address,

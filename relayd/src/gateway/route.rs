@@ -7,7 +7,7 @@ use protocol::{
     inventory_name::InventoryName,
     node_id::NodeId,
     run_id::RunLogName,
-    urls::{UploadKind, parse_upload_path},
+    urls::{IdentityKind, IdentityPathError, UploadKind, parse_identity_path, parse_upload_path},
 };
 
 use super::{
@@ -22,6 +22,10 @@ pub enum Route {
     Uuid,
     /// To take a file; the name is safe as one part of a path, but not read yet.
     Upload(UploadKind, String),
+    /// To deal with the identity of this node.
+    Identity(IdentityKind, NodeId),
+    /// Who the client is.
+    WhoAmI,
 }
 
 /// The read name of an upload.
@@ -45,6 +49,12 @@ impl Route {
                     parse_upload_path(path).map_err(|error| Refusal::BadName(error.to_string()))?;
                 Self::Upload(kind, name)
             }
+            Purpose::Identity(_) => match parse_identity_path(path) {
+                Ok((kind, node)) => Self::Identity(kind, node),
+                Err(IdentityPathError::Other) => return Err(Refusal::NotFound),
+                Err(error) => return Err(Refusal::BadName(error.to_string())),
+            },
+            Purpose::WhoAmI => Self::WhoAmI,
             Purpose::Operate | Purpose::Nothing => return Err(Refusal::NotFound),
         };
         Ok((rule, route))

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use protocol::urls::UploadKind;
+use protocol::urls::{IdentityKind, UploadKind};
 use serde::Serialize;
 
 /// Where a route is.
@@ -53,6 +53,10 @@ pub enum Purpose {
     Uuid,
     /// To take a file.
     Upload(UploadKind),
+    /// To take in a node, its new key, or its request for a certificate.
+    Identity(IdentityKind),
+    /// To tell the client who it is.
+    WhoAmI,
     /// Served by the local API, which knows what to do.
     Operate,
     /// Nothing.
@@ -109,6 +113,38 @@ pub const RULES: &[Rule] = &[
         who: &[Who::NodeNamed, Who::RelayAbove, Who::Password],
         purpose: Purpose::Upload(UploadKind::InventoryUpdate),
         meaning: "upload the inventory of an accepted node",
+    },
+    Rule {
+        listener: Listener::Gateway,
+        methods: &["PUT"],
+        path: "/enrolments/<node id>",
+        who: &[Who::Anyone],
+        purpose: Purpose::Identity(IdentityKind::Enrolment),
+        meaning: "ask to be accepted as a node; the request is signed with the key of the node",
+    },
+    Rule {
+        listener: Listener::Gateway,
+        methods: &["PUT"],
+        path: "/keys/<node id>",
+        who: &[Who::NodeNamed, Who::RelayAbove],
+        purpose: Purpose::Identity(IdentityKind::Keys),
+        meaning: "replace the key of a node; the request is signed with the present one",
+    },
+    Rule {
+        listener: Listener::Gateway,
+        methods: &["PUT"],
+        path: "/certificates/<node id>",
+        who: &[Who::NodeNamed, Who::RelayAbove],
+        purpose: Purpose::Identity(IdentityKind::Certificates),
+        meaning: "get a certificate from the built-in authority",
+    },
+    Rule {
+        listener: Listener::Gateway,
+        methods: &["GET"],
+        path: "/identity",
+        who: &[Who::AnyNode, Who::Upstream],
+        purpose: Purpose::WhoAmI,
+        meaning: "who the client is for this server",
     },
     local(&["GET"], "/rudder/relay-api/1/system/info", "program and version"),
     local(&["GET"], "/rudder/relay-api/1/system/status", "state of the server"),

@@ -11,19 +11,21 @@ use hyper::{
     body::Incoming,
     header::{EXPECT, HeaderMap, TRANSFER_ENCODING},
 };
-use protocol::node_id::NodeId;
+use protocol::{headers::SERVER_PINS, node_id::NodeId};
 
 use super::{
     access::{self, Asked, Subject},
-    answer::{Answer, Refusal, close_after},
+    answer::{Answer, Identity, Refusal, close_after},
     body::content_length,
     client::{Client, Peer},
+    enrolment::Desk,
     guarded_io::Activity,
     metrics::GatewayMetrics,
     open::OpenConnections,
     route::{Route, UploadName},
     rules::{Purpose, Rule},
     throttle::Throttle,
+    tls::Acceptor,
     uploads::Uploads,
 };
 use crate::{config::ClientTrust, nodes::Nodes};
@@ -37,7 +39,9 @@ pub struct Service {
     nodes: Nodes,
     trust: ClientTrust,
     connections: Arc<OpenConnections>,
+    acceptor: Arc<Acceptor>,
     uploads: Uploads,
+    desk: Desk,
     metrics: GatewayMetrics,
     put_off: Throttle,
     refused: Throttle,
@@ -50,6 +54,7 @@ struct Seen {
     rule: Option<&'static Rule>,
     client: Option<Client>,
     name: Option<UploadName>,
+    node: Option<NodeId>,
 }
 
 impl Service {
@@ -58,7 +63,9 @@ impl Service {
         own_id: &NodeId,
         nodes: Nodes,
         trust: ClientTrust,
+        acceptor: Arc<Acceptor>,
         uploads: Uploads,
+        desk: Desk,
         metrics: GatewayMetrics,
     ) -> Self {
         let closed = metrics.revoked_connections.clone();
@@ -67,7 +74,9 @@ impl Service {
             connections: Arc::new(OpenConnections::new(nodes.clone(), trust.clone(), closed)),
             nodes,
             trust,
+            acceptor,
             uploads,
+            desk,
             metrics,
             put_off: Throttle::new(Duration::from_millis(100)),
             refused: Throttle::with_burst(Duration::from_millis(100), 100),
@@ -110,7 +119,7 @@ impl Service {
     ) -> Response<Full<Bytes>> {
         let must_close = closes_when_refused(request.headers());
         let mut seen = Seen::default();
-        let response = match self.try_answer(peer, request, &mut seen).await {
+        let mut response = match self.try_answer(peer, request, &mut seen).await {
             Ok(answer) => answer.into_response(),
             Err(refusal) => {
                 self.log(peer, &seen, &refusal);
@@ -122,6 +131,9 @@ impl Service {
                 response
             }
         };
+        if let (Some(Client::Node(_)), Some(pins)) = (&seen.client, self.acceptor.announced_pins()) {
+            response.headers_mut().insert(SERVER_PINS, pins);
+        }
         let status = response.status();
         self.metrics.requests.with_label_values(&[seen.label(), status.as_str()]).inc();
         response
@@ -153,6 +165,17 @@ impl Service {
                 let name = &*seen.name.insert(UploadName::parse(kind, &name)?);
                 self.uploads.take(door, name, &asked, request).await
             }
+            Route::Identity(kind, node) => {
+                self.desk.check_open(kind)?;
+                seen.rule = Some(rule);
+                let node = &*seen.node.insert(node);
+                self.desk.take(kind, node, &asked, request).await
+            }
+            Route::WhoAmI => {
+                seen.rule = Some(rule);
+                access::check(&asked, Subject::Nothing)?;
+                identity(&asked).map(Answer::Identity)
+            }
         }
     }
 
@@ -164,9 +187,10 @@ impl Service {
         // Whoever floods, with or without an identity, or a full disk, must not fill the log as well.
         let throttle = if refusal.is_temporary() { &self.put_off } else { &self.refused };
         let Some(held_back) = throttle.pass() else { return };
+        let node = seen.node.clone().or_else(|| seen.name.as_ref().and_then(UploadName::node_id));
         let (queue_id, node_id) = (
             seen.name.as_ref().map(|name| tracing::field::display(name.queue_id())),
-            seen.name.as_ref().and_then(UploadName::node_id).map(tracing::field::display),
+            node.map(tracing::field::display),
         );
         tracing::warn!(
             queue_id,
@@ -188,6 +212,16 @@ impl Seen {
     fn label(&self) -> &'static str {
         self.rule.map_or("other", Rule::first_segment)
     }
+}
+
+fn identity(asked: &Asked<'_>) -> Result<Identity, Refusal> {
+    let nobody = || Refusal::Unauthenticated { basic: false };
+    let (Client::Node(node), Some(certificate)) = (asked.client, asked.peer.certificate()) else {
+        return Err(nobody());
+    };
+    let entry = asked.table.list().get(node).ok_or_else(nobody)?;
+    let (key_hash, policy_server) = (certificate.key_hash(), entry.policy_server.clone());
+    Ok(Identity { node_id: node.clone(), key_hash, policy_server })
 }
 
 /// Whether a refused body is too long to be read over. A client that waits for `100` has not
