@@ -20,4 +20,5 @@ pub mod server_key;
 pub mod sink;
 pub mod spool;
 pub mod tasks;
+pub mod tree;
 pub mod upstream;

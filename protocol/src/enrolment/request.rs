@@ -5,6 +5,7 @@
 //! subject           UID=<node id> [OU=relay]
 //! extensionRequest  subjectAltName dNSName=<host name>      (PKCS#9, RFC 2985 5.4.2)
 //! challengePassword <token>                                 (PKCS#9, RFC 2985 5.4.1)
+//! userCertificate   the certificate that signs run logs      (RFC 4523 2.1)
 //! signature         with the key of the request: proves its possession
 //! ```
 //!
@@ -22,12 +23,13 @@ use openssl::{
     hash::MessageDigest,
     pkey::{Id, PKey, PKeyRef, Private, Public},
     sign::{Signer, Verifier},
+    x509::X509,
 };
 use zeroize::Zeroizing;
 
 use crate::{
     asn1::{context, take, take_whole, value, value_of},
-    certificate::{UID, clean_node_id},
+    certificate::{Certificate, UID, clean_node_id},
     hash::KeyHash,
     limits,
     node_id::NodeId,
@@ -47,6 +49,7 @@ pub struct Request {
     pub key_hash: KeyHash,
     spki: Box<[u8]>,
     token: Option<Token>,
+    certificate: Option<Box<Certificate>>,
 }
 
 /// A one-time token; erased when dropped, never printed.
@@ -85,6 +88,9 @@ pub enum RequestError {
     /// A critical extension that is not known here.
     #[error("unknown critical extension {0}")]
     Critical(ObjectIdentifier),
+    /// Not one certificate with the id and the key of the request.
+    #[error("the certificate in the request is not one of this node and this key")]
+    Certificate,
     /// The challenge password cannot be a token.
     #[error("the token is not 1 to {MAX_TOKEN} printable ASCII characters without spaces")]
     Token,
@@ -127,6 +133,9 @@ const ALTERNATIVE_NAMES: ObjectIdentifier = rfc5280::ID_CE_SUBJECT_ALT_NAME;
 const EXTENSION_REQUEST: ObjectIdentifier = rfc5912::ID_EXTENSION_REQ;
 const CHALLENGE_PASSWORD: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.7");
 
+/// What S/MIME signatures mean by their issuer and serial number: without it, only TLS knows the node.
+const USER_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.36");
+
 /// May be critical, because what they ask for has no consequence here.
 const HARMLESS: [ObjectIdentifier; 3] =
     [rfc5280::ID_CE_BASIC_CONSTRAINTS, rfc5280::ID_CE_KEY_USAGE, rfc5280::ID_CE_EXT_KEY_USAGE];
@@ -145,6 +154,19 @@ impl Request {
         hostname: &str,
         as_relay: bool,
         token: Option<&str>,
+    ) -> Result<Zeroizing<Vec<u8>>, RequestError> {
+        Self::make_with(key, node_id, hostname, as_relay, token, None)
+    }
+
+    /// The same, with the certificate of the node that signs its run logs: servers find the key of
+    /// a signature by the issuer and the serial number in it.
+    pub fn make_with(
+        key: &PKey<Private>,
+        node_id: &NodeId,
+        hostname: &str,
+        as_relay: bool,
+        token: Option<&str>,
+        certificate: Option<&Certificate>,
     ) -> Result<Zeroizing<Vec<u8>>, RequestError> {
         if !public_key::is_accepted(key) {
             return Err(RequestError::Key);
@@ -167,6 +189,9 @@ impl Request {
         if let Some(token) = token {
             check_token(token.as_bytes())?;
             attributes.push(attribute(CHALLENGE_PASSWORD, &value(Tag::Utf8String, &[token.as_bytes()])));
+        }
+        if let Some(certificate) = certificate {
+            attributes.push(attribute(USER_CERTIFICATE, certificate.der()));
         }
         let mut attributes: Vec<&[u8]> = attributes.iter().map(|attribute| attribute.as_slice()).collect();
         // DER sorts what is in a set.
@@ -211,14 +236,23 @@ impl Request {
         let key = read_key(spki)?;
         check_signature(signed, algorithm, signature, &key)?;
         let (node_id, as_relay) = read_subject(subject)?;
-        let (hostname, token) = read_attributes(attributes)?;
+        let Attributes { hostname, token, certificate } = read_attributes(attributes)?;
+        let is_own = |c: &Certificate| c.sole_node_id() == Some(&node_id) && c.spki_der() == spki;
+        if certificate.as_ref().is_some_and(|certificate| !is_own(certificate)) {
+            return Err(RequestError::Certificate);
+        }
         let key_hash = KeyHash::sha256_of(spki);
-        Ok(Self { node_id, hostname, as_relay, key_hash, spki: spki.into(), token })
+        Ok(Self { node_id, hostname, as_relay, key_hash, spki: spki.into(), token, certificate })
     }
 
     /// The token, if there is one.
     pub fn token(&self) -> Option<&str> {
         self.token.as_ref().map(|token| token.0.as_str())
+    }
+
+    /// The certificate that signs the node's run logs, if it came along: of this node and this key.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_deref()
     }
 
     /// DER SubjectPublicKeyInfo.
@@ -304,9 +338,15 @@ fn read_subject(name: &[u8]) -> Result<(NodeId, bool), RequestError> {
     Ok((node_id.ok_or(RequestError::NodeId)?, as_relay))
 }
 
-/// Host name and token. Attributes other than theirs do not count.
-fn read_attributes(attributes: &[u8]) -> Result<(String, Option<Token>), RequestError> {
-    let (mut extensions, mut token) = (None, None);
+struct Attributes {
+    hostname: String,
+    token: Option<Token>,
+    certificate: Option<Box<Certificate>>,
+}
+
+/// Attributes other than these do not count.
+fn read_attributes(attributes: &[u8]) -> Result<Attributes, RequestError> {
+    let (mut extensions, mut token, mut certificate) = (None, None, None);
     let mut attributes = SliceReader::new(attributes)?;
     while !attributes.is_finished() {
         let mut attribute = SliceReader::new(take(&mut attributes, Tag::Sequence)?)?;
@@ -323,9 +363,22 @@ fn read_attributes(attributes: &[u8]) -> Result<(String, Option<Token>), Request
             if token.replace(Token(Zeroizing::new(text.to_owned()))).is_some() {
                 return Err(RequestError::Token);
             }
+        } else if kind == USER_CERTIFICATE {
+            let x509 = X509::from_der(take_only(values)?).map_err(|_| RequestError::Certificate)?;
+            let read = Certificate::new(x509).map_err(|_| RequestError::Certificate)?;
+            if certificate.replace(Box::new(read)).is_some() {
+                return Err(RequestError::Certificate);
+            }
         }
     }
-    Ok((read_hostname(extensions.unwrap_or_default())?, token))
+    Ok(Attributes { hostname: read_hostname(extensions.unwrap_or_default())?, token, certificate })
+}
+
+/// The one value of a set.
+fn take_only(values: &[u8]) -> Result<&[u8], RequestError> {
+    let mut reader = SliceReader::new(values)?;
+    let value = take_whole(&mut reader, Tag::Sequence)?;
+    Ok(reader.finish(value)?)
 }
 
 fn read_hostname(extensions: &[u8]) -> Result<String, RequestError> {

@@ -30,6 +30,7 @@ use crate::{
     },
     config::Ca,
     durable::{self, Access, PRIVATE, PUBLIC},
+    spool::disposition::printable,
 };
 
 /// Commands about the built-in authority.
@@ -229,11 +230,12 @@ fn write_public(path: &Path, pem: &[u8]) -> Result<(), CliError> {
 fn show(out: &mut impl Write, certificate: &Certificate, settings: &Ca, json: bool) -> Result<(), CliError> {
     let x509 = certificate.to_x509().map_err(CliError::failed)?;
     let name = x509.subject_name().entries_by_nid(Nid::COMMONNAME).next();
-    let name = name.and_then(|name| Some(name.data().as_utf8().ok()?.to_string())).unwrap_or_default();
+    let name =
+        name.map(|name| printable(&String::from_utf8_lossy(name.data().as_slice()))).unwrap_or_default();
     let (begins, ends) = (date(certificate.not_before()), date(certificate.not_after()));
     let (pin, fingerprint) = (certificate.key_hash().to_string(), hex::encode(certificate.fingerprint()));
     let directory = settings.directory.display();
-    Ok(match json {
+    let written = match json {
         true => writeln!(
             out,
             "{}",
@@ -245,13 +247,14 @@ fn show(out: &mut impl Write, certificate: &Certificate, settings: &Ca, json: bo
                 "not_before": begins,
                 "not_after": ends,
             })
-        )?,
+        ),
         false => writeln!(
             out,
             "name         {name}\ndirectory    {directory}\nkey hash     {pin}\nfingerprint  {fingerprint}\n\
              valid        {begins} to {ends}"
-        )?,
-    })
+        ),
+    };
+    Ok(written?)
 }
 
 fn default_name() -> String {

@@ -89,12 +89,16 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         Command::Show { json: true } => writeln!(out, "{}", as_json(&ServerKey::load(files)?, files))?,
         Command::Show { json: false } => print_text(&mut out, &ServerKey::load(files)?, files)?,
         Command::Cancel => match server_key::cancel(files)? {
-            true => writeln!(out, "given up; announced no more from the next reload of the daemon on (SIGHUP)")?,
+            true => {
+                writeln!(out, "given up; announced no more from the next reload of the daemon on (SIGHUP)")?
+            }
             false => return Err(CliError::nothing(ServerKeyError::NoNext)),
         },
         Command::ForgetChain => match server_key::forget_chain(files)? {
             0 => writeln!(out, "there are no predecessors")?,
-            dropped => writeln!(out, "{dropped} dropped; not sent from the next reload of the daemon on (SIGHUP)")?,
+            dropped => {
+                writeln!(out, "{dropped} dropped; not sent from the next reload of the daemon on (SIGHUP)")?
+            }
         },
     }
     Ok(())

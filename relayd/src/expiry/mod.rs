@@ -115,16 +115,19 @@ impl Expiry {
         self.metrics.nodes(&counts);
 
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { ends, warned } = &mut *state;
         let mut due = |label, warning: Option<Warning>| {
-            let is_due = state.warned.get(label).is_none_or(|last| {
+            let is_due = warned.get(label).is_none_or(|last| {
                 // A look that comes a little early must not put the warning off for an hour.
                 steady.saturating_duration_since(*last) >= Duration::from_secs(DAY) - EVERY / 2
             });
-            warning.filter(|_| is_due).inspect(|_| drop(state.warned.insert(label, steady)))
+            let warning = warning.filter(|_| is_due)?;
+            warned.insert(label, steady);
+            Some(warning)
         };
         let mut warnings = Vec::new();
         for watched in &self.watched {
-            let end = state.ends.iter().find(|(label, _)| *label == watched.label).map(|(_, end)| *end);
+            let end = ends.iter().find(|(label, _)| *label == watched.label).map(|(_, end)| *end);
             let warning = end.and_then(|end| watched.warning(end, now));
             warnings.extend(due(watched.label, warning));
         }

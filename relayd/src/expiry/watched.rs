@@ -54,8 +54,10 @@ pub fn of(config: &Config) -> Vec<Watched> {
         let by_authority = matches!(gateway.clients, ClientTrust::Authority { .. });
         let consequence = match by_authority {
             true => "agents that check certificates will refuse this server",
-            false => "nothing stops for agents that know this server by its key; those that check certificates \
-                      will refuse it",
+            false => {
+                "nothing stops for agents that know this server by its key; those that check certificates \
+                      will refuse it"
+            }
         };
         watched.push(Watched {
             label: "gateway",
@@ -64,8 +66,10 @@ pub fn of(config: &Config) -> Vec<Watched> {
             consequence,
             remedy: match by_authority {
                 true => "put a new one from your authority in its place and reload",
-                false => "change the key with `relayd server-key next` and, some days later, `relayd server-key \
-                          activate`; or put a new certificate for the same key in its place and reload",
+                false => {
+                    "change the key with `relayd server-key next` and, some days later, `relayd server-key \
+                          activate`; or put a new certificate for the same key in its place and reload"
+                }
             },
         });
         watched.push(Watched {

@@ -18,11 +18,7 @@ use crate::{
 
 /// Makes the next key, and its certificate signed by the current one. Both files belong to whom the
 /// current ones belong.
-pub fn prepare(
-    files: &IdentityFiles,
-    kind: KeyKind,
-    own_id: &NodeId,
-) -> Result<ServerKey, ServerKeyError> {
+pub fn prepare(files: &IdentityFiles, kind: KeyKind, own_id: &NodeId) -> Result<ServerKey, ServerKeyError> {
     let mut current = ServerKey::load(files)?;
     finish_activation(files)?;
     let next = next_files(files);
@@ -241,7 +237,9 @@ mod tests {
         let between = ServerKey::load(files).unwrap();
         assert_eq!((Some(between.pin()), between.next_pin()), (announced.clone(), None));
         assert!(succession::vouched(&x509(&between.chain), &[first]));
-        let copy = |name: &str| fs::copy(files.certificate.with_file_name(name), next.certificate.with_extension(name));
+        let copy = |name: &str| {
+            fs::copy(files.certificate.with_file_name(name), next.certificate.with_extension(name))
+        };
         copy("server.cert.next").unwrap();
         // Giving up what is in use already would leave a key without certificate.
         assert!(!cancel(files).unwrap());
