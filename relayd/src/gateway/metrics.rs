@@ -19,6 +19,10 @@ pub struct GatewayMetrics {
     pub connections: IntCounter,
     /// Connections open now.
     pub open_connections: IntGauge,
+    /// TLS handshakes that succeeded.
+    pub handshakes: IntCounter,
+    /// Connections closed because their node was known no more.
+    pub revoked_connections: IntCounter,
     /// TLS handshakes that failed or took too long.
     pub tls_failures: IntCounter,
     /// Uploads under way.
@@ -68,6 +72,17 @@ impl GatewayMetrics {
             open_connections: add(
                 registry,
                 IntGauge::new("relayd_gateway_connections", "Connections open")?,
+            )?,
+            handshakes: add(
+                registry,
+                IntCounter::new("relayd_gateway_tls_handshakes_total", "TLS handshakes that succeeded")?,
+            )?,
+            revoked_connections: add(
+                registry,
+                IntCounter::new(
+                    "relayd_gateway_revoked_connections_total",
+                    "Connections closed because their node was revoked or changed its key",
+                )?,
             )?,
             tls_failures: add(
                 registry,
