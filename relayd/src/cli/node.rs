@@ -74,10 +74,10 @@ that wait.")]
         #[arg(long, conflicts_with = "nodes")]
         all_pending: bool,
         /// As a relay, to which other nodes connect; needed for nodes that ask for it.
-        #[arg(long, requires = "nodes")]
+        #[arg(long)]
         relay: bool,
         /// Only if the node has this key.
-        #[arg(long, value_name = "HASH", requires = "nodes")]
+        #[arg(long, value_name = "HASH")]
         fingerprint: Option<KeyHash>,
     },
     /// Decide against nodes that wait.
@@ -163,7 +163,11 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         Command::Show { node, json } => show(&mut admin::open(config, Purpose::Read)?, node, *json),
         Command::Accept { selection, all_pending, relay, fingerprint } => {
             if fingerprint.is_some() && selection.nodes.len() != 1 {
-                return Err(CliError::usage("--fingerprint is for one node"));
+                return Err(CliError::usage("--fingerprint is for one node: name it"));
+            }
+            // A filter may choose more than was thought of.
+            if *relay && selection.nodes.is_empty() {
+                return Err(CliError::usage("--relay makes relays of the nodes that are named: name them"));
             }
             let how = Accept { as_relay: *relay, fingerprint: fingerprint.clone() };
             let action = Action { verb: "Accept", done: "accepted", states: &[NodeState::Pending] };
