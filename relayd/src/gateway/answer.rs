@@ -12,7 +12,7 @@ use hyper::{
 use protocol::{hash::KeyHash, limits::RELAY_DEPTH, node_id::NodeId};
 use serde::Serialize;
 
-use crate::upstream::Passed;
+use crate::{tree::TreeAnswer, upstream::Passed};
 
 /// What a request came to.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub enum Answer {
     Stored,
     /// The same bytes were there already, and are on stable storage.
     AlreadyStored,
+    /// The nodes below the client.
+    Tree(TreeAnswer),
     /// Who the client is.
     Identity(Identity),
     /// What the server above answered.
@@ -90,6 +92,7 @@ impl Answer {
             Self::Text(text) => respond(StatusCode::OK, text),
             Self::Stored => respond(StatusCode::CREATED, Bytes::new()),
             Self::AlreadyStored => respond(StatusCode::NO_CONTENT, Bytes::new()),
+            Self::Tree(answer) => answer.into_response(),
             Self::Identity(identity) => match serde_json::to_vec(&identity) {
                 Ok(json) => respond_with(StatusCode::OK, JSON, [&*json, b"\n"].concat().into()),
                 Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),

@@ -74,11 +74,11 @@ pub async fn serve(
     let activity = Arc::new(Activity::default());
     let io = GuardedIo::new(stream, limits, activity.clone());
     let handler = service_fn(|request: Request<Incoming>| {
-        let (service, peer, activity) = (service.clone(), peer.clone(), activity.clone());
+        let (service, peer, activity, stop) = (service.clone(), peer.clone(), activity.clone(), stop.clone());
         // Boxed, because only what can be moved can be polled without closing the stream.
         Box::pin(async move {
             let _working = activity.begin();
-            Ok::<_, Infallible>(service.answer(&peer, request, &activity).await)
+            Ok::<_, Infallible>(service.answer(&peer, request, &activity, &stop).await)
         })
     });
     let mut connection = http1::Builder::new()

@@ -25,6 +25,8 @@ pub struct GatewayMetrics {
     pub revoked_connections: IntCounter,
     /// TLS handshakes that failed or took too long.
     pub tls_failures: IntCounter,
+    /// Requests for the tree of nodes that are being answered or wait for news.
+    pub waiting: IntGauge,
     /// Uploads under way.
     pub uploads: IntGauge,
     /// Uploads that shared one fsync of the directory.
@@ -89,6 +91,13 @@ impl GatewayMetrics {
                 IntCounter::new(
                     "relayd_gateway_tls_failures_total",
                     "TLS handshakes that failed or took too long",
+                )?,
+            )?,
+            waiting: add(
+                registry,
+                IntGauge::new(
+                    "relayd_gateway_tree_requests_in_flight",
+                    "Requests for the tree of nodes that are being answered or wait for news",
                 )?,
             )?,
             uploads: add(registry, IntGauge::new("relayd_gateway_uploads_in_flight", "Uploads under way")?)?,

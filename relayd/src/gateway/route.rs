@@ -24,6 +24,8 @@ pub enum Route {
     Upload(UploadKind, String),
     /// To deal with the identity of this node.
     Identity(IdentityKind, NodeId),
+    /// The nodes below the client.
+    Tree,
     /// Who the client is.
     WhoAmI,
 }
@@ -54,6 +56,7 @@ impl Route {
                 Err(IdentityPathError::Other) => return Err(Refusal::NotFound),
                 Err(error) => return Err(Refusal::BadName(error.to_string())),
             },
+            Purpose::Tree => Self::Tree,
             Purpose::WhoAmI => Self::WhoAmI,
             Purpose::Operate | Purpose::Nothing => return Err(Refusal::NotFound),
         };

@@ -55,6 +55,8 @@ pub enum Purpose {
     Upload(UploadKind),
     /// To take in a node, its new key, or its request for a certificate.
     Identity(IdentityKind),
+    /// To tell which nodes are below the client.
+    Tree,
     /// To tell the client who it is.
     WhoAmI,
     /// Served by the local API, which knows what to do.
@@ -137,6 +139,14 @@ pub const RULES: &[Rule] = &[
         who: &[Who::NodeNamed, Who::RelayAbove],
         purpose: Purpose::Identity(IdentityKind::Certificates),
         meaning: "get a certificate from the built-in authority",
+    },
+    Rule {
+        listener: Listener::Gateway,
+        methods: &["GET"],
+        path: "/nodes",
+        who: &[Who::AnyNode],
+        purpose: Purpose::Tree,
+        meaning: "the nodes below the client",
     },
     Rule {
         listener: Listener::Gateway,

@@ -12,6 +12,7 @@ use hyper::{
     header::{EXPECT, HeaderMap, TRANSFER_ENCODING},
 };
 use protocol::{headers::SERVER_PINS, node_id::NodeId};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     access::{self, Asked, Subject},
@@ -20,18 +21,22 @@ use super::{
     client::{Client, Peer},
     enrolment::Desk,
     guarded_io::Activity,
-    metrics::GatewayMetrics,
+    metrics::{Counting, GatewayMetrics},
     open::OpenConnections,
+    rate::{Counted, Rates},
     route::{Route, UploadName},
     rules::{Purpose, Rule},
     throttle::Throttle,
     tls::Acceptor,
     uploads::Uploads,
 };
-use crate::{config::ClientTrust, nodes::Nodes};
+use crate::{config::ClientTrust, nodes::Nodes, tree};
 
 /// A refused body of up to this length is read over, so that the connection can be used again.
 const WORTH_SKIPPING: u64 = 8 * 1024;
+
+/// How often a client may ask for its nodes: often enough to hear of each change by itself.
+const READS_PER_MINUTE: u32 = 600;
 
 /// What answers requests.
 pub struct Service {
@@ -42,6 +47,8 @@ pub struct Service {
     acceptor: Arc<Acceptor>,
     uploads: Uploads,
     desk: Desk,
+    tree: tree::Server,
+    reads: Rates,
     metrics: GatewayMetrics,
     put_off: Throttle,
     refused: Throttle,
@@ -72,6 +79,8 @@ impl Service {
         Self {
             own_id: own_id.clone(),
             connections: Arc::new(OpenConnections::new(nodes.clone(), trust.clone(), closed)),
+            tree: tree::Server::new(nodes.clone()),
+            reads: Rates::new(READS_PER_MINUTE),
             nodes,
             trust,
             acceptor,
@@ -110,16 +119,17 @@ impl Service {
         }
     }
 
-    /// Answers a request.
+    /// Answers a request; one that waits for news stops waiting at `stop`.
     pub async fn answer(
         &self,
         peer: &Peer,
         request: Request<Incoming>,
         activity: &Activity,
+        stop: &CancellationToken,
     ) -> Response<Full<Bytes>> {
         let must_close = closes_when_refused(request.headers());
         let mut seen = Seen::default();
-        let mut response = match self.try_answer(peer, request, &mut seen).await {
+        let mut response = match self.try_answer(peer, request, &mut seen, stop).await {
             Ok(answer) => answer.into_response(),
             Err(refusal) => {
                 self.log(peer, &seen, &refusal);
@@ -144,6 +154,7 @@ impl Service {
         peer: &Peer,
         request: Request<Incoming>,
         seen: &mut Seen,
+        stop: &CancellationToken,
     ) -> Result<Answer, Refusal> {
         let (rule, route) = Route::parse(request.method(), request.uri().path())?;
         let table = self.nodes.borrow().clone();
@@ -170,6 +181,15 @@ impl Service {
                 seen.rule = Some(rule);
                 let node = &*seen.node.insert(node);
                 self.desk.take(kind, node, &asked, request).await
+            }
+            Route::Tree => {
+                seen.rule = Some(rule);
+                access::check(&asked, Subject::Nothing)?;
+                let Client::Node(node) = client else { return Err(Refusal::NotFound) };
+                self.reads.count(Counted::Node(node.clone()), 1).map_err(Refusal::TooOften)?;
+                let _counting = Counting::one(&self.metrics.waiting);
+                let ask = tree::Ask::read(request.uri().query(), request.headers());
+                Ok(Answer::Tree(self.tree.answer(node, &ask, stop).await))
             }
             Route::WhoAmI => {
                 seen.rule = Some(rule);

@@ -230,11 +230,6 @@ impl Running {
         Client::try_connect(self.address, identity, TlsVersion::V1_3).await.unwrap()
     }
 
-    /// One request without body on a connection of its own.
-    pub async fn ask(&self, who: Option<&ClientIdentity>, method: &str, path: &str) -> Reply {
-        self.connect(who).await.ask(method, path, "").await
-    }
-
     /// One PUT on a connection of its own.
     pub async fn put(&self, who: Option<&ClientIdentity>, path: &str, body: &[u8]) -> Reply {
         self.connect(who).await.put(path, "", body).await
