@@ -10,3 +10,4 @@ mod hostile;
 mod identity;
 mod lifecycle;
 mod slow;
+mod walk;
