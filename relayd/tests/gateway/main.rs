@@ -5,6 +5,7 @@
 mod answers;
 mod curl;
 mod disk;
+mod hardening;
 mod harness;
 mod hostile;
 mod identity;
