@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod answers;
+mod authority;
 mod curl;
 mod disk;
 mod hardening;
