@@ -11,5 +11,6 @@ mod harness;
 mod hostile;
 mod identity;
 mod lifecycle;
+mod passing;
 mod slow;
 mod walk;
