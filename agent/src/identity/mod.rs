@@ -4,6 +4,7 @@
 //! Invariant: an [`Identity`] is consistent; the certificate names the id and holds the key.
 
 mod init;
+pub mod next;
 
 use std::{fs, io, path::Path, path::PathBuf};
 
@@ -13,10 +14,11 @@ use protocol::{
     node_id::{NodeId, NodeIdError},
     private_key::{self, PrivateKeyError},
 };
+use zeroize::Zeroizing;
 
 pub use init::{InitOptions, Initialised, init};
 
-use crate::paths::Paths;
+use crate::{durable, paths::Paths};
 
 /// A node that can sign and connect.
 #[derive(Clone)]
@@ -33,7 +35,7 @@ impl Identity {
     /// Reads the node's files.
     pub fn load(paths: &Paths) -> Result<Self, IdentityError> {
         let node_id = read_node_id(&paths.node_id)?.ok_or(IdentityError::Missing(paths.node_id.clone()))?;
-        let (certificate, key) = load_pair(&paths.certificate, &paths.key)?;
+        let (certificate, key) = load_while_changing(paths)?;
         if certificate.node_id() != Some(&node_id) {
             return Err(IdentityError::OtherId {
                 certificate: paths.certificate.clone(),
@@ -43,6 +45,18 @@ impl Identity {
         }
         Ok(Self { node_id, certificate, key })
     }
+}
+
+/// Reads the node's pair, also in the middle of a change: once the new key is in place, its
+/// certificate is still beside the old one.
+fn load_while_changing(paths: &Paths) -> Result<(Certificate, PKey<Private>), IdentityError> {
+    let found = load_pair(&paths.certificate, &paths.key);
+    if !matches!(found, Err(IdentityError::OtherKey { .. })) {
+        return found;
+    }
+    // The second time, because the change may have ended between the two.
+    load_pair(&next::next_of(&paths.certificate), &paths.key)
+        .or_else(|_| load_pair(&paths.certificate, &paths.key))
 }
 
 /// Reads a certificate and its key, and checks that they belong together.
@@ -73,8 +87,8 @@ fn holds(certificate: &Certificate, key: &PKey<Private>) -> bool {
     key.public_key_to_der().is_ok_and(|der| der == certificate.spki_der())
 }
 
-/// The content of a small file; `None` when it is not there.
-fn read(file: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
+/// The content of a small file, which may be a key; `None` when it is not there.
+fn read(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
     const MAX: u64 = 1 << 20;
     let content = match fs::metadata(file) {
         Ok(metadata) if metadata.len() > MAX => Err(io::Error::other("bigger than 1 MiB")),
@@ -82,10 +96,17 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
         Err(e) => Err(e),
     };
     match content {
-        Ok(content) => Ok(Some(content)),
+        Ok(content) => Ok(Some(Zeroizing::new(content))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(IdentityError::Io(file.to_owned(), e)),
     }
+}
+
+/// Writes a file, whole or not at all, with the directories above it.
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), IdentityError> {
+    durable::create_parent(path)
+        .and_then(|()| durable::replace(path, content, mode))
+        .map_err(|e| IdentityError::Io(path.to_owned(), e))
 }
 
 /// Why the node's identity cannot be had. All are for the operator to mend.

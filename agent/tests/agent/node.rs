@@ -91,11 +91,13 @@ impl Node {
         verified.text.clone()
     }
 
-    /// Event type, component and message of each report of a text.
+    /// Event type, component and message of each report of a text, but for the one that says which
+    /// machine it was.
     pub fn rows(&self, text: &str) -> Vec<(String, String, String)> {
         let log = run_log::parse(text, &self.identity.node_id).unwrap();
         log.reports
             .iter()
+            .filter(|r| r.component != run_log::instance::COMPONENT)
             .map(|r| (r.event_type.to_owned(), r.component.to_string(), r.message.to_string()))
             .collect()
     }
