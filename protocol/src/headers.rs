@@ -46,7 +46,7 @@ mod tests {
         assert_eq!(parse_pins(&print_pins(&pins)).as_deref(), Some(&pins[..]));
         assert_eq!(parse_pins(&format!("{} ; {}", pins[0], pins[1])).as_deref(), Some(&pins[..]));
         let pin = pins[0].to_string();
-        for text in ["", ";", &format!("{pin};"), &format!("{pin};x"), &vec![&*pin; 9].join(";")] {
+        for text in ["", ";", &format!("{pin};"), &format!("{pin};x"), &[&*pin; 9].join(";")] {
             assert_eq!(parse_pins(text), None, "{text}");
         }
     }

@@ -116,12 +116,15 @@ pub(crate) fn build(
     certificate.append_extension(usage.build()?)?;
     let own_key = SubjectKeyIdentifier::new().build(&certificate.x509v3_context(None, None))?;
     certificate.append_extension(own_key)?;
-    // Reads the issuer's key id from the certificate itself, so the one above must be in already.
-    let issuer_key = AuthorityKeyIdentifier::new()
-        .keyid(true)
-        .issuer(issuer.is_none())
-        .build(&certificate.x509v3_context(issuer.map(|(issuer, _)| issuer), None))?;
-    certificate.append_extension(issuer_key)?;
+    // An issuer made by others may have no key id to refer to.
+    if issuer.is_none_or(|(issuer, _)| issuer.subject_key_id().is_some()) {
+        // Of a self-signed one it is read from the certificate itself, so it must be in already.
+        let issuer_key = AuthorityKeyIdentifier::new()
+            .keyid(true)
+            .issuer(issuer.is_none())
+            .build(&certificate.x509v3_context(issuer.map(|(issuer, _)| issuer), None))?;
+        certificate.append_extension(issuer_key)?;
+    }
     certificate.sign(issuer.map_or(key, |(_, key)| key), MessageDigest::sha256())?;
     Ok(certificate.build())
 }

@@ -13,8 +13,9 @@ use openssl::{
         SslAcceptor, SslConnector, SslContextBuilder, SslMethod, SslMode, SslOptions, SslRef,
         SslSessionCacheMode, SslVerifyMode, SslVersion,
     },
+    stack::StackRef,
     x509::{
-        X509, X509StoreContextRef, X509VerifyResult,
+        X509, X509StoreContext, X509StoreContextRef, X509VerifyResult,
         store::{X509Store, X509StoreBuilder},
         verify::X509VerifyFlags,
     },
@@ -105,7 +106,9 @@ pub fn connector(
             builder.set_cert_store(X509StoreBuilder::new()?.build());
             let pins = pins.clone();
             builder.set_verify_callback(SslVerifyMode::PEER, move |_, context| {
-                let vouched = succession::vouched(&chain(context), &pins);
+                let chain = sent_chain(context).or(context.chain());
+                let chain: Vec<X509> = chain.into_iter().flatten().map(ToOwned::to_owned).collect();
+                let vouched = succession::vouched(&chain, &pins);
                 decide(context, vouched)
             });
         }
@@ -210,9 +213,11 @@ fn store_of(anchors: &[Certificate]) -> Result<X509Store, ErrorStack> {
     Ok(store.build())
 }
 
-/// The peer's certificates, as far as each is the issuer of the one before.
-fn chain(context: &X509StoreContextRef) -> Vec<X509> {
-    context.chain().into_iter().flatten().map(|certificate| certificate.to_owned()).collect()
+/// The peer's certificates as it sent them, its own first. What OpenSSL made of them is a shorter
+/// chain: it leaves out those that may not issue others.
+fn sent_chain(context: &X509StoreContextRef) -> Option<&StackRef<X509>> {
+    let session = context.ex_data(X509StoreContext::ssl_idx().ok()?)?;
+    session.peer_cert_chain()
 }
 
 /// The peer's own certificate, at whatever depth of its chain verification is.

@@ -4,9 +4,11 @@
 
 mod baseline;
 mod door;
+mod enrol;
 mod feed;
 mod forward;
 mod ingest;
+mod nodes;
 mod report;
 
 use std::process::ExitCode;
@@ -26,7 +28,7 @@ use tests::{
 /// with 0 only if nothing was lost, duplicated or forged and every target is met.
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Examples:\n  load ingest                      root on PostgreSQL against a bare COPY of the same rows\n  load ingest --keys rsa4096       the same with the keys of current agents\n  load forward --delay 100         relay to an upstream 100 ms away, each way\n  load door --connections 200      uploads over mutually authenticated TLS\n  load door --store --rate 300     the whole way into PostgreSQL, 300 run logs/s\n\nFrom a checkout: make load ARGS='ingest --json'"
+    after_help = "Examples:\n  load ingest                      root on PostgreSQL against a bare COPY of the same rows\n  load ingest --keys rsa4096       the same with the keys of current agents\n  load forward --delay 100         relay to an upstream 100 ms away, each way\n  load door --connections 200      uploads over mutually authenticated TLS\n  load door --store --rate 300     the whole way into PostgreSQL, 300 run logs/s\n  load enrol --nodes 10000         newcomers with tokens, each over a connection of its own\n  load nodes                       50,000 nodes on the list against 500\n\nFrom a checkout: make load ARGS='ingest --json'"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -44,6 +46,10 @@ enum Scenario {
     Forward(forward::Options),
     /// Uploads through the gateway: acknowledged run logs per second
     Door(door::Options),
+    /// New nodes with a token each through the door: none lost, none doubled
+    Enrol(enrol::Options),
+    /// A list of many nodes: time to load, memory, cost of a handshake
+    Nodes(nodes::Options),
 }
 
 /// What is simulated.
@@ -85,6 +91,8 @@ fn main() -> ExitCode {
         Scenario::Ingest(options) => ingest::run(options),
         Scenario::Forward(options) => forward::run(options),
         Scenario::Door(options) => door::run(options),
+        Scenario::Enrol(options) => enrol::run(options),
+        Scenario::Nodes(options) => nodes::run(options),
     });
     match measured {
         Ok(report) => {

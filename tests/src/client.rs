@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Method, Request, StatusCode,
+    HeaderMap, Method, Request, StatusCode,
     client::conn::http1::{SendRequest, handshake},
     header,
 };
@@ -32,6 +32,35 @@ use crate::{Error, Result, identity::Identity, simulated::Packed};
 /// A kept-alive connection to a policy server.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// A header as text; empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Result<serde_json::Value> {
+        let text = || String::from_utf8_lossy(&self.body).into_owned();
+        serde_json::from_slice(&self.body).map_err(|e| format!("{}: {e}: {}", self.status, text()).into())
+    }
+}
+
+/// A connector that shows no certificate and trusts the server with this key only.
+pub fn anonymous_connector(pin: &KeyHash) -> Result<SslConnector> {
+    Ok(tls::connector(&ServerTrust::Pins(vec![pin.clone()]), TlsVersion::V1_3, None)?)
 }
 
 /// A connector that presents `identity` and trusts the server with this key only.
@@ -60,18 +89,38 @@ impl Connection {
         Ok(Self { sender })
     }
 
-    /// Sends one request and gives the status of the answer.
+    /// Puts `body` and gives the status of the answer.
     pub async fn put(&mut self, path: &str, body: Bytes) -> Result<StatusCode> {
+        Ok(StatusCode::from_u16(self.send(Method::PUT, path, &[], body).await?.status)?)
+    }
+
+    /// Gets `path`.
+    pub async fn get(&mut self, path: &str) -> Result<Reply> {
+        self.send(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    /// Sends one request.
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Reply> {
         self.sender.ready().await?;
-        let request = Request::builder()
-            .method(Method::PUT)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .body(Full::new(body))?;
-        let answer = self.sender.send_request(request).await?;
-        let status = answer.status();
-        answer.into_body().collect().await?;
-        Ok(status)
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = self.sender.send_request(request.body(Full::new(body))?).await?;
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// Whether the server, or the network, has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 
     /// Uploads a run log.
@@ -147,6 +196,23 @@ async fn attempt(
         None => Connection::open(address, connector).await?,
     };
     connection.insert(open).upload(log).await
+}
+
+/// One request on a connection of its own, from a thread without a runtime.
+pub fn once(
+    address: SocketAddr,
+    connector: &SslConnector,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Result<Reply> {
+    let body = body.into();
+    blocking(async {
+        let exchange =
+            async { Connection::open(address, connector).await?.send(method, path, headers, body).await };
+        timeout(ATTEMPT, exchange).await?
+    })
 }
 
 /// Runs a future to its end on a runtime of its own.

@@ -13,17 +13,22 @@
 //! | [`identity`], [`fleet`] | keys and certificates; who is below whom |
 //! | [`server`] | a root or relay: directories, configuration, process |
 //! | [`site`] | a directory with a root and its fleet; spool helpers |
+//! | [`realm`] | a site whose root keeps the registry and whose relays learn from above |
+//! | [`enrolment`] | newcomers at the door |
 //! | [`node`] | a machine with the agent |
 //! | [`simulated`] | realistic signed run logs, made in bulk |
-//! | [`client`] | uploads over mutually authenticated TLS |
+//! | [`inventory`] | inventories with their signatures |
+//! | [`client`] | requests over mutually authenticated TLS |
 //! | [`sink`] | a policy server that takes everything and keeps only names |
 //! | [`proxy`] | delays, cuts, black holes between two parties |
 //! | [`judge`] | the oracle: claimed, acknowledged, stored → lost, duplicated, forged |
 
 pub mod client;
+pub mod enrolment;
 pub mod fleet;
 pub mod http;
 pub mod identity;
+pub mod inventory;
 pub mod judge;
 pub mod node;
 pub mod ports;
@@ -31,6 +36,7 @@ pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod proxy;
+pub mod realm;
 pub mod server;
 pub mod simulated;
 pub mod sink;

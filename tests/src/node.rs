@@ -9,7 +9,7 @@ use std::{
 
 use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId, private_key, run_id::RunLogName};
 
-use crate::{Result, identity::Identity, programs};
+use crate::{Result, identity::Identity, programs, server::IdentityFiles};
 
 /// A machine with the agent.
 #[derive(Debug, Clone)]
@@ -26,6 +26,11 @@ impl Node {
         if !output.status.success() {
             return Err(format!("agent init: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
+        Self::load(root)
+    }
+
+    /// A machine whose agent has made its identity already.
+    pub fn load(root: &Path) -> Result<Self> {
         let read =
             |path: &str| fs::read(root.join(path)).map_err(|e| format!("{path} after agent init: {e}"));
         let node_id: NodeId = String::from_utf8(read("opt/rudder/etc/uuid.hive")?)?.trim().parse()?;
@@ -65,6 +70,37 @@ impl Node {
     /// `agent send`.
     pub fn send(&self) -> Result<Output> {
         self.agent(&["send"])
+    }
+
+    /// Asks the policy server on this port of 127.0.0.1, known by its key, to take this node in.
+    pub fn enroll(&self, port: u16, pin: &KeyHash, options: &[&str]) -> Result<Output> {
+        let (server, pin) = (format!("127.0.0.1:{port}"), pin.to_string());
+        self.agent(&[&["enroll", "--server", &server, "--pin", &pin], options].concat())
+    }
+
+    /// The same machine, as a copy of all its files below another directory.
+    pub fn copy(&self, root: &Path) -> Result<Self> {
+        let copied = Command::new("cp").arg("--archive").arg(&self.root).arg(root).status()?;
+        if copied.success() { Self::load(root) } else { Err("cp failed".into()) }
+    }
+
+    /// Reads the key files again, as after a change of keys.
+    pub fn reload(&mut self) -> Result<()> {
+        *self = Self::load(&self.root)?;
+        Ok(())
+    }
+
+    /// The directory all its files are below.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Its certificate and key files.
+    pub fn identity_files(&self) -> IdentityFiles {
+        IdentityFiles {
+            certificate: self.root.join("opt/rudder/etc/ssl/agent.cert"),
+            key: self.root.join("var/rudder/cfengine-community/ppkeys/localhost.priv"),
+        }
     }
 
     /// Any command of the agent.

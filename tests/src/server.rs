@@ -60,6 +60,7 @@ pub struct Server {
     api: SocketAddr,
     identity: IdentityFiles,
     settings: Vec<(&'static str, String)>,
+    log_level: &'static str,
     wrapper: Vec<String>,
     process: Option<Process>,
 }
@@ -70,29 +71,65 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Server {
     /// Prepares a server below `directory`; does not start it.
     pub fn prepare(directory: &Path, identity: &Identity, fleet: &Fleet, output: Output) -> Result<Self> {
-        fs::create_dir_all(directory.join("etc"))?;
-        fs::create_dir_all(directory.join("reports"))?;
-        fs::create_dir_all(directory.join("inventories"))?;
-        let server = Self {
+        fs::create_dir_all(directory)?;
+        let files = identity.write(directory)?;
+        let server = Self::with_files(directory, &identity.node_id, identity.key_hash(), files, output)?;
+        server.publish(fleet)?;
+        Ok(server)
+    }
+
+    /// As [`Server::prepare`], with an identity that is in files already, and without any node.
+    pub fn with_files(
+        directory: &Path,
+        node_id: &NodeId,
+        key_hash: KeyHash,
+        identity: IdentityFiles,
+        output: Output,
+    ) -> Result<Self> {
+        for part in ["etc", "reports", "inventories"] {
+            fs::create_dir_all(directory.join(part))?;
+        }
+        Ok(Self {
             directory: directory.to_owned(),
-            node_id: identity.node_id.clone(),
-            key_hash: identity.key_hash(),
+            node_id: node_id.clone(),
+            key_hash,
             output,
             gateway: SocketAddr::from(([127, 0, 0, 1], ports::free()?)),
             api: SocketAddr::from(([127, 0, 0, 1], ports::free()?)),
-            identity: identity.write(directory)?,
+            identity,
             settings: Vec::new(),
+            log_level: "info",
             wrapper: Vec::new(),
             process: None,
-        };
-        server.publish(fleet)?;
-        Ok(server)
+        })
     }
 
     /// Adds or replaces a setting, such as `("gateway.uploads_per_minute", "100000")`; the value is TOML.
     pub fn set(&mut self, key: &'static str, value: impl Into<String>) -> &mut Self {
         self.settings.retain(|(k, _)| *k != key);
         self.settings.push((key, value.into()));
+        self
+    }
+
+    /// Takes the nodes from elsewhere than the files that [`Server::publish`] wrote, which go: `source`
+    /// is `database` (root) or `upstream` (relay).
+    pub fn know_nodes_from(&mut self, source: &str) -> Result<&mut Self> {
+        for file in ["nodeslist.json", "allnodescerts.pem"] {
+            match fs::remove_file(self.directory.join(file)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+                _ => {}
+            }
+        }
+        let authority = format!("{:?}", self.directory.join("ca").display().to_string());
+        self.set("nodes.source", format!("{source:?}"));
+        self.set("ca.directory", authority);
+        self.set("enrolment.requests_per_minute", "1000000");
+        Ok(self)
+    }
+
+    /// How much it logs from the next start on; `info` without this.
+    pub fn log_level(&mut self, level: &'static str) -> &mut Self {
+        self.log_level = level;
         self
     }
 
@@ -204,9 +241,14 @@ impl Server {
 
     /// The value of a metric line, labels included in `name` as they stand; `None` when not there.
     pub fn metric(&self, name: &str) -> Result<Option<f64>> {
-        let text = http::get(self.api, "/metrics")?.body;
+        let text = self.metrics()?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         Ok(value)
+    }
+
+    /// All metrics, as text.
+    pub fn metrics(&self) -> Result<String> {
+        Ok(http::get(self.api, "/metrics")?.body)
     }
 
     /// Memory and CPU.
@@ -237,6 +279,16 @@ impl Server {
     /// The hash of its key, for pins.
     pub fn key_hash(&self) -> &KeyHash {
         &self.key_hash
+    }
+
+    /// Its certificate and key files.
+    pub fn identity(&self) -> &IdentityFiles {
+        &self.identity
+    }
+
+    /// The same server with another key in its files, as after a change of keys.
+    pub fn trust_key(&mut self, key_hash: KeyHash) {
+        self.key_hash = key_hash;
     }
 
     /// Its own directory.
@@ -292,7 +344,8 @@ impl Server {
 
     fn write_configuration(&self) -> Result<()> {
         fs::write(self.directory.join("etc/main.conf"), self.configuration())?;
-        fs::write(self.directory.join("etc/logging.conf"), "[general]\nlevel = \"info\"\n")?;
+        let logging = format!("[general]\nlevel = {:?}\n", self.log_level);
+        fs::write(self.directory.join("etc/logging.conf"), logging)?;
         Ok(())
     }
 

@@ -82,6 +82,11 @@ impl Site {
         Server::prepare(&directory, &self.root, &self.fleet, Output::Database(database))
     }
 
+    /// The root's own identity.
+    pub fn root(&self) -> &Identity {
+        &self.root
+    }
+
     /// A relay that forwards to the server `upstream`, perhaps through another port; not started.
     pub fn prepare_relay(&self, relay: &Identity, upstream: &Server, port: u16) -> Result<Server> {
         let directory = self.directory.path().join(relay.node_id.as_str());

@@ -21,9 +21,10 @@ use openssl::{
         },
     },
 };
-use protocol::{certificate::Certificate, node_id::NodeId};
+use protocol::{certificate::Certificate, enrolment::Request, node_id::NodeId};
 
 use super::{Authority, CaError, name::HostName};
+use crate::config::Ca;
 
 /// What a certificate shall be for.
 #[derive(Clone)]
@@ -48,6 +49,24 @@ pub const MAX_COMMON_NAME: usize = 64;
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Authority {
+    /// Signs a certificate for a node: for its id, and for its host name when that can be in a certificate.
+    ///
+    /// The request proves that the node has the key. That id and host name are its own is for the caller to
+    /// know: a node must not get a certificate for another one's name by asking for it.
+    ///
+    /// **Errors**: as [`Self::issue`].
+    pub fn issue_node(&self, request: &Request, settings: &Ca) -> Result<Certificate, CaError> {
+        let name = request.hostname.parse::<HostName>().ok();
+        // A wildcard is never the name of a host.
+        let names: Vec<_> = name.filter(|name| !name.is_wildcard()).into_iter().collect();
+        self.issue(&Subject {
+            key: &*request.public_key()?,
+            node_id: Some(&request.node_id),
+            names: &names,
+            lifetime: settings.node_certificate_lifetime,
+        })
+    }
+
     /// Signs a certificate for clients and servers.
     ///
     /// **Errors**: a weak key; the authority's certificate has expired; OpenSSL.
@@ -210,7 +229,7 @@ mod tests {
     use protocol::private_key::{self, KeyKind};
 
     use super::*;
-    use crate::{ca::NewAuthority, config::Ca};
+    use crate::ca::NewAuthority;
 
     struct Place {
         _directory: tempfile::TempDir,
@@ -270,6 +289,23 @@ mod tests {
 
         let (_other_place, other) = self::authority(100);
         assert!(!trusts(other.certificate(), &leaf, "web1.example.org"));
+    }
+
+    #[test]
+    fn nodes_get_what_they_are_and_no_names_that_are_none() {
+        let (place, authority) = authority(100);
+        let key = private_key::generate(KeyKind::P256).unwrap();
+        let node = "e745a140-40bc-4b86-b6dc-084488fc906b".parse().unwrap();
+        for (host, names) in [("Web1.example.org", vec!["web1.example.org"]), ("1.2.3", vec![]), ("", vec![])]
+        {
+            let request = Request::make(&key, &node, host, false, None).unwrap();
+            let request = Request::parse(&request).unwrap();
+            let leaf = authority.issue_node(&request, &place.settings).unwrap();
+            assert_eq!(leaf.sole_node_id(), Some(&node));
+            assert_eq!(leaf.key_hash(), request.key_hash);
+            assert_eq!(leaf.dns_names(), names);
+            assert_eq!(leaf.not_after() - leaf.not_before(), chrono::TimeDelta::seconds(86_400 + 3600));
+        }
     }
 
     #[test]

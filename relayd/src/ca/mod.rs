@@ -135,9 +135,9 @@ impl Authority {
         let key = private_key::generate(new.key)?;
         let certificate = issue::own_certificate(&key, new.name, new.days)?;
         // The key first: with it alone the certificate can be made again, but not the other way round.
-        let pem = Zeroizing::new(private_key::to_pem(&key)?.to_vec());
+        let pem = private_key::to_pem(&key)?;
         create(&key_file, &pem, access.with_mode(PRIVATE))?;
-        create(&certificate_file, &pem_of(&certificate)?, access.with_mode(PUBLIC))?;
+        create(&certificate_file, &certificate.to_pem(), access.with_mode(PUBLIC))?;
         Ok(Self { certificate, key })
     }
 
@@ -169,9 +169,9 @@ impl Authority {
     /// replaces the file. What it issued stays good.
     pub fn renew(self, settings: &crate::config::Ca, days: u32) -> Result<Self, CaError> {
         let certificate = issue::renewed(&self.certificate, &self.key, days)?;
-        let (_, path) = files(&settings.directory);
+        let path = certificate_file(settings);
         let access = Access::like(&path).map_err(|e| failed("read", &path, e))?;
-        durable::replace(&path, &pem_of(&certificate)?, access).map_err(|e| failed("write", &path, e))?;
+        durable::replace(&path, &certificate.to_pem(), access).map_err(|e| failed("write", &path, e))?;
         Ok(Self { certificate, key: self.key })
     }
 
@@ -183,14 +183,14 @@ impl Authority {
 
 /// The certificate alone, for those who need not read the key; `None` when there is no authority.
 pub fn certificate(settings: &crate::config::Ca) -> Result<Option<Certificate>, CaError> {
-    let (_, path) = files(&settings.directory);
+    let path = certificate_file(settings);
     let Some(pem) = read(&path)? else { return Ok(None) };
     Certificate::from_pem(&pem).map(Some).map_err(|error| CaError::Certificate { path, error })
 }
 
-/// PEM of a certificate.
-pub fn pem_of(certificate: &Certificate) -> Result<Vec<u8>, CaError> {
-    Ok(certificate.to_x509()?.to_pem()?)
+/// Where the certificate is, if there is an authority.
+pub fn certificate_file(settings: &crate::config::Ca) -> PathBuf {
+    files(&settings.directory).1
 }
 
 /// Key file and certificate file.

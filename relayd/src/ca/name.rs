@@ -20,6 +20,13 @@ pub enum HostName {
 )]
 pub struct HostNameError(String);
 
+impl HostName {
+    /// Whether it stands for many hosts.
+    pub fn is_wildcard(&self) -> bool {
+        matches!(self, Self::Dns(name) if name.starts_with("*."))
+    }
+}
+
 /// Longest DNS name and label (RFC 1035 2.3.4), in characters.
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;

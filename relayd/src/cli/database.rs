@@ -20,7 +20,7 @@ pub enum Command {
         /// Connect to this database, for instance as its owner; the configuration is not read then
         #[arg(long, value_name = "URL")]
         url: Option<String>,
-        /// Then give this role the rights that running needs: SELECT and INSERT on the tables, USAGE on the sequence
+        /// Then give this role the rights that running needs: SELECT and INSERT on the tables of reports, also UPDATE and DELETE on those of the node registry, USAGE on the sequence
         #[arg(long, value_name = "ROLE")]
         grant_to: Option<String>,
     },

@@ -3,9 +3,12 @@
 //!
 //! Each subcommand is a file here with its arguments and a `run` function.
 
+mod ca;
 mod config;
 mod database;
+mod output;
 mod run_log;
+mod server_key;
 pub mod spool;
 
 use std::{
@@ -33,7 +36,8 @@ Exit codes:
   0  stopped, or done
   1  failed
   2  wrong form of a configuration file or of the command line
-  3  any other error at start: settings that do not fit together, an address in use, no database";
+  3  any other error at start: settings that do not fit together, an address in use, no database
+  4  there is nothing of what was asked for: no such node, token or key";
 
 /// The road between managed machines and the centre: relay and root daemon.
 #[derive(Debug, Parser)]
@@ -57,6 +61,12 @@ enum Command {
     /// Look into the spools: what waits, what failed and why.
     #[command(subcommand)]
     Spool(spool::Command),
+    /// Look after the built-in certification authority.
+    #[command(subcommand)]
+    Ca(ca::Command),
+    /// Change the key by which nodes know this server, without losing one.
+    #[command(subcommand)]
+    ServerKey(server_key::Command),
     /// Look after the tables of the reports database.
     #[command(subcommand)]
     Database(database::Command),
@@ -76,6 +86,11 @@ impl CliError {
     /// The command itself failed: exit code 1.
     pub fn failed(error: impl Display) -> Self {
         Self { text: error.to_string(), code: 1 }
+    }
+
+    /// There is nothing of what was asked for: exit code 4.
+    pub fn nothing(error: impl Display) -> Self {
+        Self { text: error.to_string(), code: 4 }
     }
 }
 
@@ -103,6 +118,12 @@ pub fn main() -> ExitCode {
         None => return daemon::main(&cli.config),
         Some(Command::Config(command)) => config::run(command, &cli.config),
         Some(Command::RunLog(command)) => run_log::run(command),
+        Some(Command::Ca(command)) => {
+            configuration(&cli.config).and_then(|config| ca::run(command, &config.ca))
+        }
+        Some(Command::ServerKey(command)) => {
+            configuration(&cli.config).and_then(|config| server_key::run(command, &config))
+        }
         Some(Command::Spool(command)) => configuration(&cli.config).and_then(|config| {
             spool::run(command, &config.run_logs.spool, &config.inventories.spool).map_err(CliError::failed)
         }),

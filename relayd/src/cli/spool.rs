@@ -9,7 +9,7 @@ mod print;
 
 use std::{
     fs,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,6 +18,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use protocol::{file_name, urls::UploadKind};
 
 use self::entries::{Entry, Place};
+use super::output;
 use crate::{
     config::SpoolSettings,
     spool::{
@@ -310,11 +311,5 @@ fn check(name: &str) -> Result<(), CommandError> {
 }
 
 fn confirm(files: usize) -> Result<bool, CommandError> {
-    if !io::stdin().is_terminal() {
-        return Err(CommandError::NeedsYes(files));
-    }
-    eprint!("Delete {files} failed files for good? [y/N] ");
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    output::confirm(&format!("Delete {files} failed files for good?"))?.ok_or(CommandError::NeedsYes(files))
 }

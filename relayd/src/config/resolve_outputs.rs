@@ -14,7 +14,8 @@ use super::{
 };
 
 const AGENT_CERTIFICATE: &str = "/opt/rudder/etc/ssl/agent.cert";
-const AGENT_KEY: &str = "/var/rudder/cfengine-community/ppkeys/localhost.priv";
+/// Where the agent on this machine has its key (protocol 1.2).
+pub const AGENT_KEY: &str = "/var/rudder/cfengine-community/ppkeys/localhost.priv";
 const EMBEDDED_DATABASE: &str = "/var/rudder/relayd/relayd.db";
 const DEFAULT_POSTGRES: &str = "postgres://rudder@127.0.0.1/rudder";
 

@@ -9,7 +9,7 @@
 //! gateway       listens             a door into each spool that is there
 //! ```
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc};
+use std::{convert::Infallible, fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc};
 
 use chrono::SecondsFormat;
 use prometheus::Registry;
@@ -21,6 +21,7 @@ use crate::{
     api::{Check, Status},
     config::{Config, InventoryOutput, RunLogOutput, SpoolSettings},
     db::Database,
+    expiry::Expiry,
     gateway::{Door, Doors, Gateway},
     metrics::CompatibleMetrics,
     nodes::{self, Nodes},
@@ -29,7 +30,7 @@ use crate::{
         forward::Forward,
         store::{Store, StoreSettings},
     },
-    spool::{self, Spool, metrics::GateState},
+    spool::{self, Spool, clock::SystemClock, metrics::GateState},
     tasks::Tasks,
 };
 
@@ -76,7 +77,20 @@ impl Services<'_> {
             doors.new_inventories = Some(bare_door(UploadKind::NewInventory, settings)?);
             doors.inventory_updates = Some(bare_door(UploadKind::InventoryUpdate, settings)?);
         }
+        self.watch_expiry(nodes.clone())?;
         self.gateway(nodes, doors)
+    }
+
+    fn watch_expiry(&mut self, nodes: Nodes) -> Result<(), StartError> {
+        let expiry = Expiry::new(self.config, nodes, Arc::new(SystemClock), self.registry);
+        let expiry = Arc::new(expiry.map_err(starting("watching certificates"))?);
+        let reloaded = expiry.clone();
+        self.reloaders.add_blocking("dates of certificates", move || {
+            reloaded.load();
+            Ok::<_, Infallible>(())
+        });
+        self.tasks.spawn("watching certificates", expiry.run(self.tasks.stop()));
+        Ok(())
     }
 
     fn spool(

@@ -78,18 +78,32 @@ pub fn apply(connection: &mut Connection) -> Result<Vec<String>, DbError> {
     Ok(names.split_off(names.len().saturating_sub(applied)))
 }
 
+/// What running needs: reports are added and never changed, the registry of nodes changes.
+const RIGHTS: &[(&str, &[&str])] = &[
+    ("SELECT, INSERT", &["ruddersysevents", "reportsexecution", "run_log"]),
+    ("SELECT, UPDATE", &["node_registry"]),
+    (
+        "SELECT, INSERT, UPDATE, DELETE",
+        &["node", "node_key", "node_certificate", "node_conflict", "enrolment_token", "node_instance"],
+    ),
+];
+
 /// Rights that running needs and the role lacks, as texts for people. Empty on SQLite.
 pub fn missing_rights(connection: &mut Connection) -> Result<Vec<String>, DbError> {
     let Connection::Postgres(connection) = connection else { return Ok(Vec::new()) };
-    let rows: Vec<Label> = sql_query(
-        "SELECT what || ' on ' || object AS label FROM (VALUES \
-           ('SELECT', 'ruddersysevents'), ('INSERT', 'ruddersysevents'), \
-           ('SELECT', 'reportsexecution'), ('INSERT', 'reportsexecution'), \
-           ('SELECT', 'run_log'), ('INSERT', 'run_log')) AS needed(what, object) \
+    let needed: Vec<String> = RIGHTS
+        .iter()
+        .flat_map(|(whats, tables)| {
+            whats.split(", ").flat_map(|what| tables.iter().map(move |table| format!("('{what}', '{table}')")))
+        })
+        .collect();
+    let rows: Vec<Label> = sql_query(format!(
+        "SELECT what || ' on ' || object AS label FROM (VALUES {}) AS needed(what, object) \
          WHERE NOT has_table_privilege(object, what) \
          UNION ALL SELECT 'USAGE on sequence serial' \
          WHERE NOT has_sequence_privilege('serial', 'USAGE')",
-    )
+        needed.join(", ")
+    ))
     .load(connection)?;
     Ok(rows.into_iter().map(|row| row.label).collect())
 }
@@ -115,9 +129,11 @@ pub fn grant_to(connection: &mut Connection, role: &str) -> Result<(), DbError> 
     };
     let role = format!("\"{}\"", role.replace('"', "\"\""));
     Ok(connection.transaction(|c| {
+        for (whats, tables) in RIGHTS {
+            c.batch_execute(&format!("GRANT {whats} ON {} TO {role}", tables.join(", ")))?;
+        }
         c.batch_execute(&format!(
-            "GRANT SELECT, INSERT ON ruddersysevents, reportsexecution, run_log TO {role}; \
-             GRANT SELECT ON __diesel_schema_migrations TO {role}; \
+            "GRANT SELECT ON __diesel_schema_migrations TO {role}; \
              GRANT USAGE ON SEQUENCE serial TO {role}"
         ))
     })?)

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`connection`] | opening connections with time limits |
 //! | [`migrations`] | which tables are there, making the missing ones |
+//! | [`query`] | the same SQL on both, for the registry of nodes |
 //! | [`schema`] | the tables as diesel sees them |
 //!
 //! Who writes is `sink::store`: it opens its own connections from a [`Database`]. Everything here
@@ -12,6 +13,7 @@
 
 pub mod connection;
 pub mod migrations;
+pub mod query;
 pub mod schema;
 
 use std::{

@@ -6,6 +6,7 @@
 //! | [`trust`] | TLS settings from files |
 //! | [`connect`](self::connect()), [`progress`] | TCP and TLS within their times; whether bytes move |
 //! | [`line`](self::line) | one connection and one request on it |
+//! | [`retry_after`](self::retry_after()) | how long it wants to be left alone |
 //! | [`client`] | requests in need of an answer, over a few connections that are kept |
 //!
 //! Uploads have connections of their own, in [`forward`](crate::sink::forward).
@@ -15,6 +16,7 @@ mod connect;
 mod line;
 mod metrics;
 mod progress;
+mod retry_after;
 mod trust;
 
 use std::{error::Error, io, path::PathBuf};
@@ -25,6 +27,7 @@ pub use self::{
     client::{ClientError, Failure, FetchLimits, Fetched, Passed, UpstreamClient},
     connect::{ConnectError, ConnectLimits, Target, connect},
     progress::{Activity, Watched},
+    retry_after::retry_after,
     trust::Tls,
 };
 use crate::config::Upstream;

@@ -8,10 +8,9 @@
 //! | 403, 404, 408, 425, 500 and other 5xx | released, this file only: 403 is about the node, 404 about the path, and one odd file must not keep the others |
 //! | other 4xx | rejected |
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use chrono::DateTime;
-use hyper::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use hyper::StatusCode;
 
 use crate::spool::disposition::{Disposition, Outcome, Reason, Rejection, Release, printable};
 
@@ -62,20 +61,8 @@ impl Answer {
     }
 }
 
-/// Reads `Retry-After`, which is seconds or a date (RFC 9110 10.2.3).
-pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = SystemTime::from(DateTime::parse_from_rfc2822(text).ok()?);
-    Some(date.duration_since(now).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
 
     fn answered(status: u16) -> Disposition {
@@ -107,21 +94,6 @@ mod tests {
                     other => panic!("{status}: {other:?}"),
                 }
             }
-        }
-    }
-
-    #[test]
-    fn reads_both_forms_of_retry_after() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        for (text, expected) in [
-            ("120", Some(120)),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("soon", None),
-            ("-1", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
         }
     }
 }

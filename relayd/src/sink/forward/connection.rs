@@ -18,10 +18,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    answer::{Answer, retry_after},
+    answer::Answer,
     upload::{Upload, UploadBody},
 };
-use crate::upstream::{Activity, ConnectError, ConnectLimits, Target, connect, with_causes};
+use crate::upstream::{Activity, ConnectError, ConnectLimits, Target, connect, retry_after, with_causes};
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]

@@ -2,73 +2,31 @@
 //! Real handshakes over socket pairs: who is trusted, and what is refused.
 #![allow(missing_docs)]
 
-use std::{io::Read, io::Write, os::unix::net::UnixStream, thread};
+mod peers;
+mod succession;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use openssl::{
-    asn1::{Asn1Time, Asn1Type},
-    bn::BigNum,
-    hash::MessageDigest,
-    nid::Nid,
-    pkey::{PKey, Private},
+    asn1::Asn1Type,
+    pkey::PKey,
     rsa::Rsa,
-    ssl::{SslAcceptor, SslConnector, SslMethod, SslRef, SslVerifyMode, SslVersion},
-    x509::{X509, X509Name, X509NameBuilder, extension::SubjectAlternativeName},
+    ssl::{SslAcceptor, SslConnector, SslMethod, SslVerifyMode, SslVersion},
 };
 use protocol::{
     certificate::Certificate,
-    hash::KeyHash,
-    private_key::{KeyKind, generate, self_signed},
-    tls::{ClientIdentity, ServerTrust, TlsVersion, acceptor, admit_all, connector, verifies_hostname},
+    private_key::self_signed,
+    tls::{
+        ClientIdentity, Gatekeeper, ServerTrust, TlsVersion, acceptor, admit_all, connector,
+        verifies_hostname,
+    },
 };
 
 use TlsVersion::{V1_2, V1_3};
-
-fn identity(node: &str) -> ClientIdentity {
-    let key = generate(KeyKind::P256).unwrap();
-    (self_signed(&key, &node.parse().unwrap()).unwrap(), key)
-}
-
-/// What the server saw of a session over which bytes went both ways.
-#[derive(Debug, PartialEq)]
-struct Session {
-    client: Option<KeyHash>,
-    version: &'static str,
-    resumable: bool,
-}
-
-fn handshake(server: SslAcceptor, client: SslConnector, host: Option<&str>) -> Result<Session, String> {
-    handshake_with(server, client, host, |_| {})
-}
-
-fn handshake_with(
-    server: SslAcceptor,
-    client: SslConnector,
-    host: Option<&str>,
-    tune: impl Fn(&mut SslRef),
-) -> Result<Session, String> {
-    let (server_end, client_end) = UnixStream::pair().unwrap();
-    let served = thread::spawn(move || -> Result<Session, String> {
-        let mut stream = server.accept(server_end).map_err(|e| e.to_string())?;
-        let mut request = [0; 4];
-        stream.read_exact(&mut request).map_err(|e| e.to_string())?;
-        stream.write_all(b"pong").map_err(|e| e.to_string())?;
-        let peer = stream.ssl().peer_certificate().map(|x509| Certificate::new(x509).unwrap().key_hash());
-        Ok(Session { client: peer, version: stream.ssl().version_str(), resumable: false })
-    });
-    let asked = (|| -> Result<bool, String> {
-        let mut configuration = client.configure().unwrap().verify_hostname(host.is_some());
-        tune(&mut configuration);
-        let mut stream =
-            configuration.connect(host.unwrap_or("unused"), client_end).map_err(|e| e.to_string())?;
-        stream.write_all(b"ping").map_err(|e| e.to_string())?;
-        let mut answer = [0; 4];
-        stream.read_exact(&mut answer).map_err(|e| e.to_string())?;
-        Ok(stream.ssl().session().is_some_and(|session| !session.id().is_empty()))
-    })();
-    let served = served.join().unwrap();
-    let resumable = asked?;
-    served.map(|session| Session { resumable, ..session })
-}
+use peers::{Session, Template, Usage, handshake, handshake_with, identity};
 
 fn trusts(trust: &ServerTrust, server: &ClientIdentity) -> bool {
     handshake(
@@ -254,75 +212,71 @@ fn ambiguous_and_weak_client_certificates_are_refused_in_the_handshake() {
     }
 }
 
-/// A certificate as an attacker or another authority would make it.
-struct Template {
-    name: X509NameBuilder,
-    key: PKey<Private>,
-    days: (i64, i64),
-    host: Option<String>,
+#[test]
+fn the_gatekeeper_turns_clients_away_in_the_handshake() {
+    let (server, node, other) = (identity("root"), identity("node"), identity("node"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let gatekeeper: Gatekeeper = {
+        let (asked, known) = (asked.clone(), node.0.key_hash());
+        Arc::new(move |certificate| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            certificate.key_hash() == known
+        })
+    };
+    let attempt = |client: Option<&ClientIdentity>| {
+        let server = acceptor(&server.clone().into(), V1_3, gatekeeper.clone(), None).unwrap();
+        handshake(server, connector(&ServerTrust::FirstUse, V1_3, client).unwrap(), None)
+    };
+    assert!(attempt(None).is_ok(), "who shows nothing is not asked about");
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert!(attempt(Some(&node)).is_ok());
+    assert!(attempt(Some(&other)).is_err());
+    assert!(asked.load(Ordering::Relaxed) >= 2);
 }
 
-const DAY: i64 = 86_400;
-
-impl Template {
-    fn nameless() -> Self {
-        let key = generate(KeyKind::P256).unwrap();
-        Self { name: X509Name::builder().unwrap(), key, days: (-10, 10), host: None }
+#[test]
+fn a_valid_chain_to_an_authority_is_told_and_decides_nothing() {
+    let (server, authority) = (identity("root"), identity("authority"));
+    let attempt = |client: Option<&ClientIdentity>, authorities: Option<&[Certificate]>| -> Session {
+        let server = acceptor(&server.clone().into(), V1_3, admit_all(), authorities).unwrap();
+        handshake(server, connector(&ServerTrust::FirstUse, V1_3, client).unwrap(), None).unwrap()
+    };
+    let authorities = [identity("other").0, authority.0.clone()];
+    let issued = Template::new("node").usage(Usage::Client).issued_by(&authority);
+    assert!(attempt(Some(&issued), Some(&authorities)).vouched);
+    assert!(attempt(Some(&Template::new("node").issued_by(&authority)), Some(&authorities)).vouched);
+    for (name, client, authorities) in [
+        ("no authority", Some(&issued), None),
+        ("another authority", Some(&issued), Some(&authorities[..1])),
+        ("nothing shown", None, Some(&authorities[..])),
+        ("self-signed", Some(&identity("node")), Some(&authorities)),
+        ("expired", Some(&Template::new("node").expired().issued_by(&authority)), Some(&authorities)),
+        (
+            "for servers",
+            Some(&Template::new("node").usage(Usage::Server).issued_by(&authority)),
+            Some(&authorities),
+        ),
+        ("forged", Some(&Template::new("node").claiming_issuer(&authority, &server.1)), Some(&authorities)),
+    ] {
+        assert!(!attempt(client, authorities).vouched, "{name}");
     }
+}
 
-    fn new(uid: &str) -> Self {
-        Self::nameless().uid(uid, Asn1Type::UTF8STRING)
+#[test]
+fn weak_groups_are_refused_in_tls_1_3_too() {
+    let server = identity("root");
+    let attempt = |groups: &str| {
+        let mut client = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        client.set_security_level(0);
+        client.set_verify(SslVerifyMode::NONE);
+        client.set_groups_list(groups).unwrap();
+        handshake(acceptor(&server.clone().into(), V1_3, admit_all(), None).unwrap(), client.build(), None)
+            .map(|session| session.version)
+    };
+    for group in ["X25519", "P-256", "P-384"] {
+        assert_eq!(attempt(group).as_deref(), Ok("TLSv1.3"), "{group}");
     }
-
-    fn uid(mut self, uid: &str, kind: Asn1Type) -> Self {
-        self.name.append_entry_by_nid_with_type(Nid::USERID, uid, kind).unwrap();
-        self
-    }
-
-    fn key(self, key: PKey<Private>) -> Self {
-        Self { key, ..self }
-    }
-
-    fn expired(self) -> Self {
-        Self { days: (-10, -5), ..self }
-    }
-
-    fn host(self, host: &str) -> Self {
-        Self { host: Some(host.into()), ..self }
-    }
-
-    fn self_signed(self) -> ClientIdentity {
-        let signer = self.key.clone();
-        self.build(None, &signer)
-    }
-
-    fn issued_by(self, issuer: &ClientIdentity) -> ClientIdentity {
-        self.build(Some(&issuer.0), &issuer.1)
-    }
-
-    fn claiming_issuer(self, issuer: &ClientIdentity, signer: &PKey<Private>) -> ClientIdentity {
-        self.build(Some(&issuer.0), signer)
-    }
-
-    fn build(self, issuer: Option<&Certificate>, signer: &PKey<Private>) -> ClientIdentity {
-        let now =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-        let mut x509 = X509::builder().unwrap();
-        let name = self.name.build();
-        let issuer = issuer.map(|issuer| issuer.to_x509().unwrap());
-        x509.set_version(2).unwrap();
-        x509.set_serial_number(&BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap()).unwrap();
-        x509.set_subject_name(&name).unwrap();
-        x509.set_issuer_name(issuer.as_ref().map_or(&name, |issuer| issuer.subject_name())).unwrap();
-        x509.set_not_before(&Asn1Time::from_unix(now + self.days.0 * DAY).unwrap()).unwrap();
-        x509.set_not_after(&Asn1Time::from_unix(now + self.days.1 * DAY).unwrap()).unwrap();
-        x509.set_pubkey(&self.key).unwrap();
-        if let Some(host) = self.host {
-            let names =
-                SubjectAlternativeName::new().dns(&host).build(&x509.x509v3_context(None, None)).unwrap();
-            x509.append_extension(names).unwrap();
-        }
-        x509.sign(signer, MessageDigest::sha256()).unwrap();
-        (Certificate::new(x509.build()).unwrap(), self.key)
+    for group in ["P-521", "X448", "ffdhe2048"] {
+        assert!(attempt(group).is_err(), "{group}");
     }
 }

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What several commands print and ask.
+
+use std::io::{self, IsTerminal};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::ValueEnum;
+use protocol::private_key::KeyKind;
+
+/// Which key to make.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum KeyArg {
+    /// RSA, 4096 bits.
+    #[default]
+    Rsa4096,
+    /// ECDSA on P-256.
+    P256,
+}
+
+impl From<KeyArg> for KeyKind {
+    fn from(key: KeyArg) -> Self {
+        match key {
+            KeyArg::Rsa4096 => Self::Rsa4096,
+            KeyArg::P256 => Self::P256,
+        }
+    }
+}
+
+/// RFC 3339, UTC, to the second.
+pub fn date(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Asks on the terminal; `None` when nobody can be asked.
+pub fn confirm(question: &str) -> io::Result<Option<bool>> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Rows I1, I2, I4, I9, F2 and F3 of the fault list, against servers that keep and follow the registry.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use chrono::{TimeDelta, Utc};
+use hyper::Method;
+use openssl::{
+    asn1::Asn1Type,
+    hash::MessageDigest,
+    nid::Nid,
+    x509::{X509Builder, X509NameBuilder},
+};
+use protocol::{certificate::Certificate, node_id::NodeId};
+use serde_json::Value;
+use tests::{
+    Result,
+    client::{self, connector, upload_all},
+    enrolment::{Newcomer, identity_seen},
+    http,
+    identity::{Identity, Keys},
+    realm::{Realm, wait_known},
+    server::Server,
+    simulated::{self, Run, USUAL_ROWS},
+    site::{reason_of, waiting},
+};
+
+use crate::{PATIENCE, said};
+
+/// I1, I2: nobody speaks for another, at no level.
+#[test]
+fn nobody_speaks_for_another_node() -> Result<()> {
+    let mut realm = Realm::start()?;
+    let upper = realm.relay(&realm.root)?;
+    let lower = realm.relay(&upper)?;
+    let below = realm.machines(&lower, Keys::P256, 2)?;
+    let elsewhere = realm.machine(&upper, Keys::P256)?;
+    for machine in &below {
+        wait_known(&upper, machine)?;
+    }
+    let logs = |machine: &Identity| simulated::many(std::slice::from_ref(machine), 1, USUAL_ROWS, Utc::now());
+    let (first, other) = (logs(&below[0])?, logs(&elsewhere)?);
+    // Another node of the same relay; a node for one of another; the lower relay for one that is not below it.
+    let lower_relay = identity_of(&lower)?;
+    assert_eq!(upload_all(lower.gateway(), &below[1], lower.key_hash(), &first)?, [403]);
+    assert_eq!(upload_all(upper.gateway(), &elsewhere, upper.key_hash(), &first)?, [403]);
+    assert_eq!(upload_all(upper.gateway(), &lower_relay, upper.key_hash(), &other)?, [403]);
+    assert_eq!(waiting(&lower.incoming())? + waiting(&upper.incoming())?, 0);
+    assert_eq!(upload_all(lower.gateway(), &below[0], lower.key_hash(), &first)?, [201]);
+    // A relay that forges a log of a node below it gets it up, but not in.
+    let forged = Run::new(below[1].node_id.clone(), Utc::now() - TimeDelta::days(1), USUAL_ROWS);
+    let forged = forged.pack(&lower_relay)?;
+    let statuses =
+        upload_all(upper.gateway(), &lower_relay, upper.key_hash(), std::slice::from_ref(&forged))?;
+    assert_eq!(statuses, [201]);
+    assert_eq!(reason_of(&mut realm.root, &forged.name)?["reason"], "bad_signature");
+    // Nor does it change a node's key, or ask for a certificate with its own.
+    let request = Newcomer::new(&lower_relay, "x.example.com").request()?;
+    let relay_connector = connector(&lower_relay, upper.key_hash())?;
+    for kind in ["keys", "certificates"] {
+        let path = format!("/{kind}/{}", below[1].node_id);
+        let reply = client::once(
+            upper.gateway(),
+            &relay_connector,
+            Method::PUT,
+            &path,
+            &[tests::enrolment::CONTENT_TYPE],
+            request.clone(),
+        )?;
+        assert!((400..500).contains(&reply.status), "{kind}: {reply:?}");
+    }
+    wait_known(&lower, &below[1])
+}
+
+fn identity_of(server: &Server) -> Result<Identity> {
+    let files = server.identity();
+    Ok(Identity {
+        node_id: server.node_id().clone(),
+        key: protocol::private_key::from_pem(&std::fs::read(&files.key)?)?,
+        certificate: Certificate::from_pem(&std::fs::read(&files.certificate)?)?,
+    })
+}
+
+/// I4: no certificate that is odd, or names a node of the list with another key, passes the handshake.
+#[test]
+fn odd_certificates_end_in_the_handshake() -> Result<()> {
+    let realm = Realm::start()?;
+    let relay = realm.relay(&realm.root)?;
+    let machine = realm.machine(&relay, Keys::P256)?;
+    let id = machine.node_id.as_str();
+    let other_key = Identity::new(machine.node_id.clone(), Keys::P256)?;
+    let odd = [
+        ("two UIDs", with_uids(&machine, &[(id, Asn1Type::UTF8STRING), ("root", Asn1Type::UTF8STRING)])?),
+        ("a NUL", with_uids(&machine, &[(&format!("{id}\0.example.com"), Asn1Type::UTF8STRING)])?),
+        ("10 kB", with_uids(&machine, &[(&"a".repeat(10_000), Asn1Type::UTF8STRING)])?),
+        ("a BMPString", with_uids(&machine, &[(id, Asn1Type::BMPSTRING)])?),
+        ("a UID and another key", other_key.clone()),
+        ("root's UID", Identity::new(NodeId::root(), Keys::P256)?),
+    ];
+    for (what, identity) in &odd {
+        for server in [&relay, &realm.root] {
+            let connector = connector(identity, server.key_hash())?;
+            // With TLS 1.3 the client learns of it with its first read.
+            let seen = identity_seen(server.gateway(), &connector);
+            assert!(seen.is_err(), "{what} at {}: {seen:?}", server.node_id());
+        }
+    }
+    // Its owner is not affected, and a stranger is one.
+    wait_known(&relay, &machine)?;
+    let stranger = connector(&Identity::random(Keys::P256)?, relay.key_hash())?;
+    assert_eq!(identity_seen(relay.gateway(), &stranger)?.status, 403);
+    Ok(())
+}
+
+/// A self-signed certificate for the key of `identity` with these `UID`s, as they are.
+fn with_uids(identity: &Identity, uids: &[(&str, Asn1Type)]) -> Result<Identity> {
+    let mut name = X509NameBuilder::new()?;
+    for (uid, kind) in uids {
+        // OpenSSL converts from UTF-8 to the wanted type; too long and NUL pass through raw bytes only.
+        name.append_entry_by_nid_with_type(Nid::USERID, uid, *kind)?;
+    }
+    let name = name.build();
+    let mut builder = X509Builder::new()?;
+    builder.set_version(2)?;
+    builder.set_subject_name(&name)?;
+    builder.set_issuer_name(&name)?;
+    builder.set_pubkey(&identity.key)?;
+    builder.set_not_before(openssl::asn1::Asn1Time::days_from_now(0)?.as_ref())?;
+    builder.set_not_after(openssl::asn1::Asn1Time::days_from_now(30)?.as_ref())?;
+    builder.sign(&identity.key, MessageDigest::sha256())?;
+    let certificate = Certificate::new(builder.build())?;
+    Ok(Identity { certificate, ..identity.clone() })
+}
+
+/// I9: without identity nothing that needs one; and the local API stays on loopback.
+#[test]
+fn nothing_without_identity() -> Result<()> {
+    let mut realm = Realm::start()?;
+    let relay = realm.relay(&realm.root)?;
+    let table: Value = serde_json::from_str(&relay.command(&["routes", "--json"])?)?;
+    let rules = table.as_array().ok_or("no list of rules")?.clone();
+    let anonymous = client::anonymous_connector(relay.key_hash())?;
+    let stranger = connector(&Identity::random(Keys::P256)?, relay.key_hash())?;
+    let id = Identity::random(Keys::P256)?.node_id;
+    let mut walked = 0;
+    for rule in &rules {
+        if rule["listener"].as_str().is_none_or(|listener| !listener.eq_ignore_ascii_case("gateway")) {
+            continue;
+        }
+        let who = rule["who"].as_array().ok_or("a rule without who")?;
+        let open = who.iter().any(|who| who == "anyone" || who == "visitor");
+        let pattern = rule["path"].as_str().ok_or("a rule without path")?;
+        let path = pattern
+            .replace("<node id>", id.as_str())
+            .replace("<file name>", &format!("2026-01-02T03:04:05+00:00@{id}.log.gz"));
+        for method in rule["methods"].as_array().ok_or("a rule without methods")? {
+            let method = method.as_str().filter(|&method| method != "*").unwrap_or("GET");
+            let method = Method::from_bytes(method.as_bytes())?;
+            for connector in [&anonymous, &stranger] {
+                let path = path.replace('*', "/nothing");
+                let reply =
+                    client::once(relay.gateway(), connector, method.clone(), &path, &[], Bytes::new())?;
+                // What has no rule does not exist.
+                let refused = [401, 403].contains(&reply.status) || pattern == "*" && reply.status == 404;
+                assert_eq!(refused, !open, "{method} {path}: {} {rule}", reply.status);
+            }
+            walked += 1;
+        }
+    }
+    assert!(walked >= 9, "only {walked} routes: {table}");
+    // What the table does not name does not exist, and what is local is not here.
+    for path in [
+        "/",
+        "/metrics",
+        "/rudder/relay-api/1/system/info",
+        "/nodeslist.json",
+        "/enrolments/",
+        "/keys/../uuid",
+    ] {
+        let reply = client::once(relay.gateway(), &anonymous, Method::GET, path, &[], Bytes::new())?;
+        assert!([401, 403, 404].contains(&reply.status), "{path}: {}", reply.status);
+    }
+    assert_eq!(http::get(relay.api(), "/identity")?.status, 404);
+    realm.root.stop()?;
+    realm.root.set("general.listen", "\"0.0.0.0:3030\"");
+    realm.root.spawn()?;
+    let end = realm.root.wait_end(PATIENCE)?;
+    assert_eq!(end.code(), Some(2), "{}", realm.root.log_end());
+    Ok(())
+}
+
+/// F2: below the configured minimum, with a weak group, before the handshake is over.
+#[test]
+fn weak_tls_is_refused() -> Result<()> {
+    let realm = Realm::start()?;
+    let relay = realm.relay(&realm.root)?;
+    let try_with = |options: &[&str]| -> Result<(bool, String)> {
+        let output = Command::new("openssl")
+            .args(["s_client", "-connect", &relay.gateway().to_string()])
+            .args(options)
+            .stdin(Stdio::null())
+            .output()?;
+        Ok((output.status.success(), said(&output)))
+    };
+    let good = try_with(&["-tls1_3"])?;
+    assert!(good.0 && good.1.contains("TLSv1.3"), "{}", good.1);
+    for group in ["X25519", "P-256", "P-384"] {
+        assert!(try_with(&["-groups", group])?.0, "{group}");
+    }
+    for options in [
+        &["-tls1_2"][..],
+        &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"],
+        &["-groups", "ffdhe2048"],
+        &["-groups", "P-521"],
+    ] {
+        let (taken, text) = try_with(options)?;
+        assert!(!taken || text.contains("Cipher is (NONE)"), "{options:?}: {text}");
+    }
+    // No ticket, so there is nothing that early data could be sent with.
+    let (_, text) = try_with(&["-tls1_3"])?;
+    assert!(!text.contains("New Session Ticket") && !text.contains("Max Early Data: 16384"), "{text}");
+    Ok(())
+}
+
+/// F3: what belongs to another node looks as if it were not there.
+#[test]
+fn anothers_things_look_like_missing_ones() -> Result<()> {
+    let realm = Realm::start()?;
+    realm.operator(&["ca", "init"])?;
+    realm.root.reload()?;
+    let relay = realm.relay(&realm.root)?;
+    let machines = realm.machines(&relay, Keys::P256, 2)?;
+    let missing = Identity::random(Keys::P256)?;
+    let connector = connector(&machines[0], relay.key_hash())?;
+    let request = Newcomer::new(&machines[0], "x.example.com").request()?;
+    for kind in ["keys", "certificates"] {
+        let ask = |node: &NodeId| {
+            let path = format!("/{kind}/{node}");
+            let headers = [tests::enrolment::CONTENT_TYPE];
+            client::once(relay.gateway(), &connector, Method::PUT, &path, &headers, request.clone())
+        };
+        let (others, nobodys) = (ask(&machines[1].node_id)?, ask(&missing.node_id)?);
+        assert_eq!(others.status, 403, "{kind}: {others:?}");
+        assert_eq!((others.status, &others.body), (nobodys.status, &nobodys.body), "{kind}");
+    }
+    // A node sees no other node in the tree.
+    let tree = client::once(relay.gateway(), &connector, Method::GET, "/nodes", &[], Bytes::new())?;
+    assert_eq!(tree.status, 200, "{tree:?}");
+    assert!(!String::from_utf8_lossy(&tree.body).contains(machines[1].node_id.as_str()), "{tree:?}");
+    Ok(())
+}
+
+/// Requests are limited by address, and a slow stranger holds up nobody.
+#[test]
+fn enrolment_is_limited() -> Result<()> {
+    let mut realm = Realm::prepare()?;
+    realm.root.set("enrolment.requests_per_minute", "10");
+    realm.root.start()?;
+    let stranger = Identity::random(Keys::P256)?;
+    let mut statuses = Vec::new();
+    for _ in 0..30 {
+        let reply =
+            Newcomer::new(&stranger, "x.example.com").ask(realm.root.gateway(), realm.root.key_hash())?;
+        if reply.status == 429 {
+            let wait: u64 = reply.header("Retry-After").parse()?;
+            assert!(wait > 0 && Duration::from_secs(wait) <= Duration::from_secs(60), "{wait}");
+        }
+        statuses.push(reply.status);
+    }
+    assert!(statuses.contains(&202) && statuses.contains(&429), "{statuses:?}");
+    Ok(())
+}

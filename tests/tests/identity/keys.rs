@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+//! New keys of nodes and servers, three times, under load, without one refused upload (I11); certificates.
+
+use std::{
+    fs,
+    process::Command,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread::sleep,
+    time::Duration,
+};
+
+use chrono::Utc;
+use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types::BigInt};
+use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId};
+use tests::{
+    Result,
+    client::upload_all,
+    identity::{Identity, Keys},
+    judge,
+    node::Node,
+    realm::{Realm, wait_known},
+    server::{DatabaseUrl, Server},
+    simulated::Run,
+    wait,
+};
+
+use crate::{PATIENCE, expect_exit};
+
+/// A node with the agent that a token let in at `at`.
+pub(crate) fn enrolled(realm: &Realm, at: &Server, name: &str) -> Result<Node> {
+    let host = format!("{name}.example.com");
+    let token = realm.tokens(&host, 1)?.remove(0);
+    let file = realm.directory().join(format!("{name}.token"));
+    fs::write(&file, token)?;
+    let node = Node::init(&realm.directory().join(name), &["--key", "p256"])?;
+    let (port, file) = (at.gateway().port(), file.display().to_string());
+    expect_exit(&node.enroll(port, at.key_hash(), &["--token-file", &file, "--hostname", &host])?, 0);
+    wait_known(at, node.identity())?;
+    node.configure(port, at.key_hash(), "20260102-030405-5f3a9c1e")?;
+    Ok(node)
+}
+
+/// Complete runs of a node at the root.
+fn runs(database: &DatabaseUrl, node: &NodeId) -> Result<usize> {
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+    }
+    let query = format!("SELECT count(DISTINCT date) AS count FROM reportsexecution WHERE nodeid = '{node}'");
+    Ok(usize::try_from(sql_query(query).get_result::<Count>(&mut judge::sqlite(database)?)?.count)?)
+}
+
+/// The node runs and sends all the time while its key changes three times, from one kind to the other and back.
+#[test]
+fn a_node_changes_its_key_three_times_under_load() -> Result<()> {
+    let realm = Realm::start()?;
+    let upper = realm.relay(&realm.root)?;
+    let lower = realm.relay(&upper)?;
+    let mut node = enrolled(&realm, &lower, "web-1")?;
+    let (done, made) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let worker = node.clone();
+    let mut keys = vec![node.identity().key_hash()];
+    std::thread::scope(|scope| -> Result<()> {
+        let load = scope.spawn(|| -> Result<()> {
+            while !done.load(Ordering::Relaxed) {
+                // Starts have whole seconds.
+                sleep(Duration::from_millis(1050));
+                expect_exit(&worker.run(&["true"])?, 0);
+                made.fetch_add(1, Ordering::Relaxed);
+                expect_exit(&worker.send()?, 0);
+            }
+            Ok(())
+        });
+        let roll = || -> Result<()> {
+            for kind in ["rsa4096", "p256", "p256"] {
+                let before = made.load(Ordering::Relaxed);
+                wait::until_true("a run under the last key", PATIENCE, || {
+                    Ok(made.load(Ordering::Relaxed) > before)
+                })?;
+                // One that was signed with the old key and waits.
+                let rolled = worker.agent(&["key", "roll", "--key", kind])?;
+                expect_exit(&rolled, 0);
+                node.reload()?;
+                keys.push(node.identity().key_hash());
+            }
+            let before = made.load(Ordering::Relaxed);
+            wait::until_true("runs under the last key", PATIENCE, || {
+                Ok(made.load(Ordering::Relaxed) > before + 1)
+            })
+        };
+        let mut roll = roll;
+        let rolled = roll();
+        done.store(true, Ordering::Relaxed);
+        load.join().map_err(|_| "an upload failed")??;
+        rolled
+    })?;
+    keys.dedup();
+    assert_eq!(keys.len(), 4, "{keys:?}");
+    assert_eq!(node.outbox()?, []);
+    let (database, made) = (realm.root.database()?.clone(), made.into_inner());
+    wait::until_true(&format!("{made} runs at the root"), PATIENCE, || {
+        Ok(runs(&database, node.node_id())? == made)
+    })
+    .map_err(|e| format!("{e}\nstored {:?}\n{}", runs(&database, node.node_id()), realm.root.log_end()))?;
+    assert_eq!(tests::site::waiting(&realm.root.failed())?, 0);
+    let shown = realm.node(node.node_id())?.to_string();
+    for key in &keys {
+        assert!(shown.contains(&key.to_string()), "{key} is not in {shown}");
+    }
+    // The first key cannot announce another one: it was replaced.
+    Ok(())
+}
+
+/// What a server does with its own keys, in files of its own: a key of a gateway is no key of a node.
+fn with_own_server_key(server: &mut Server) -> Result<()> {
+    let own = Identity::new(server.node_id().clone(), Keys::P256)?;
+    let directory = server.directory().join("server-key");
+    fs::create_dir_all(&directory)?;
+    let files = own.write(&directory)?;
+    server.stop()?;
+    server.set("gateway.certificate", format!("{:?}", files.certificate.display().to_string()));
+    server.set("gateway.key", format!("{:?}", files.key.display().to_string()));
+    server.trust_key(own.key_hash());
+    server.start()
+}
+
+/// The pin of the key that a gateway shows now.
+fn shown_pin(server: &Server) -> Result<KeyHash> {
+    let output = Command::new("openssl")
+        .args(["s_client", "-showcerts", "-connect", &server.gateway().to_string()])
+        .stdin(std::process::Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let start = text.find("-----BEGIN CERTIFICATE-----").ok_or("no certificate")?;
+    Ok(Certificate::from_pem(text[start..].as_bytes())?.key_hash())
+}
+
+/// The relay changes its key three times. One node is awake and hears of each next key; one sleeps through all of
+/// them. No upload fails.
+#[test]
+fn a_server_changes_its_key_three_times_under_load() -> Result<()> {
+    let realm = Realm::start()?;
+    let mut relay = realm.relay(&realm.root)?;
+    with_own_server_key(&mut relay)?;
+    let first_pin = relay.key_hash().clone();
+    let (awake, asleep) = (enrolled(&realm, &relay, "awake")?, enrolled(&realm, &relay, "asleep")?);
+    let loader = realm.machine(&relay, Keys::P256)?;
+    let done = AtomicBool::new(false);
+    let address = relay.gateway();
+    let mut pins = vec![first_pin.clone()];
+    std::thread::scope(|scope| -> Result<()> {
+        // Many handshakes, with the first pin only: each follows the chain.
+        let load = scope.spawn(|| -> Result<usize> {
+            let mut start = Utc::now() - chrono::TimeDelta::days(1);
+            let mut uploads = 0;
+            while !done.load(Ordering::Relaxed) {
+                start += chrono::TimeDelta::seconds(5);
+                let log = Run::new(loader.node_id.clone(), start, 5).pack(&loader)?;
+                let statuses = upload_all(address, &loader, &first_pin, std::slice::from_ref(&log))?;
+                assert_eq!(statuses, [201]);
+                uploads += 1;
+            }
+            Ok(uploads)
+        });
+        let mut roll = || -> Result<()> {
+            for _ in 0..3 {
+                relay.command(&["server-key", "next"])?;
+                relay.reload()?;
+                expect_exit(&awake.run(&["true"])?, 0);
+                expect_exit(&awake.send()?, 0);
+                relay.command(&["server-key", "activate"])?;
+                relay.reload()?;
+                let last = pins.last().ok_or("no pin")?.clone();
+                wait::until_true("the next key to be in use", PATIENCE, || Ok(shown_pin(&relay)? != last))?;
+                pins.push(shown_pin(&relay)?);
+                sleep(Duration::from_millis(1100));
+                expect_exit(&awake.run(&["true"])?, 0);
+                expect_exit(&awake.send()?, 0);
+            }
+            Ok(())
+        };
+        let rolled = roll();
+        done.store(true, Ordering::Relaxed);
+        let uploads = load.join().map_err(|_| "an upload failed")??;
+        assert!(uploads > 3, "{uploads} uploads");
+        rolled
+    })?;
+    assert_eq!(pins.iter().collect::<std::collections::HashSet<_>>().len(), 4, "{pins:?}");
+    // The sleeper follows the chain from the pin it has.
+    expect_exit(&asleep.run(&["true"])?, 0);
+    expect_exit(&asleep.send()?, 0);
+    let status = crate::said(&asleep.agent(&["status"])?);
+    assert!(status.contains(&pins[3].to_string()), "{status}");
+    // Without the chain, only those who heard in time get in; the other is told a way that is safe.
+    relay.command(&["server-key", "forget-chain"])?;
+    relay.reload()?;
+    sleep(Duration::from_millis(1100));
+    expect_exit(&awake.run(&["true"])?, 0);
+    expect_exit(&awake.send()?, 0);
+    let late = Node::init(&realm.directory().join("late"), &["--key", "p256"])?;
+    let refused = late.enroll(address.port(), &first_pin, &["--no-wait"])?;
+    assert_ne!(refused.status.code(), Some(0));
+    assert_ne!(refused.status.code(), Some(4), "{}", crate::said(&refused));
+    expect_exit(&late.enroll(address.port(), &pins[3], &["--no-wait"])?, 4);
+    Ok(())
+}
+
+/// The end of each certificate is a metric, and the built-in authority gives nodes theirs.
+#[test]
+fn certificates_of_the_authority_are_fetched_exported_and_watched() -> Result<()> {
+    let realm = Realm::start()?;
+    realm.operator(&["ca", "init"])?;
+    realm.root.reload()?;
+    let relay = realm.relay(&realm.root)?;
+    let node = enrolled(&realm, &relay, "db-1")?;
+    let out = realm.directory().join("export");
+    fs::create_dir_all(&out)?;
+    let path = |name: &str| out.join(name).display().to_string();
+    let (certificate, key, authority) = (path("db.pem"), path("db.key"), path("ca.pem"));
+    let shown = expect_exit(&node.agent(&["cert", "show"])?, 0);
+    assert!(shown.contains("db-1.example.com"), "{shown}");
+    let export = ["cert", "export", "--cert", &certificate, "--key", &key, "--ca", &authority];
+    expect_exit(&node.agent(&[&export[..], &["--mode", "0640"]].concat())?, 0);
+    let verified = Command::new("openssl")
+        .args(["verify", "-purpose", "sslserver", "-verify_hostname", "db-1.example.com"])
+        .args(["-CAfile", &authority, &certificate])
+        .output()?;
+    expect_exit(&verified, 0);
+    let before = fs::read(&certificate)?;
+    expect_exit(&node.agent(&["cert", "renew"])?, 0);
+    assert_ne!(fs::read(&certificate)?, before, "the export did not follow the renewal");
+    for server in [&realm.root, &relay] {
+        let metrics = server.metrics()?;
+        let gauge = metrics.lines().find(|line| {
+            line.starts_with("relayd_certificate_expires") && line.contains("certificate=\"gateway\"")
+        });
+        let gauge = gauge.ok_or_else(|| format!("no gauge of expiry: {metrics}"))?;
+        let at: f64 = gauge.rsplit(' ').next().ok_or("no value")?.parse()?;
+        let now = Utc::now().timestamp() as f64;
+        assert!(at > now + 86_400.0 * 30.0 && at < now + 86_400.0 * 36_500.0, "{gauge}");
+    }
+    Ok(())
+}

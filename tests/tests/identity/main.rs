@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who is who, end to end: real processes, a root and two levels of relays, whose trust relayd runs itself.
+//!
+//! | file | what |
+//! |---|---|
+//! | `enrolment` | by hand, by token, by inventory; conflicts; relays |
+//! | `tree` | what relays know, without their uplink as well; revocation |
+//! | `keys` | new keys of nodes and servers under load; certificates |
+//! | `attacks` | rows I1 to I4 and I9, F2 and F3 of the fault list |
+//! | `secrets` | canaries in all output; modes of files |
+//! | `clones` | two machines with one identity, restored snapshots |
+
+mod attacks;
+mod clones;
+mod enrolment;
+mod keys;
+mod secrets;
+mod tree;
+
+use std::{process::Output, time::Duration};
+
+/// How long anything that is waited for may take.
+const PATIENCE: Duration = Duration::from_secs(28);
+
+/// All that a program printed.
+fn said(output: &Output) -> String {
+    [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat()
+}
+
+/// Panics with all that a program printed unless it ended with this exit status.
+#[track_caller]
+fn expect_exit(output: &Output, code: i32) -> String {
+    let said = said(output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}

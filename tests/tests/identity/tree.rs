@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What relays know: from above, from their disk when there is no above, and not any more after a revocation.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use chrono::Utc;
+use tests::{
+    Result,
+    client::{Connection, blocking, connector, upload_all},
+    enrolment::identity_seen,
+    identity::{Identity, Keys},
+    judge,
+    realm::{Realm, wait_known, wait_unknown},
+    simulated::{self, Packed, USUAL_ROWS},
+    wait,
+};
+use tokio::time::sleep;
+
+use crate::PATIENCE;
+
+/// How soon a revocation must have reached every policy server.
+const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+
+fn run_log(machine: &Identity) -> Result<Vec<Packed>> {
+    simulated::many(std::slice::from_ref(machine), 1, USUAL_ROWS, Utc::now())
+}
+
+#[test]
+fn a_sub_relay_starts_from_its_copy_while_its_uplink_is_down() -> Result<()> {
+    let realm = Realm::start()?;
+    let mut upper = realm.relay(&realm.root)?;
+    let mut lower = realm.relay(&upper)?;
+    let machine = realm.machine(&lower, Keys::P256)?;
+    lower.stop()?;
+    upper.kill();
+    lower.start()?;
+    wait_known(&lower, &machine)?;
+    let logs = run_log(&machine)?;
+    assert_eq!(upload_all(lower.gateway(), &machine, lower.key_hash(), &logs)?, [201]);
+    // What happened meanwhile arrives with the uplink, and so do the run logs.
+    let late = Identity::random(Keys::P256)?;
+    let refused =
+        tests::enrolment::Newcomer::new(&late, "late.example.com").ask(lower.gateway(), lower.key_hash())?;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(!refused.header("Retry-After").is_empty(), "{refused:?}");
+    realm.operator(&["node", "revoke", machine.node_id.as_str()])?;
+    upper.start()?;
+    wait_unknown(&lower, &machine)?;
+    let database = realm.root.database()?.clone();
+    // Accepted before the revocation was known there, and signed with the key that was good: the root has no
+    // certificate of a revoked node any more, so it keeps the file aside, with its reason.
+    wait::until_true("the run log to reach the root", PATIENCE, || {
+        let aside = tests::site::waiting(&realm.root.failed()).unwrap_or(0);
+        Ok(aside > 0 || judge::count_rows(&database)? == USUAL_ROWS)
+    })
+    .map_err(|e| format!("{e}\nlower: {}\nupper: {}", lower.log_end(), upper.log_end()).into())
+}
+
+/// 5 s through two relays; open connections of that node are closed, those of others are not touched.
+#[test]
+fn a_revocation_reaches_every_policy_server_and_touches_nobody_else() -> Result<()> {
+    let realm = Realm::start()?;
+    let upper = realm.relay(&realm.root)?;
+    let lower = realm.relay(&upper)?;
+    let machines = realm.machines(&lower, Keys::P256, 3)?;
+    let servers = [&lower, &upper, &realm.root];
+    for server in servers {
+        for machine in &machines {
+            wait_known(server, machine)?;
+        }
+    }
+    let mut slowest = Duration::ZERO;
+    for revoked in 0..2 {
+        blocking(async {
+            // An open connection of each machine at each server.
+            let mut open = Vec::new();
+            for server in servers {
+                for (number, machine) in machines.iter().enumerate().skip(revoked) {
+                    let connector = connector(machine, server.key_hash())?;
+                    let mut connection = Connection::open(server.gateway(), &connector).await?;
+                    assert_eq!(connection.get("/identity").await?.status, 200);
+                    open.push((number, server.node_id().clone(), connection));
+                }
+            }
+            let start = Instant::now();
+            realm.operator(&["node", "revoke", machines[revoked].node_id.as_str()])?;
+            let (gone, mut others): (Vec<_>, Vec<_>) =
+                open.into_iter().partition(|(number, ..)| *number == revoked);
+            for (_, server, connection) in &gone {
+                while !connection.is_closed() {
+                    let since = start.elapsed();
+                    assert!(since < REVOKED_WITHIN, "{server} has not closed it after {since:?}");
+                    sleep(Duration::from_millis(20)).await;
+                }
+                slowest = slowest.max(start.elapsed());
+            }
+            // The same connections: nobody else had to shake hands again.
+            for (number, server, connection) in &mut others {
+                let reply = connection.get("/identity").await?;
+                assert_eq!(reply.status, 200, "machine {number} at {server}");
+            }
+            Ok(())
+        })?;
+        for server in servers {
+            let connector = connector(&machines[revoked], server.key_hash())?;
+            assert_eq!(identity_seen(server.gateway(), &connector)?.status, 403);
+            let logs = run_log(&machines[revoked])?;
+            assert_eq!(upload_all(server.gateway(), &machines[revoked], server.key_hash(), &logs)?, [403]);
+        }
+    }
+    eprintln!("a revocation took at most {} ms", slowest.as_millis());
+    // An operator may take it back, explicitly.
+    realm.operator(&["node", "accept", machines[0].node_id.as_str()])?;
+    wait_known(&lower, &machines[0])
+}
+
+/// I3: there is nothing to resume, in TLS 1.3 and 1.2.
+#[test]
+fn a_saved_session_revives_nothing() -> Result<()> {
+    let realm = Realm::start()?;
+    let mut relay = realm.relay(&realm.root)?;
+    relay.stop()?;
+    relay.set("gateway.min_tls_version", "\"1.2\"");
+    relay.start()?;
+    let machine = realm.machine(&relay, Keys::P256)?;
+    let files = machine.write(realm.directory())?;
+    let saved = realm.directory().join("session");
+    for version in ["-tls1_3", "-tls1_2"] {
+        for (option, handshake) in [("-sess_out", "New, "), ("-sess_in", "New, ")] {
+            if option == "-sess_in" && !saved.is_file() {
+                // OpenSSL was given nothing that it could have saved.
+                continue;
+            }
+            let mut command = Command::new("openssl");
+            command.args(["s_client", version, "-ign_eof", "-connect", &relay.gateway().to_string()]);
+            command.arg("-cert").arg(&files.certificate).arg("-key").arg(&files.key).arg(option).arg(&saved);
+            let mut child =
+                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+            let request = b"GET /identity HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            child.stdin.take().ok_or("no input")?.write_all(request)?;
+            let output = child.wait_with_output()?;
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains("HTTP/1.1 200") && said.contains(handshake), "{version} {option}: {said}");
+            assert!(!said.contains("Reused, "), "{version} {option}: {said}");
+        }
+    }
+    Ok(())
+}
+
+/// Hung elsewhere, a node is known there and not where it was; what is below a relay moves with it.
+#[test]
+fn a_moved_node_is_known_where_it_hangs() -> Result<()> {
+    let realm = Realm::start()?;
+    let (left, right) = (realm.relay(&realm.root)?, realm.relay(&realm.root)?);
+    let machine = realm.machine(&left, Keys::P256)?;
+    let stranger = connector(&machine, right.key_hash())?;
+    assert_eq!(identity_seen(right.gateway(), &stranger)?.status, 403);
+    realm.operator(&["node", "move", machine.node_id.as_str(), "--to", right.node_id().as_str()])?;
+    wait_known(&right, &machine)?;
+    wait_unknown(&left, &machine)?;
+    let logs = run_log(&machine)?;
+    assert_eq!(upload_all(right.gateway(), &machine, right.key_hash(), &logs)?, [201]);
+    Ok(())
+}
