@@ -26,6 +26,13 @@ impl Node {
         Self::with_id(None)
     }
 
+    /// A machine on which nothing was done yet; `identity` is of no use.
+    pub fn bare() -> Self {
+        let node = Self::new();
+        let fresh = tempfile::tempdir().unwrap();
+        Self { paths: Paths::below(fresh.path()), root: fresh, identity: node.identity.clone() }
+    }
+
     pub fn with_id(id: Option<&str>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::below(root.path());
