@@ -94,7 +94,9 @@ pub fn missing_rights(connection: &mut Connection) -> Result<Vec<String>, DbErro
     let needed: Vec<String> = RIGHTS
         .iter()
         .flat_map(|(whats, tables)| {
-            whats.split(", ").flat_map(|what| tables.iter().map(move |table| format!("('{what}', '{table}')")))
+            whats
+                .split(", ")
+                .flat_map(|what| tables.iter().map(move |table| format!("('{what}', '{table}')")))
         })
         .collect();
     let rows: Vec<Label> = sql_query(format!(
