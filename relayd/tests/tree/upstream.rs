@@ -233,7 +233,7 @@ impl Relay {
             port: server.address.port(),
             user: "relay".into(),
             password: None,
-            default_password: "initial".into(),
+            default_password: "initial".to_owned().into(),
             trust: UpstreamTrust::Pins(vec![server.identity.0.key_hash()]),
             client_identity: Some(self.files()),
             idle_timeout: Duration::from_secs(2),
