@@ -135,7 +135,10 @@ pub fn run(command: &Command, settings: &Ca) -> Result<(), CliError> {
             let new = NewAuthority { name: &name, key: (*key).into(), days: *days };
             let made = Authority::init(&settings.directory, &new).map_err(CliError::failed)?;
             show(&mut out, made.certificate(), settings, false)?;
-            writeln!(out, "Nodes get certificates from it from now on. Keep a backup of the directory offline.")?;
+            writeln!(
+                out,
+                "Nodes get certificates from it from now on. Keep a backup of the directory offline."
+            )?;
         }
         Command::Issue(wanted) => issue(wanted, settings, &mut out)?,
         Command::Renew { days } => {
