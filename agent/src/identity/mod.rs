@@ -13,6 +13,7 @@ use protocol::{
     node_id::{NodeId, NodeIdError},
     private_key::{self, PrivateKeyError},
 };
+use zeroize::Zeroizing;
 
 pub use init::{InitOptions, Initialised, init};
 
@@ -73,8 +74,8 @@ fn holds(certificate: &Certificate, key: &PKey<Private>) -> bool {
     key.public_key_to_der().is_ok_and(|der| der == certificate.spki_der())
 }
 
-/// The content of a small file; `None` when it is not there.
-fn read(file: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
+/// The content of a small file, erased when dropped; `None` when it is not there.
+fn read(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
     const MAX: u64 = 1 << 20;
     let content = match fs::metadata(file) {
         Ok(metadata) if metadata.len() > MAX => Err(io::Error::other("bigger than 1 MiB")),
@@ -82,7 +83,7 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
         Err(e) => Err(e),
     };
     match content {
-        Ok(content) => Ok(Some(content)),
+        Ok(content) => Ok(Some(Zeroizing::new(content))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(IdentityError::Io(file.to_owned(), e)),
     }

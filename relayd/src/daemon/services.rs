@@ -149,7 +149,7 @@ impl Services<'_> {
             .map_err(starting("forwarding"))?;
         let forward = Arc::new(forward);
         let reloaded = forward.clone();
-        self.reloaders.add_blocking("upstream certificates", move || reloaded.reload());
+        self.reload_upstream_certificates(upstream, move || reloaded.reload());
         self.tasks.spawn(kind.segment(), spool.run(forward, self.tasks.stop()));
         Ok(door)
     }

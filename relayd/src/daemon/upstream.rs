@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a relay has because there is a server above it: a client for it, and the nodes it tells of.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, fmt::Display, sync::Arc};
 
 use super::{StartError, services::Services, starting};
-use crate::{nodes::Nodes, tree::Follower, upstream::UpstreamClient};
+use crate::{
+    config::Upstream,
+    nodes::Nodes,
+    tree::Follower,
+    upstream::{UpstreamClient, files, renewal},
+};
 
 impl Services<'_> {
     /// The client of the upstream, made when it is first needed.
@@ -17,8 +22,21 @@ impl Services<'_> {
         let client = UpstreamClient::new(upstream, self.registry).map_err(starting("the upstream client"))?;
         let client = Arc::new(client);
         let reloaded = client.clone();
-        self.reloaders.add_blocking("upstream certificates", move || reloaded.reload());
+        self.reload_upstream_certificates(upstream, move || reloaded.reload());
         Ok(self.upstream_client.insert(client).clone())
+    }
+
+    /// Has certificates for the upstream read again when that is asked for, and when they were replaced.
+    pub(super) fn reload_upstream_certificates<E: Display + Send + 'static>(
+        &mut self,
+        upstream: &Upstream,
+        reload: impl Fn() -> Result<(), E> + Send + Sync + 'static,
+    ) {
+        let reload: Arc<dyn Fn() -> Result<(), E> + Send + Sync> = Arc::new(reload);
+        let asked = reload.clone();
+        self.reloaders.add_blocking("upstream certificates", move || asked());
+        let watch = renewal::watch(files(upstream), renewal::EVERY, reload, self.tasks.stop());
+        self.tasks.spawn("upstream certificates", watch);
     }
 
     /// Node table from the server above (`nodes.source = "upstream"`).
