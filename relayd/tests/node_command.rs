@@ -75,7 +75,7 @@ impl Root {
     /// Host names that a list has.
     fn listed(&self, filter: &[&str]) -> Vec<String> {
         let said = self.run(&[&["node", "list", "--json"], filter].concat());
-        assert!(said.code == 0 || (said.code == 4 && said.out.is_empty()), "{}", said.err);
+        assert_eq!(said.code, 0, "{}", said.err);
         let lines = said.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.map(|node| node["hostname"].as_str().unwrap().to_owned()).collect()
     }
@@ -131,6 +131,7 @@ fn nodes_are_found_by_what_they_have_in_common() {
     let row = table.lines().find(|line| line.contains("db1.example.org")).unwrap();
     assert!(row.starts_with(DB1) && row.contains("accepted") && row.contains(&fingerprint(DB1)), "{row}");
     assert!(table.ends_with("5 nodes\n"), "{table}");
+    assert_eq!(root.says(&["node", "list", "--name", "nobody"]), "0 nodes\n");
 }
 
 #[test]
@@ -246,13 +247,27 @@ fn conflicts_are_shown_until_they_are_resolved() {
 fn where_another_program_decides_the_setting_is_named() {
     let root = fleet();
     let main = root.directory.path().join("main.conf");
-    let text = fs::read_to_string(&main).unwrap().replace("source = \"database\"", "source = \"files\"");
+    let text = fs::read_to_string(&main).unwrap().replace("source = \"database\"", "source = \"files\"")
+        + "[processing.reporting]\noutput = \"database\"\n";
     fs::write(&main, text).unwrap();
     assert_eq!(root.listed(&["--state", "accepted"]).len(), 2);
     for args in [&["node", "accept", WEB1][..], &["token", "create", "--host", "a"]] {
         let said = root.run(args);
         assert!(said.code == 2 && said.err.contains("nodes.source = \"files\""), "{}", said.err);
     }
+}
+
+#[test]
+fn a_server_without_database_gets_none_by_being_asked() {
+    let root = fleet();
+    let main = root.directory.path().join("main.conf");
+    let text = fs::read_to_string(&main).unwrap().replace("source = \"database\"", "source = \"files\"")
+        + "[processing.reporting]\noutput = \"disabled\"\n";
+    fs::write(&main, text).unwrap();
+    fs::remove_file(root.directory.path().join("relayd.db")).unwrap();
+    let said = root.run(&["node", "list"]);
+    assert!(said.code == 2 && said.err.contains("nodes_list_file"), "{}", said.err);
+    assert!(!root.directory.path().join("relayd.db").exists());
 }
 
 #[test]
@@ -282,7 +297,7 @@ fn tokens_are_shown_once_and_kept_as_digests() {
     assert_eq!(root.says(&["token", "revoke", id]), format!("{id}  revoked\n"));
     assert!(root.says(&["token", "list", "--state", "revoked"]).contains(id));
     assert!(!root.says(&["token", "list", "--state", "usable"]).contains(id));
-    assert_eq!(root.run(&["token", "list", "--state", "used"]).code, 4);
+    assert_eq!(root.says(&["token", "list", "--state", "used"]), "0 tokens\n");
     assert_eq!(root.run(&["token", "revoke", "000000000000"]).code, 4);
     for bad in [&["--host", "a b"][..], &["--host", "a", "--expires", "0s"], &["--host", "a", "--count", "0"]]
     {
