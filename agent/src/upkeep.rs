@@ -204,7 +204,7 @@ fn remember(settings: &Settings, state: &State, problems: &[String]) -> io::Resu
             next = next.min(renewal);
         }
         let left = issued.certificate.not_after() - now;
-        if is_to_be_said(left, warned, now) {
+        if renewal <= now && is_to_be_said(left, warned, now) {
             let days = left.num_days();
             eprintln!(
                 "agent: the certificate of the root's authority ends in {days} days and could not be renewed yet"
@@ -237,7 +237,7 @@ mod tests {
         for hours in 0..40 * 24 {
             let now = start + TimeDelta::hours(hours);
             let left = TimeDelta::days(40) - TimeDelta::hours(hours);
-            if is_to_be_said(left, warned, now) {
+            if renewal <= now && is_to_be_said(left, warned, now) {
                 warned = Some(now);
                 said.push(left.num_days());
             }

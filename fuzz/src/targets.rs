@@ -5,13 +5,21 @@
 
 use std::sync::LazyLock;
 
+use openssl::{
+    hash::MessageDigest,
+    pkey::{PKey, Private},
+    sign::Signer,
+};
 use protocol::{
     certificate::{self, Certificate},
     compression::{self, Compression},
+    enrolment::{Request, RequestError},
     hash::KeyHash,
     inventory_name::InventoryName,
     node_id::NodeId,
     node_list::NodeList,
+    node_tree::{self, TreeDocument},
+    private_key::{self, KeyKind},
     run_id::{self, RunId, RunLogName},
     run_log::{self, print::to_agent_lines},
     smime, urls,
@@ -106,11 +114,85 @@ pub fn node_list(data: &[u8]) {
     }
 }
 
+/// Documents of the node tree: what is read is written and read back, and can be applied.
+pub fn node_tree(data: &[u8]) {
+    let Ok(document) = TreeDocument::from_json(data) else { return };
+    assert!(node_tree::is_version(&document.version));
+    assert_eq!(TreeDocument::from_json(&document.to_json()).expect("it was written here"), document);
+    let there = document.nodes.values().flatten().count();
+    let list = document.apply(NodeList::default());
+    assert_eq!(list.len(), there);
+    assert_eq!(NodeList::from_json(&list.to_json()).expect("it was written here"), list);
+    assert!(list.below(&NodeId::root()).len() <= list.len());
+}
+
+/// Certificate requests: as they come, or, after an `s`, subject and attributes (the length of the
+/// subject in two bytes before them) of one with a good signature, which no fuzzer would make.
+pub fn enrolment_request(data: &[u8]) {
+    let Ok(request) = parsed_request(data) else { return };
+    assert_safe(request.node_id.as_str());
+    assert!(request.key_hash.matches(request.spki_der()));
+    assert!(request.hostname.len() <= 255 && !request.hostname.contains(['/', '\0', ' ']));
+    if let Some(token) = request.token() {
+        assert!(!token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
+    }
+    if let Some(certificate) = request.certificate() {
+        assert_eq!(certificate.sole_node_id(), Some(&request.node_id));
+        assert_eq!(certificate.spki_der(), request.spki_der());
+    }
+    let (node, hostname) = (&request.node_id, &request.hostname);
+    let again = Request::make(&KEY, node, hostname, request.as_relay, request.token()).expect("it was read");
+    let again = Request::parse(&again).expect("it was made here");
+    assert_eq!((&again.node_id, &again.hostname), (node, hostname));
+    assert_eq!((again.as_relay, again.token()), (request.as_relay, request.token()));
+}
+
+/// The request in an input of [`enrolment_request`].
+pub fn parsed_request(data: &[u8]) -> Result<Request, RequestError> {
+    match data.split_first() {
+        Some((b's', [high, low, parts @ ..])) => {
+            let at = usize::from(u16::from_be_bytes([*high, *low])).min(parts.len());
+            let (subject, attributes) = parts.split_at(at);
+            Request::parse(&signed_request(subject, attributes))
+        }
+        _ => Request::parse(data),
+    }
+}
+
+static KEY: LazyLock<PKey<Private>> =
+    LazyLock::new(|| private_key::generate(KeyKind::P256).expect("OpenSSL makes keys"));
+
+fn signed_request(subject: &[u8], attributes: &[u8]) -> Vec<u8> {
+    const ECDSA_WITH_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+    let spki = KEY.public_key_to_der().expect("OpenSSL writes keys");
+    let parts = [&[2, 1, 0], &*value(0x30, subject), &spki, &value(0xa0, attributes)].concat();
+    let info = value(0x30, &parts);
+    let signer = Signer::new(MessageDigest::sha256(), &KEY);
+    let signature = signer.and_then(|mut signer| signer.sign_oneshot_to_vec(&info)).expect("OpenSSL signs");
+    let signature = value(3, &[&[0], &*signature].concat());
+    let der = value(0x30, &[&info, ECDSA_WITH_SHA256, &signature].concat());
+    let base64 = openssl::base64::encode_block(&der);
+    format!("-----BEGIN CERTIFICATE REQUEST-----\n{base64}\n-----END CERTIFICATE REQUEST-----\n").into()
+}
+
+/// A DER value of up to 64 KiB.
+fn value(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let head = match content.len() {
+        0..0x80 => vec![tag, length[7]],
+        0x80..0x100 => vec![tag, 0x81, length[7]],
+        _ => vec![tag, 0x82, length[6], length[7]],
+    };
+    [&head, content].concat()
+}
+
 /// Certificate bundles.
 pub fn certificates(data: &[u8]) {
     if let Ok(certificates) = certificate::read_bundle(data) {
         for certificate in &certificates {
             assert!(certificate.key_hash().matches(certificate.spki_der()));
+            assert_eq!(Certificate::from_pem(&certificate.to_pem()).is_ok(), certificate.to_x509().is_ok());
+            let _ = (certificate.dns_names(), certificate.uris(), certificate.not_after());
         }
     }
     if let Ok(certificate) = Certificate::from_pem(data) {
@@ -118,11 +200,15 @@ pub fn certificates(data: &[u8]) {
     }
 }
 
-/// Paths of upload requests: what comes out is safe as a part of a path, and makes the same path again.
+/// Paths of requests with a name in them: what comes out is safe as a part of a path, and makes the same path again.
 pub fn upload_path(data: &[u8]) {
     let Ok(path) = std::str::from_utf8(data) else { return };
     if let Ok((kind, name)) = urls::parse_upload_path(path) {
         assert_safe(&name);
         assert_eq!(urls::parse_upload_path(&kind.path(&name)), Ok((kind, name)));
+    }
+    if let Ok((kind, node)) = urls::parse_identity_path(path) {
+        assert_safe(node.as_str());
+        assert_eq!(urls::parse_identity_path(&kind.path(&node)), Ok((kind, node)));
     }
 }

@@ -104,10 +104,43 @@ fn upload_path() {
 }
 
 #[test]
+fn node_tree() {
+    replay("node_tree", targets::node_tree);
+}
+
+#[test]
+fn enrolment_request() {
+    replay("enrolment_request", targets::enrolment_request);
+}
+
+#[test]
 fn signed_seeds_reach_the_end_of_the_reader() {
     for (seed, accepted) in [("valid", true), ("altered", false), ("other-key", false)] {
         let message = fs::read(corpus("smime").join(seed)).unwrap();
         let verified = smime::verify(&message, std::slice::from_ref(&*targets::SIGNER));
         assert_eq!(verified.is_ok(), accepted, "{seed}: {verified:?}");
+    }
+}
+
+#[test]
+fn seeds_of_requests_reach_the_end_of_the_reader() {
+    for (seed, expected) in [
+        ("p256", "node-1 web true"),
+        ("rsa", "node-2  false"),
+        ("crlf", "node-1 web true"),
+        ("s-plain", "e745a140-40bc-4b86-b6dc-084488fc906b  false"),
+        ("s-full", "e745a140-40bc-4b86-b6dc-084488fc906b web-1.example.org true"),
+        ("s-multi-valued", "n  true"),
+        ("with-certificate", "node-1 web false"),
+        ("s-certificate-of-another", "the certificate in the request is not one of this node and this key"),
+        ("s-nul", "the subject has not exactly one UID that is a node id"),
+        ("two", "not one PEM certificate request and nothing else"),
+    ] {
+        let input = fs::read(corpus("enrolment_request").join(seed)).unwrap();
+        let said = match targets::parsed_request(&input) {
+            Ok(request) => format!("{} {} {}", request.node_id, request.hostname, request.as_relay),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(said, expected, "{seed}");
     }
 }

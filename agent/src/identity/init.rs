@@ -101,7 +101,7 @@ fn key(paths: &Paths, kind: KeyKind, made: &mut Vec<String>) -> Result<PKey<Priv
         }
     };
     let public = private_key::public_to_pem(&key).map_err(bad)?;
-    if read(&paths.public_key)?.is_none_or(|existing| *existing != public) {
+    if read(&paths.public_key)?.as_deref() != Some(&public) {
         write(&paths.public_key, &public, PUBLIC, made)?;
     }
     Ok(key)

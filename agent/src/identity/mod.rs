@@ -87,7 +87,7 @@ fn holds(certificate: &Certificate, key: &PKey<Private>) -> bool {
     key.public_key_to_der().is_ok_and(|der| der == certificate.spki_der())
 }
 
-/// The content of a small file, which may be a key; `None` when it is not there.
+/// The content of a small file, erased when dropped; `None` when it is not there.
 fn read(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
     const MAX: u64 = 1 << 20;
     let content = match fs::metadata(file) {

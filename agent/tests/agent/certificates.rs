@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent cert`: issued, renewed, exported.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use agent::identity::Identity;
 use protocol::{certificate::Certificate, enrolment::State, private_key};

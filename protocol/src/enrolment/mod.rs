@@ -3,10 +3,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `request` | the PKCS#10 request, made and strictly read |
+//! | `request` | the PKCS#10 request, and how it is made |
+//! | `reader` | how it is read |
 //! | `answer` | what the root decided, or waits for |
 
 mod answer;
+mod reader;
 mod request;
 
 pub use answer::{Answer, State};

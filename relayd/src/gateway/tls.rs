@@ -13,6 +13,7 @@ use protocol::{
     tls::{self, TlsVersion},
 };
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::config::IdentityFiles;
 
@@ -91,6 +92,9 @@ fn build(files: &IdentityFiles, oldest: TlsVersion) -> Result<SslAcceptor, Ident
     })
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, IdentityError> {
-    std::fs::read(file).map_err(|error| IdentityError::Read { file: file.to_owned(), error })
+/// Erased when dropped: one of the files holds the key.
+fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
+    std::fs::read(file)
+        .map(Zeroizing::new)
+        .map_err(|error| IdentityError::Read { file: file.to_owned(), error })
 }

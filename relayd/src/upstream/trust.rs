@@ -14,6 +14,7 @@ use protocol::{
     tls::{self, ServerTrust},
 };
 use tracing::warn;
+use zeroize::Zeroizing;
 
 use super::TlsError;
 use crate::config::{IdentityFiles, Upstream, UpstreamTrust};
@@ -55,6 +56,17 @@ impl Tls {
     }
 }
 
+/// The files that [`Tls::load`] reads.
+pub fn files(upstream: &Upstream) -> Vec<PathBuf> {
+    let trusted = match &upstream.trust {
+        UpstreamTrust::Anchors(path) | UpstreamTrust::Authorities(Some(path)) => Some(path.clone()),
+        UpstreamTrust::Pins(_) | UpstreamTrust::Authorities(None) | UpstreamTrust::DangerousNone => None,
+    };
+    let own =
+        upstream.client_identity.iter().flat_map(|files| [files.certificate.clone(), files.key.clone()]);
+    own.chain(trusted).collect()
+}
+
 fn bundle(path: &Path, digest: &mut Sha256) -> Result<Vec<Certificate>, TlsError> {
     let certificates = certificate::read_bundle(&read(path, digest)?).map_err(|e| unusable(path, &e))?;
     match certificates.is_empty() {
@@ -70,9 +82,14 @@ fn identity(files: &IdentityFiles, digest: &mut Sha256) -> Result<tls::ClientIde
     Ok((certificate, key))
 }
 
-fn read(path: &Path, digest: &mut Sha256) -> Result<Vec<u8>, TlsError> {
-    let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_SIZE).read_to_end(&mut content));
+/// Erased when dropped: one of the files holds a key.
+fn read(path: &Path, digest: &mut Sha256) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let mut content = Zeroizing::new(Vec::new());
+    let read = File::open(path).and_then(|file| {
+        // All at once: growing would leave copies behind.
+        content.reserve_exact(file.metadata()?.len().min(MAX_SIZE) as usize + 64);
+        file.take(MAX_SIZE).read_to_end(&mut content)
+    });
     read.map_err(|error| TlsError::Unreadable { path: PathBuf::from(path), error })?;
     digest.update(&(content.len() as u64).to_le_bytes());
     digest.update(&content);
