@@ -64,8 +64,7 @@ impl Upkeep {
 /// When the daemon is to look again; `None` when there is nothing to keep in order.
 pub fn due(settings: &Settings, state: &State) -> Option<SystemTime> {
     let enrolment = Enrolment::load(state);
-    let anything = enrolment.state == Some(Standing::Pending)
-        || enrolment.has_ca
+    let anything = matches!(enrolment.state, Some(Standing::Pending | Standing::Accepted))
         || settings.paths.issued_certificate.exists()
         || roll::is_under_way(settings)
         || next::old_of(&settings.paths.key).exists();
@@ -146,7 +145,8 @@ pub async fn certificates(
     let issued = issued::of_key(settings, identity);
     let wanted = match &issued {
         Some(issued) => issued.renewal(&identity.node_id) <= Utc::now(),
-        None => Issued::load(settings).is_some() || enrolment.has_ca,
+        // An authority may have been made since.
+        None => Issued::load(settings).is_some() || enrolment.state == Some(Standing::Accepted),
     };
     let may = !matches!(enrolment.state, Some(state) if state != Standing::Accepted);
     let mut current = issued;
@@ -237,7 +237,7 @@ mod tests {
         for hours in 0..40 * 24 {
             let now = start + TimeDelta::hours(hours);
             let left = TimeDelta::days(40) - TimeDelta::hours(hours);
-            if renewal <= now && is_to_be_said(left, warned, now) {
+            if is_to_be_said(left, warned, now) {
                 warned = Some(now);
                 said.push(left.num_days());
             }
