@@ -40,8 +40,9 @@ impl<'a> Newcomer<'a> {
 
     /// The request, PEM.
     pub fn request(&self) -> Result<Bytes> {
-        let Identity { key, node_id, .. } = self.identity;
-        let request = Request::make(key, node_id, self.hostname, self.as_relay, self.token)?;
+        let Identity { key, node_id, certificate } = self.identity;
+        let (name, relay, token) = (self.hostname, self.as_relay, self.token);
+        let request = Request::make_with(key, node_id, name, relay, token, Some(certificate))?;
         Ok(Bytes::copy_from_slice(&request))
     }
 

@@ -22,7 +22,7 @@ use crate::{
     config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
-    gateway::{Door, Doors, Gateway},
+    gateway::{Behind, Door, Doors, Gateway},
     metrics::CompatibleMetrics,
     nodes::{self, Nodes},
     reload::Reloaders,
@@ -156,8 +156,14 @@ impl Services<'_> {
 
     fn gateway(&mut self, nodes: Nodes, doors: Doors) -> Result<(), StartError> {
         let Some(settings) = &self.config.gateway else { return Ok(()) };
-        let gateway = Gateway::bind(settings, &self.config.general.node_id, nodes, doors, self.registry)
-            .map_err(starting("the gateway"))?;
+        let gateway = Gateway::bind(
+            settings,
+            &self.config.general.node_id,
+            nodes,
+            Behind { doors, ..Behind::default() },
+            self.registry,
+        )
+        .map_err(starting("the gateway"))?;
         tracing::info!("gateway listens on {}", gateway.local_addr());
         let reload = gateway.reload_handle();
         self.reloaders.add_blocking("gateway certificate", move || reload.reload());

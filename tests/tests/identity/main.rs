@@ -8,12 +8,14 @@
 //! | `keys` | new keys of nodes and servers under load; certificates |
 //! | `attacks` | rows I1 to I4 and I9, F2 and F3 of the fault list |
 //! | `secrets` | canaries in all output; modes of files |
+//! | `registry` | files, other roots, a program that decides |
 //! | `clones` | two machines with one identity, restored snapshots |
 
 mod attacks;
 mod clones;
 mod enrolment;
 mod keys;
+mod registry;
 mod secrets;
 mod tree;
 
