@@ -162,6 +162,8 @@ pub fn acceptor(
     builder.set_verify_callback(SslVerifyMode::PEER, move |_, context| {
         let weak = context.error().as_raw() == X509_V_ERR_EE_KEY_TOO_SMALL;
         let leaf = leaf_certificate(context);
+        // Left in the queue of this thread, what was found on the way would end other connections.
+        drop(ErrorStack::get());
         // What was found about the chain stays in the session, for `is_vouched_for`.
         !weak && leaf.is_some_and(|leaf| has_usable_subject(&leaf) && gatekeeper(&leaf))
     });

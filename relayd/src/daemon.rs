@@ -6,6 +6,7 @@
 //! in `services`.
 
 mod services;
+mod upstream;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
 
@@ -125,6 +126,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         reloaders: &mut reloaders,
         status: Vec::new(),
         database: None,
+        upstream_client: None,
     };
     services.start().await?;
     let Services { status, database, .. } = services;

@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod logging;
 pub mod metrics;
 pub mod nodes;
+pub mod registry;
 pub mod reload;
 pub mod server_key;
 pub mod sink;

@@ -55,7 +55,8 @@ pub fn read(pem: &[u8]) -> Result<Request, RequestError> {
         return Err(RequestError::Certificate);
     }
     let key_hash = KeyHash::sha256_of(spki);
-    Ok(Request { node_id, hostname, as_relay, key_hash, spki: spki.into(), token, certificate })
+    let spki = spki.into();
+    Ok(Request { node_id, hostname, as_relay, key_hash, spki, token, certificate, der })
 }
 
 /// The key, if it is a good one and written the one way that OpenSSL writes it: another notation

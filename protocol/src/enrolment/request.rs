@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// A request whose signature was made with its own key.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     /// The id that the node claims.
     pub node_id: NodeId,
@@ -50,6 +50,21 @@ pub struct Request {
     pub(super) spki: Box<[u8]>,
     pub(super) token: Option<Token>,
     pub(super) certificate: Option<Box<Certificate>>,
+    /// May hold a token.
+    pub(super) der: Zeroizing<Vec<u8>>,
+}
+
+/// Never shows the token.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("node_id", &self.node_id)
+            .field("hostname", &self.hostname)
+            .field("as_relay", &self.as_relay)
+            .field("key_hash", &self.key_hash)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A one-time token; erased when dropped, never printed.
@@ -223,6 +238,11 @@ impl Request {
     /// The certificate that signs the node's run logs, if it came along: of this node and this key.
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_deref()
+    }
+
+    /// The request as it came, PEM. May hold a token.
+    pub fn to_pem(&self) -> Zeroizing<Vec<u8>> {
+        pem::encode(LABEL, &self.der)
     }
 
     /// DER SubjectPublicKeyInfo.

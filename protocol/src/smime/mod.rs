@@ -47,6 +47,12 @@ pub fn verify(message: &[u8], certificates: &[Certificate]) -> Result<Verified, 
     verify::verify(message, certificates)
 }
 
+/// Checks that `message` was signed by one of `keys` (DER SubjectPublicKeyInfo), whatever certificate it
+/// names, and returns what was signed: for signers that are known by their keys alone.
+pub fn verify_with_keys(message: &[u8], keys: &[impl AsRef<[u8]>]) -> Result<Verified, SmimeError> {
+    verify::verify_with_keys(message, keys)
+}
+
 /// Why a signed message is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SmimeError {

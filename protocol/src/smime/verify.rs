@@ -21,11 +21,35 @@ use crate::{certificate::Certificate, public_key};
 const MAX_SIGNATURE: usize = 64 << 10;
 
 pub fn verify(message: &[u8], certificates: &[Certificate]) -> Result<Verified, SmimeError> {
+    verify_by(message, |signer, digest| check_signature(signer, digest, certificates))
+}
+
+pub fn verify_with_keys(message: &[u8], keys: &[impl AsRef<[u8]>]) -> Result<Verified, SmimeError> {
+    verify_by(message, |signer, digest| {
+        let mut error = SmimeError::SignerNotFound(0);
+        for spki in keys {
+            let checked = match PKey::public_key_from_der(spki.as_ref()) {
+                Ok(key) => check_with_key(signer, digest, &key),
+                Err(_) => Err(SmimeError::Key),
+            };
+            match checked {
+                Ok(()) => return Ok(()),
+                Err(e) => error = e,
+            }
+        }
+        Err(error)
+    })
+}
+
+fn verify_by(
+    message: &[u8],
+    check: impl FnOnce(&Signer<'_>, MessageDigest) -> Result<(), SmimeError>,
+) -> Result<Verified, SmimeError> {
     let parts = mime::split(message)?;
     let der = decode_base64(parts.signature)?;
     let signer = signed_data::read(&der)?;
     let digest_algorithm = accepted_digest(signer.digest_algorithm)?;
-    check_signature(&signer, digest_algorithm, certificates)?;
+    check(&signer, digest_algorithm)?;
     let content = signed_content(parts.signed, &signer, digest_algorithm)?;
     let digest = match digest_algorithm.type_() {
         Nid::SHA256 => signer.message_digest.try_into().map_err(|_| SmimeError::DigestMismatch)?,

@@ -5,9 +5,12 @@
 use serde::Serialize;
 use warp::{
     Filter, Rejection,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{Method, StatusCode, header::CONTENT_TYPE},
+    path::FullPath,
     reply::Response,
 };
+
+use crate::gateway::access;
 
 /// Bodies over this are refused; no endpoint so far reads one.
 const LARGEST_BODY: u64 = 1024 * 1024;
@@ -62,6 +65,17 @@ pub fn answer(status: StatusCode, content_type: &'static str, body: String) -> R
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, warp::http::HeaderValue::from_static(content_type));
     response
+}
+
+/// Answers 404 to what the rule table does not have; rejects (leaves to the routes) all others.
+pub fn listed() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    warp::method().and(warp::path::full()).and_then(async |method: Method, path: FullPath| {
+        if access::is_local_route(&method, path.as_str()) {
+            Err(warp::reject::reject())
+        } else {
+            Ok(not_found())
+        }
+    })
 }
 
 /// Answers 413 to requests that announce a large body; rejects (leaves to the routes) all others.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The local HTTP API for operators (protocol 7), on loopback or a Unix socket only.
+//! The local HTTP API for operators (protocol 7), on loopback or a Unix socket only. Its routes are
+//! in the rule table of the gateway as well, and nothing that is not there is answered.
 //!
 //! | file | what |
 //! |---|---|
@@ -72,6 +73,8 @@ fn routes(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
     let versioned = api.and(warp::path("1")).and(system.clone());
     let unversioned = api.and(system);
     answer::bounded()
+        .or(answer::listed())
+        .unify()
         .or(versioned)
         .unify()
         .or(unversioned)

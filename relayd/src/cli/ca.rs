@@ -135,14 +135,17 @@ pub fn run(command: &Command, settings: &Ca) -> Result<(), CliError> {
             let new = NewAuthority { name: &name, key: (*key).into(), days: *days };
             let made = Authority::init(&settings.directory, &new).map_err(CliError::failed)?;
             show(&mut out, made.certificate(), settings, false)?;
-            writeln!(out, "The daemon uses it after a restart. Keep a backup of the directory offline.")?;
+            writeln!(
+                out,
+                "Nodes get certificates from it from now on. Keep a backup of the directory offline."
+            )?;
         }
         Command::Issue(wanted) => issue(wanted, settings, &mut out)?,
         Command::Renew { days } => {
             let old = Authority::required(settings).map_err(CliError::failed)?;
             let renewed = old.renew(settings, *days).map_err(CliError::failed)?;
             show(&mut out, renewed.certificate(), settings, false)?;
-            writeln!(out, "The daemon hands it out after a restart.")?;
+            writeln!(out, "It is handed out from now on.")?;
         }
         Command::Export { out: file } => {
             let pem = certificate(settings)?.to_pem();

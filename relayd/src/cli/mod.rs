@@ -6,10 +6,13 @@
 mod ca;
 mod config;
 mod database;
+mod node;
 mod output;
+mod routes;
 mod run_log;
 mod server_key;
 pub mod spool;
+mod token;
 
 use std::{
     fmt::Display,
@@ -31,6 +34,7 @@ Examples:
   relayd -c /etc/relayd --test        check the configuration and exit
   relayd config default > main.conf   print a commented configuration with all defaults
   relayd run-log show FILE            unpack, parse and print a run log
+  relayd node list --state pending    say which nodes wait to be accepted
 
 Exit codes:
   0  stopped, or done
@@ -61,6 +65,14 @@ enum Command {
     /// Look into the spools: what waits, what failed and why.
     #[command(subcommand)]
     Spool(spool::Command),
+    /// Say which nodes there are, and which of them belong to the instance.
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Make one-time tokens that let nodes in.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Print which routes there are and who may use them.
+    Routes(routes::Command),
     /// Look after the built-in certification authority.
     #[command(subcommand)]
     Ca(ca::Command),
@@ -86,6 +98,11 @@ impl CliError {
     /// The command itself failed: exit code 1.
     pub fn failed(error: impl Display) -> Self {
         Self { text: error.to_string(), code: 1 }
+    }
+
+    /// The command line or the configuration does not allow that: exit code 2.
+    pub fn usage(error: impl Display) -> Self {
+        Self { text: error.to_string(), code: 2 }
     }
 
     /// There is nothing of what was asked for: exit code 4.
@@ -118,6 +135,13 @@ pub fn main() -> ExitCode {
         None => return daemon::main(&cli.config),
         Some(Command::Config(command)) => config::run(command, &cli.config),
         Some(Command::RunLog(command)) => run_log::run(command),
+        Some(Command::Node(command)) => {
+            configuration(&cli.config).and_then(|config| node::run(command, &config))
+        }
+        Some(Command::Token(command)) => {
+            configuration(&cli.config).and_then(|config| token::run(command, &config))
+        }
+        Some(Command::Routes(command)) => routes::run(command),
         Some(Command::Ca(command)) => {
             configuration(&cli.config).and_then(|config| ca::run(command, &config.ca))
         }

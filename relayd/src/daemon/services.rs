@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, starting};
 use crate::{
     api::{Check, Status},
-    config::{Config, InventoryOutput, RunLogOutput, SpoolSettings},
+    config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
-    gateway::{Door, Doors, Gateway},
+    gateway::{Behind, Door, Doors, Gateway},
     metrics::CompatibleMetrics,
     nodes::{self, Nodes},
     reload::Reloaders,
@@ -32,6 +32,7 @@ use crate::{
     },
     spool::{self, Spool, clock::SystemClock, metrics::GateState},
     tasks::Tasks,
+    upstream::UpstreamClient,
 };
 
 /// Makes the services and hands them their parts.
@@ -45,15 +46,17 @@ pub(super) struct Services<'a> {
     pub status: Vec<(&'static str, Status)>,
     /// For `system/status`, when there is a database.
     pub database: Option<Check>,
+    /// Made when it is first needed.
+    pub upstream_client: Option<Arc<UpstreamClient>>,
 }
 
 impl Services<'_> {
     /// Starts all services that the configuration asks for.
     pub async fn start(&mut self) -> Result<(), StartError> {
-        let (loader, nodes) = nodes::Loader::start(&self.config.general, self.compatible.clone())
-            .map_err(starting("the node table"))?;
-        self.reloaders.add_blocking("node table", move || loader.reload());
-
+        let nodes = match self.config.nodes.source {
+            NodesSource::Upstream => self.follow_upstream()?,
+            NodesSource::Files | NodesSource::Database => self.load_nodes()?,
+        };
         let run_logs = &self.config.run_logs;
         let mut doors = Doors::default();
         match run_logs.output {
@@ -79,6 +82,13 @@ impl Services<'_> {
         }
         self.watch_expiry(nodes.clone())?;
         self.gateway(nodes, doors)
+    }
+
+    fn load_nodes(&mut self) -> Result<Nodes, StartError> {
+        let (loader, nodes) = nodes::Loader::start(&self.config.general, self.compatible.clone())
+            .map_err(starting("the node table"))?;
+        self.reloaders.add_blocking("node table", move || loader.reload());
+        Ok(nodes)
     }
 
     fn watch_expiry(&mut self, nodes: Nodes) -> Result<(), StartError> {
@@ -139,15 +149,21 @@ impl Services<'_> {
             .map_err(starting("forwarding"))?;
         let forward = Arc::new(forward);
         let reloaded = forward.clone();
-        self.reloaders.add_blocking("upstream certificates", move || reloaded.reload());
+        self.reload_upstream_certificates(upstream, move || reloaded.reload());
         self.tasks.spawn(kind.segment(), spool.run(forward, self.tasks.stop()));
         Ok(door)
     }
 
     fn gateway(&mut self, nodes: Nodes, doors: Doors) -> Result<(), StartError> {
         let Some(settings) = &self.config.gateway else { return Ok(()) };
-        let gateway = Gateway::bind(settings, &self.config.general.node_id, nodes, doors, self.registry)
-            .map_err(starting("the gateway"))?;
+        let gateway = Gateway::bind(
+            settings,
+            &self.config.general.node_id,
+            nodes,
+            Behind { doors, ..Behind::default() },
+            self.registry,
+        )
+        .map_err(starting("the gateway"))?;
         tracing::info!("gateway listens on {}", gateway.local_addr());
         let reload = gateway.reload_handle();
         self.reloaders.add_blocking("gateway certificate", move || reload.reload());

@@ -97,7 +97,7 @@ pub fn of(config: &Config) -> Vec<Watched> {
             file: ca::certificate_file(&config.ca),
             consequence: "all certificates that it issued will be refused by whoever checks them, and it issues \
                           no more",
-            remedy: "run `relayd ca renew`, restart, and give the new one (`relayd ca export`) to whoever trusts \
+            remedy: "run `relayd ca renew`, reload, and give the new one (`relayd ca export`) to whoever trusts \
                      the old one",
         });
     }

@@ -1,71 +1,88 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who may do what: one table, and everything that is not in it is refused.
+//! Who may do what: the rule table applied to a request. Everything that no rule allows is refused.
 
-use protocol::{node_id::NodeId, urls::UploadKind};
+use hyper::Method;
+use protocol::node_id::NodeId;
 
-use super::{answer::Refusal, client::Client, route::UploadName};
+pub use super::rules::{Listener, Row, Who, table};
+use super::{
+    answer::Refusal,
+    client::{Client, Peer},
+    route::UploadName,
+    rules::{self, Rule},
+};
 use crate::nodes::NodeTable;
 
-/// One way to be allowed to upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
-    /// The node whose file it is, by its certificate.
-    NodeItself,
-    /// A policy server above the node whose file it is, by its certificate.
-    RelayAbove,
-    /// Any node of the list, by its certificate, for a node that is not in the list: a relay
-    /// passes on the inventory with which a new node introduces itself.
-    NodeForNewcomer,
-    /// Whoever has the password, for a node of the list.
-    PasswordForListed,
-    /// Whoever has the password.
-    Password,
-}
-
-/// `GET /uuid` is open to anyone and has no row (protocol 1.1).
-const RULES: [(UploadKind, &[Who]); 3] = [
-    (UploadKind::RunLog, &[Who::NodeItself, Who::RelayAbove, Who::PasswordForListed]),
-    (UploadKind::NewInventory, &[Who::NodeItself, Who::RelayAbove, Who::NodeForNewcomer, Who::Password]),
-    (UploadKind::InventoryUpdate, &[Who::NodeItself, Who::RelayAbove, Who::Password]),
-];
-
-/// Who asks, with what.
-pub struct Asking<'a> {
-    /// Who the connection's peer is.
+/// A request whose route and sender are known, before anything was decided about it.
+pub struct Asked<'a> {
+    /// The rule of the route.
+    pub rule: &'static Rule,
+    /// The other end of the connection.
+    pub peer: &'a Peer,
+    /// Who that is.
     pub client: &'a Client,
-    /// Whether the request has the password for this kind; `None` when passwords are off.
+    /// The table by which the client is known.
+    pub table: &'a NodeTable,
+    /// Whether the request has the password for this route; `None` when passwords do not count.
     pub password: Option<bool>,
+    /// Whether clients are known by an authority instead of their keys.
+    pub by_authority: bool,
+    /// This server.
+    pub own_id: &'a NodeId,
 }
 
-/// Whether there is anybody who could be allowed anything: comes before the name is looked at.
-pub fn check_identity(asking: &Asking<'_>) -> Result<(), Refusal> {
-    match (asking.client, asking.password) {
-        (Client::Node(_), _) | (Client::Anonymous | Client::Unknown, Some(true)) => Ok(()),
+/// What a request is about.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    /// No node in particular.
+    Nothing,
+    /// This node.
+    Node(&'a NodeId),
+    /// The node whose file this is.
+    File(&'a UploadName),
+}
+
+/// Whether the local API has this route; whoever reaches it may use it.
+pub fn is_local_route(method: &Method, path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    rules::find(Listener::Local, method.as_str(), path).is_some_and(|rule| rule.who.contains(&Who::Loopback))
+}
+
+/// Whether there is anybody who could be allowed to use this route: comes before its parameter is
+/// looked at.
+pub fn check_identity(asked: &Asked<'_>) -> Result<(), Refusal> {
+    if asked.rule.who.iter().any(|who| who.needs_nobody(asked)) {
+        return Ok(());
+    }
+    match (asked.client, asked.password) {
+        (Client::Node(_), _) => Ok(()),
+        (Client::Anonymous | Client::Unknown | Client::Certified, Some(true)) => Ok(()),
         (Client::Misnamed { key_of }, _) => Err(Refusal::Forbidden(format!(
             "the certificate names another node than {key_of}, to which its key belongs"
         ))),
         (Client::Anonymous, password) => Err(Refusal::Unauthenticated { basic: password.is_some() }),
+        (Client::Unknown, _) if asked.by_authority => Err(Refusal::Forbidden(
+            "the client certificate is not valid for the authorities of this server".into(),
+        )),
         (Client::Unknown, _) => Err(Refusal::Forbidden(
             "the key of the client certificate belongs to no node in the node list".into(),
         )),
+        (Client::Certified, _) => {
+            Err(Refusal::Forbidden("the client certificate names no node in the node list".into()))
+        }
     }
 }
 
-/// Whether an upload with this name is allowed.
-pub fn check_upload(
-    kind: UploadKind,
-    name: &UploadName,
-    asking: &Asking<'_>,
-    table: &NodeTable,
-) -> Result<(), Refusal> {
-    check_identity(asking)?;
-    let ways = RULES.iter().find(|(of, _)| *of == kind).map_or(&[][..], |(_, ways)| ways);
-    if ways.iter().any(|way| way.applies(name, asking, table)) {
+/// Whether this is allowed.
+pub fn check(asked: &Asked<'_>, subject: Subject<'_>) -> Result<(), Refusal> {
+    check_identity(asked)?;
+    if asked.rule.who.iter().any(|who| who.applies(subject, asked)) {
         return Ok(());
     }
-    Err(Refusal::Forbidden(match (asking.client, name.node_id()) {
+    // Nothing here may tell whether a node that is not the client's exists.
+    Err(Refusal::Forbidden(match (asked.client, subject.node_id()) {
         (Client::Node(client), Some(node)) => {
-            format!("node {client} may not upload for {node}: it is neither that node nor a relay above it")
+            format!("node {client} may not do this for {node}: it is neither that node nor a relay above it")
         }
         (Client::Node(client), None) => format!("the name does not say that this is of node {client}"),
         (_, Some(node)) => format!("node {node} is not in the node list"),
@@ -74,22 +91,59 @@ pub fn check_upload(
 }
 
 impl Who {
-    fn applies(self, name: &UploadName, asking: &Asking<'_>, table: &NodeTable) -> bool {
-        let list = table.list();
-        // Somebody with the key of a node is that node, whatever passwords it knows.
-        let by_password = asking.password == Some(true) && !matches!(asking.client, Client::Node(_));
-        let named = || name.node_id();
-        match (self, asking.client) {
-            (Self::NodeItself, Client::Node(client)) => name.names(client),
-            (Self::RelayAbove, Client::Node(client)) => {
-                named().is_some_and(|node: NodeId| list.is_below(&node, client))
+    /// Whether this lets the client in without it being anybody.
+    fn needs_nobody(self, asked: &Asked<'_>) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Visitor => {
+                !asked.by_authority || matches!(asked.client, Client::Certified | Client::Node(_))
             }
-            (Self::NodeForNewcomer, Client::Node(_)) => named().is_some_and(|node| list.get(&node).is_none()),
+            _ => false,
+        }
+    }
+
+    fn applies(self, subject: Subject<'_>, asked: &Asked<'_>) -> bool {
+        let list = asked.table.list();
+        // Somebody with the key of a node is that node, whatever passwords it knows.
+        let by_password = asked.password == Some(true) && !matches!(asked.client, Client::Node(_));
+        match (self, asked.client) {
+            (Self::AnyNode, Client::Node(_)) => true,
+            (Self::NodeNamed, Client::Node(client)) => subject.names(client),
+            (Self::RelayAbove, Client::Node(client)) => {
+                subject.node_id().is_some_and(|node| list.is_below(&node, client))
+            }
+            (Self::NodeForNewcomer, Client::Node(_)) => {
+                subject.node_id().is_some_and(|node| list.get(&node).is_none())
+            }
+            (Self::Upstream, Client::Node(client)) => {
+                let own = list.get(asked.own_id);
+                client != asked.own_id && own.is_some_and(|own| own.policy_server == *client)
+            }
             (Self::PasswordForListed, _) => {
-                by_password && named().is_some_and(|node| list.get(&node).is_some())
+                by_password && subject.node_id().is_some_and(|node| list.get(&node).is_some())
             }
             (Self::Password, _) => by_password,
+            (Self::Anyone | Self::Visitor, _) => self.needs_nobody(asked),
+            // Loopback is never here: the other listener is.
             _ => false,
+        }
+    }
+}
+
+impl Subject<'_> {
+    fn names(&self, node: &NodeId) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Node(named) => *named == node,
+            Self::File(name) => name.names(node),
+        }
+    }
+
+    fn node_id(&self) -> Option<NodeId> {
+        match self {
+            Self::Nothing => None,
+            Self::Node(node) => Some((*node).clone()),
+            Self::File(name) => name.node_id(),
         }
     }
 }

@@ -9,6 +9,10 @@ use hyper::{
     Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use protocol::{hash::KeyHash, limits::RELAY_DEPTH, node_id::NodeId};
+use serde::Serialize;
+
+use crate::{tree::TreeAnswer, upstream::Passed};
 
 /// What a request came to.
 #[derive(Debug)]
@@ -19,6 +23,23 @@ pub enum Answer {
     Stored,
     /// The same bytes were there already, and are on stable storage.
     AlreadyStored,
+    /// The nodes below the client.
+    Tree(TreeAnswer),
+    /// Who the client is.
+    Identity(Identity),
+    /// What the server above answered.
+    Passed(Passed),
+}
+
+/// Who a client is for this server.
+#[derive(Debug, Serialize)]
+pub struct Identity {
+    /// The node.
+    pub node_id: NodeId,
+    /// The key that it showed.
+    pub key_hash: KeyHash,
+    /// The policy server to which it is attached.
+    pub policy_server: NodeId,
 }
 
 /// Why a request is refused, by who must act and how.
@@ -37,6 +58,10 @@ pub enum Refusal {
     BadName(String),
     /// Headers contradict each other, or the body is not what they say.
     BadRequest(&'static str),
+    /// The body cannot be understood.
+    Malformed(String),
+    /// It went through more relays than there can be on a way that is no circle.
+    TooManyHops,
     /// The name says gzip, the content does not.
     NotGzip,
     /// Another file with this name waits.
@@ -67,6 +92,16 @@ impl Answer {
             Self::Text(text) => respond(StatusCode::OK, text),
             Self::Stored => respond(StatusCode::CREATED, Bytes::new()),
             Self::AlreadyStored => respond(StatusCode::NO_CONTENT, Bytes::new()),
+            Self::Tree(answer) => answer.into_response(),
+            Self::Identity(identity) => match serde_json::to_vec(&identity) {
+                Ok(json) => respond_with(StatusCode::OK, JSON, [&*json, b"\n"].concat().into()),
+                Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),
+            },
+            Self::Passed(Passed { status, headers, body }) => {
+                let mut response = respond(status, body);
+                response.headers_mut().extend(headers);
+                response
+            }
         }
     }
 }
@@ -78,7 +113,10 @@ impl Refusal {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::BadName(_) | Self::BadRequest(_) | Self::NotGzip => StatusCode::BAD_REQUEST,
+            Self::BadName(_) | Self::BadRequest(_) | Self::Malformed(_) | Self::NotGzip => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::TooManyHops => StatusCode::LOOP_DETECTED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -100,7 +138,10 @@ impl Refusal {
                 "this needs the client certificate of a node in the node list, or a user name and its password"
                     .into()
             }
-            Self::Forbidden(reason) | Self::BadName(reason) => reason.clone(),
+            Self::Forbidden(reason) | Self::BadName(reason) | Self::Malformed(reason) => reason.clone(),
+            Self::TooManyHops => {
+                format!("passed on by more than {RELAY_DEPTH} relays: do their upstreams form a circle?")
+            }
             Self::BadRequest(reason) | Self::Unavailable(reason) | Self::NoRoom(reason) => (*reason).into(),
             Self::NotGzip => "the name says gzip, but the content does not start like gzip".into(),
             Self::Conflict => {
@@ -109,7 +150,7 @@ impl Refusal {
             Self::LengthRequired => "a Content-Length is required, chunked bodies are not taken".into(),
             Self::TooLarge(most) => format!("larger than the {most} bytes that are accepted"),
             Self::TooSlow => "the body came too slowly".into(),
-            Self::TooOften(_) => "too many uploads by this node".into(),
+            Self::TooOften(_) => "too many requests by this node or from this address".into(),
         }
     }
 
@@ -145,6 +186,14 @@ impl Refusal {
 /// Says in the response that the connection ends with it.
 pub fn close_after(response: &mut Response<Full<Bytes>>) {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+fn respond_with(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = respond(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
 }
 
 fn respond(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {

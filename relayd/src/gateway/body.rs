@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The body of an upload, piece by piece, from a client that may be slow or gone.
+//! Bodies: how long they say that they are; and then what comes, from a client that may be slow
+//! or gone.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::{
+    body::Incoming,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, TRANSFER_ENCODING},
+};
 use tokio::time::{Instant, timeout};
 
 use super::answer::Refusal;
@@ -58,4 +62,39 @@ impl PacedBody {
             }
         }
     }
+}
+
+/// `Content-Length`, if there is one.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The length of the body that follows, which must be known and small enough.
+pub fn announced_length(headers: &HeaderMap, most: u64) -> Result<u64, Refusal> {
+    // RFC 9110, 14.5: a server that does not know partial uploads must not store them as whole.
+    if headers.contains_key(CONTENT_RANGE) {
+        return Err(Refusal::BadRequest("partial uploads are not taken"));
+    }
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Refusal::BadRequest("a Content-Encoding is not taken: the body is kept as it comes"));
+    }
+    match content_length(headers) {
+        _ if headers.contains_key(TRANSFER_ENCODING) => Err(Refusal::LengthRequired),
+        None => Err(Refusal::LengthRequired),
+        Some(length) if length > most => Err(Refusal::TooLarge(most)),
+        Some(length) => Ok(length),
+    }
+}
+
+/// Reads a small body whole. `length` is as announced, and memory for it was found.
+pub async fn read_whole(body: Incoming, length: u64, slowest: u64) -> Result<Bytes, Refusal> {
+    let mut body = PacedBody::new(body, slowest);
+    let mut whole = Vec::new();
+    while let Some(piece) = body.next().await? {
+        whole.extend_from_slice(&piece);
+    }
+    if whole.len() as u64 != length {
+        return Err(Refusal::BadRequest("the body has another length than its header says"));
+    }
+    Ok(whole.into())
 }

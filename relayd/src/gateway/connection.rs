@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One connection, from handshake to close.
 
-use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{pending, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::{Ssl, SslAcceptor};
+use protocol::tls;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -49,15 +58,27 @@ pub async fn serve(
         Ok(Err(error)) => return service.handshake_failed(address, &error),
         Err(_) => return service.handshake_failed(address, &"it took too long"),
     };
-    let peer = Arc::new(Peer::new(address, stream.ssl().peer_certificate()));
+    service.metrics().handshakes.inc();
+    let ssl = stream.ssl();
+    let verified = tls::is_vouched_for(ssl);
+    let peer = Arc::new(Peer::new(address, ssl.peer_certificate(), verified));
+    // Left when this function returns.
+    let entered = service.connections().enter(&peer);
+    let revoked = async {
+        match &entered {
+            Some(entered) => entered.revoked().await,
+            None => pending().await,
+        }
+    };
+    tokio::pin!(revoked);
     let activity = Arc::new(Activity::default());
     let io = GuardedIo::new(stream, limits, activity.clone());
     let handler = service_fn(|request: Request<Incoming>| {
-        let (service, peer, activity) = (service.clone(), peer.clone(), activity.clone());
+        let (service, peer, activity, stop) = (service.clone(), peer.clone(), activity.clone(), stop.clone());
         // Boxed, because only what can be moved can be polled without closing the stream.
         Box::pin(async move {
             let _working = activity.begin();
-            Ok::<_, Infallible>(service.answer(&peer, request, &activity).await)
+            Ok::<_, Infallible>(service.answer(&peer, request, &activity, &stop).await)
         })
     });
     let mut connection = http1::Builder::new()
@@ -65,12 +86,19 @@ pub async fn serve(
         .max_headers(MAX_HEADERS)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(io), handler);
-    let ended = tokio::select! {
-        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
-        () = stop.cancelled() => {
-            Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+    let serving = async {
+        tokio::select! {
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => return ended,
+            () = stop.cancelled() => {}
         }
+        Pin::new(&mut connection).graceful_shutdown();
+        poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+    };
+    let ended = tokio::select! {
+        biased;
+        // The request under way ends where it is.
+        () = &mut revoked => Ok(()),
+        ended = serving => ended,
     };
     if activity.was_malformed() {
         service.malformed(address);

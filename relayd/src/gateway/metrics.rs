@@ -19,8 +19,14 @@ pub struct GatewayMetrics {
     pub connections: IntCounter,
     /// Connections open now.
     pub open_connections: IntGauge,
+    /// TLS handshakes that succeeded.
+    pub handshakes: IntCounter,
+    /// Connections closed because their node was known no more.
+    pub revoked_connections: IntCounter,
     /// TLS handshakes that failed or took too long.
     pub tls_failures: IntCounter,
+    /// Requests for the tree of nodes that are being answered or wait for news.
+    pub waiting: IntGauge,
     /// Uploads under way.
     pub uploads: IntGauge,
     /// Uploads that shared one fsync of the directory.
@@ -69,11 +75,29 @@ impl GatewayMetrics {
                 registry,
                 IntGauge::new("relayd_gateway_connections", "Connections open")?,
             )?,
+            handshakes: add(
+                registry,
+                IntCounter::new("relayd_gateway_tls_handshakes_total", "TLS handshakes that succeeded")?,
+            )?,
+            revoked_connections: add(
+                registry,
+                IntCounter::new(
+                    "relayd_gateway_revoked_connections_total",
+                    "Connections closed because their node was revoked or changed its key",
+                )?,
+            )?,
             tls_failures: add(
                 registry,
                 IntCounter::new(
                     "relayd_gateway_tls_failures_total",
                     "TLS handshakes that failed or took too long",
+                )?,
+            )?,
+            waiting: add(
+                registry,
+                IntGauge::new(
+                    "relayd_gateway_tree_requests_in_flight",
+                    "Requests for the tree of nodes that are being answered or wait for news",
                 )?,
             )?,
             uploads: add(registry, IntGauge::new("relayd_gateway_uploads_in_flight", "Uploads under way")?)?,

@@ -12,7 +12,7 @@
 //! fsync that fails is never tried again: nothing is acknowledged any more and [`Gateway::run`]
 //! returns the error.
 
-mod access;
+pub mod access;
 mod answer;
 mod basic_auth;
 mod body;
@@ -20,21 +20,25 @@ mod client;
 mod connection;
 mod directory;
 mod disk;
+mod enrolment;
 mod guard;
 mod guarded_io;
 mod listener;
 mod metrics;
+mod open;
 mod part_file;
 mod rate;
 mod route;
+mod rules;
 mod service;
 mod throttle;
 mod tls;
 mod upload;
+mod uploads;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use protocol::{node_id::NodeId, urls::UploadKind};
+use protocol::node_id::NodeId;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -42,12 +46,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::enrolment::Enrolment;
 use self::{
     directory::{CommitQueue, Directory, Failure},
     disk::DiskPool,
+    enrolment::Desk,
     metrics::GatewayMetrics,
     service::Service,
     tls::Acceptor,
+    uploads::{OpenDoor, OpenDoors, Uploads},
 };
 use crate::{config, nodes::Nodes, spool::Hint};
 
@@ -71,6 +78,17 @@ pub struct Doors {
     pub new_inventories: Option<Door>,
     /// `/inventory-updates/`.
     pub inventory_updates: Option<Door>,
+}
+
+/// What the gateway hands requests to.
+#[derive(Clone, Default)]
+pub struct Behind {
+    /// Takes uploads.
+    pub doors: Doors,
+    /// Decides about nodes and keys.
+    pub enrolment: Enrolment,
+    /// Requests of new nodes per minute and address; `None` to take none in.
+    pub newcomers_per_minute: Option<u32>,
 }
 
 /// Why the gateway cannot start, reload or go on.
@@ -148,11 +166,16 @@ impl Gateway {
         settings: &config::Gateway,
         own_id: &NodeId,
         nodes: Nodes,
-        doors: Doors,
+        behind: Behind,
         registry: &prometheus::Registry,
     ) -> Result<Self, GatewayError> {
         let metrics = GatewayMetrics::new(registry)?;
-        let acceptor = Arc::new(Acceptor::new(settings.identity.clone(), settings.oldest_tls)?);
+        let acceptor = Arc::new(Acceptor::new(
+            settings.identity.clone(),
+            settings.oldest_tls,
+            settings.clients.clone(),
+            nodes.clone(),
+        )?);
         let listener = listener::listen(settings.listen)
             .map_err(|error| GatewayError::Listen { address: settings.listen, error })?;
         let address = listener
@@ -162,20 +185,31 @@ impl Gateway {
         let pool = DiskPool::new().map_err(GatewayError::Threads)?;
         let (failure, failures) = Failure::watch();
         let mut commits = Vec::new();
-        let mut open = |kind: UploadKind, door: Option<Door>| -> Result<_, GatewayError> {
+        let mut open = |door: Option<Door>| -> Result<_, GatewayError> {
             let Some(door) = door else { return Ok(None) };
             let (directory, queue) =
                 Directory::open(&door.incoming, pool.clone(), failure.clone(), &metrics)?;
             commits.push(queue);
-            Ok(Some(service::OpenDoor::new(kind, directory, door, settings.high_water_percent)))
+            Ok(Some(OpenDoor::new(directory, door, settings.high_water_percent)))
         };
-        let doors = service::OpenDoors {
-            run_logs: open(UploadKind::RunLog, doors.run_logs)?,
-            new_inventories: open(UploadKind::NewInventory, doors.new_inventories)?,
-            inventory_updates: open(UploadKind::InventoryUpdate, doors.inventory_updates)?,
+        let Behind { doors, enrolment, newcomers_per_minute } = behind;
+        let doors = OpenDoors {
+            run_logs: open(doors.run_logs)?,
+            new_inventories: open(doors.new_inventories)?,
+            inventory_updates: open(doors.inventory_updates)?,
         };
         let (weights, known_weights) = watch::channel(Arc::default());
-        let service = Service::new(settings, own_id, nodes.clone(), known_weights, doors, metrics);
+        let desk = Desk::new(enrolment, newcomers_per_minute, known_weights.clone(), settings.slowest_body);
+        let uploads = Uploads::new(settings, known_weights, doors, metrics.clone());
+        let service = Service::new(
+            own_id,
+            nodes.clone(),
+            settings.clients.clone(),
+            acceptor.clone(),
+            uploads,
+            desk,
+            metrics,
+        );
         Ok(Self {
             listener,
             address,
@@ -216,6 +250,7 @@ impl Gateway {
             background.spawn(queue.run());
         }
         background.spawn(rate::keep_weights(self.nodes, self.weights));
+        background.spawn(self.service.connections().clone().watch());
         let serving = listener::run(
             self.listener,
             self.acceptor,

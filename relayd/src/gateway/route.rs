@@ -7,10 +7,13 @@ use protocol::{
     inventory_name::InventoryName,
     node_id::NodeId,
     run_id::RunLogName,
-    urls::{UploadKind, UploadPathError, parse_upload_path},
+    urls::{IdentityKind, IdentityPathError, UploadKind, parse_identity_path, parse_upload_path},
 };
 
-use super::answer::Refusal;
+use super::{
+    answer::Refusal,
+    rules::{self, Listener, Purpose, Rule},
+};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,12 @@ pub enum Route {
     Uuid,
     /// To take a file; the name is safe as one part of a path, but not read yet.
     Upload(UploadKind, String),
+    /// To deal with the identity of this node.
+    Identity(IdentityKind, NodeId),
+    /// The nodes below the client.
+    Tree,
+    /// Who the client is.
+    WhoAmI,
 }
 
 /// The read name of an upload.
@@ -31,17 +40,27 @@ pub enum UploadName {
 }
 
 impl Route {
-    /// Reads method and path; everything unknown is [`Refusal::NotFound`].
-    pub fn parse(method: &Method, path: &str) -> Result<Self, Refusal> {
-        match *method {
-            Method::GET | Method::HEAD if matches!(path, "/uuid" | "//uuid") => Ok(Self::Uuid),
-            Method::PUT => match parse_upload_path(path) {
-                Ok((kind, name)) => Ok(Self::Upload(kind, name)),
-                Err(UploadPathError::NotAnUpload) => Err(Refusal::NotFound),
-                Err(error) => Err(Refusal::BadName(error.to_string())),
+    /// Finds the rule for method and path and reads the path; without a rule it is
+    /// [`Refusal::NotFound`].
+    pub fn parse(method: &Method, path: &str) -> Result<(&'static Rule, Self), Refusal> {
+        let rule = rules::find(Listener::Gateway, method.as_str(), path).ok_or(Refusal::NotFound)?;
+        let route = match rule.purpose {
+            Purpose::Uuid => Self::Uuid,
+            Purpose::Upload(_) => {
+                let (kind, name) =
+                    parse_upload_path(path).map_err(|error| Refusal::BadName(error.to_string()))?;
+                Self::Upload(kind, name)
+            }
+            Purpose::Identity(_) => match parse_identity_path(path) {
+                Ok((kind, node)) => Self::Identity(kind, node),
+                Err(IdentityPathError::Other) => return Err(Refusal::NotFound),
+                Err(error) => return Err(Refusal::BadName(error.to_string())),
             },
-            _ => Err(Refusal::NotFound),
-        }
+            Purpose::Tree => Self::Tree,
+            Purpose::WhoAmI => Self::WhoAmI,
+            Purpose::Operate | Purpose::Nothing => return Err(Refusal::NotFound),
+        };
+        Ok((rule, route))
     }
 }
 
@@ -98,7 +117,8 @@ mod tests {
 
     #[test]
     fn knows_its_routes_and_no_others() {
-        let put = |path| Route::parse(&Method::PUT, path);
+        let parse = |method: &Method, path: &str| Route::parse(method, path).map(|(_, route)| route);
+        let put = |path| parse(&Method::PUT, path);
         let upload = |kind, name: &str| Ok(Route::Upload(kind, name.to_owned()));
         assert_eq!(put("/reports/a.log"), upload(UploadKind::RunLog, "a.log"));
         assert_eq!(put("//reports/a%40b.log"), upload(UploadKind::RunLog, "a@b.log"));
@@ -113,13 +133,13 @@ mod tests {
             (Method::GET, "/uuid/"),
             (Method::PUT, "/Reports/a.log"),
         ] {
-            assert_eq!(Route::parse(&method, path), Err(Refusal::NotFound), "{method} {path}");
+            assert_eq!(parse(&method, path), Err(Refusal::NotFound), "{method} {path}");
         }
         for path in
             ["/reports/", "/reports/../a.log", "/reports/%2e%2e", "/reports/a%2fb.log", "/reports/%00"]
         {
             assert!(matches!(put(path), Err(Refusal::BadName(_))), "{path}");
         }
-        assert_eq!(Route::parse(&Method::HEAD, "/uuid"), Ok(Route::Uuid));
+        assert_eq!(parse(&Method::HEAD, "/uuid"), Ok(Route::Uuid));
     }
 }

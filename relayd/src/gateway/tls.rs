@@ -1,100 +1,144 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The server's certificate and key, replaceable while the gateway runs.
+//! What the server shows and which clients it lets in, replaceable while the gateway runs.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
+use hyper::header::HeaderValue;
 use openssl::ssl::SslAcceptor;
 use protocol::{
-    certificate::{Certificate, CertificateError},
-    private_key::{self, PrivateKeyError},
-    tls::{self, TlsVersion},
+    certificate::{self, Certificate, CertificateError},
+    headers,
+    tls::{self, Gatekeeper, ServerIdentity, TlsVersion},
 };
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
-use crate::config::IdentityFiles;
+use crate::{
+    config::{ClientTrust, IdentityFiles},
+    nodes::{NodeTable, Nodes},
+    server_key::{ServerKey, ServerKeyError},
+};
 
-/// Why the server's certificate or key cannot be used; the operator must act.
+/// Why the server's identity or the authorities of its clients cannot be used; the operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// A file cannot be read.
-    #[error("gateway: cannot read {}: {error}", .file.display())]
+    /// Certificate or key.
+    #[error("gateway: {0}")]
+    ServerKey(#[from] ServerKeyError),
+    /// The file of authorities cannot be read.
+    #[error("gateway: cannot read {}: {error} (gateway.client_ca_path)", .file.display())]
     Read {
-        /// Which one.
+        /// `gateway.client_ca_path`.
         file: PathBuf,
         /// What the system said.
         error: io::Error,
     },
-    /// The certificate file holds none.
-    #[error("gateway: {}: {error}", .file.display())]
-    Certificate {
-        /// `gateway.certificate`.
+    /// The file of authorities is none.
+    #[error("gateway: {}: {error} (gateway.client_ca_path)", .file.display())]
+    Authorities {
+        /// `gateway.client_ca_path`.
         file: PathBuf,
         /// What is wrong.
         error: CertificateError,
     },
-    /// The key file holds none.
-    #[error("gateway: {}: {error}", .file.display())]
-    Key {
-        /// `gateway.key`.
-        file: PathBuf,
-        /// What is wrong.
-        error: PrivateKeyError,
-    },
-    /// They do not fit together, or OpenSSL refuses them.
-    #[error("gateway: certificate {} and key {} cannot be used together: {error}", .certificate.display(), .key.display())]
+    /// The file of authorities has none: every client would be refused.
+    #[error("gateway: {}: there is no certificate in it (gateway.client_ca_path)", .0.display())]
+    NoAuthority(PathBuf),
+    /// OpenSSL refuses them.
+    #[error("gateway: certificate {} and key {} cannot be used together: {error}", .files.certificate.display(), .files.key.display())]
     Pair {
-        /// `gateway.certificate`.
-        certificate: PathBuf,
-        /// `gateway.key`.
-        key: PathBuf,
+        /// `gateway.certificate` and `gateway.key`.
+        files: IdentityFiles,
         /// What OpenSSL said.
         error: openssl::error::ErrorStack,
     },
 }
 
-/// The newest usable acceptor.
+/// The newest usable acceptor, and what is announced with it.
 pub struct Acceptor {
     files: IdentityFiles,
     oldest: TlsVersion,
-    current: watch::Sender<SslAcceptor>,
+    trust: ClientTrust,
+    gatekeeper: Gatekeeper,
+    current: watch::Sender<Current>,
+}
+
+#[derive(Clone)]
+struct Current {
+    acceptor: SslAcceptor,
+    pins: Option<HeaderValue>,
 }
 
 impl Acceptor {
-    /// Reads certificate and key.
-    pub fn new(files: IdentityFiles, oldest: TlsVersion) -> Result<Self, IdentityError> {
-        let current = watch::Sender::new(build(&files, oldest)?);
-        Ok(Self { files, oldest, current })
+    /// Reads certificate, key and authorities; the nodes say who is let in.
+    pub fn new(
+        files: IdentityFiles,
+        oldest: TlsVersion,
+        trust: ClientTrust,
+        nodes: Nodes,
+    ) -> Result<Self, IdentityError> {
+        let gatekeeper = gatekeeper(&trust, nodes);
+        let current = watch::Sender::new(build(&files, oldest, &trust, &gatekeeper)?);
+        Ok(Self { files, oldest, trust, gatekeeper, current })
     }
 
     /// Reads them again; on error the ones in use stay.
     pub fn reload(&self) -> Result<(), IdentityError> {
-        self.current.send_replace(build(&self.files, self.oldest)?);
+        self.current.send_replace(build(&self.files, self.oldest, &self.trust, &self.gatekeeper)?);
         Ok(())
     }
 
     /// What new connections get.
     pub fn current(&self) -> SslAcceptor {
-        self.current.borrow().clone()
+        self.current.borrow().acceptor.clone()
+    }
+
+    /// The keys by which agents may know this server, while there is one to come: the value of
+    /// [`headers::SERVER_PINS`].
+    pub fn announced_pins(&self) -> Option<HeaderValue> {
+        self.current.borrow().pins.clone()
     }
 }
 
-fn build(files: &IdentityFiles, oldest: TlsVersion) -> Result<SslAcceptor, IdentityError> {
-    let certificate = Certificate::from_pem(&read(&files.certificate)?)
-        .map_err(|error| IdentityError::Certificate { file: files.certificate.clone(), error })?;
-    let key = private_key::from_pem(&read(&files.key)?)
-        .map_err(|error| IdentityError::Key { file: files.key.clone(), error })?;
-    tls::acceptor(&(certificate, key).into(), oldest, tls::admit_all(), None).map_err(|error| {
-        IdentityError::Pair { certificate: files.certificate.clone(), key: files.key.clone(), error }
-    })
+/// Lets in whose certificate does not name a node of the list with a key that is another's. Where an
+/// authority says who clients are, keys say nothing.
+fn gatekeeper(trust: &ClientTrust, nodes: Nodes) -> Gatekeeper {
+    match trust {
+        ClientTrust::Key => Arc::new(move |certificate| admits(&nodes.borrow().clone(), certificate)),
+        ClientTrust::Authority { .. } => tls::admit_all(),
+    }
 }
 
-/// Erased when dropped: one of the files holds the key.
-fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
-    std::fs::read(file)
-        .map(Zeroizing::new)
-        .map_err(|error| IdentityError::Read { file: file.to_owned(), error })
+fn admits(table: &NodeTable, certificate: &Certificate) -> bool {
+    let Some(named) = certificate.sole_node_id() else { return true };
+    let Some(entry) = table.list().get(named) else { return true };
+    // A node whose keys nobody knows yet can show what it likes.
+    let has_keys = entry.key_hashes().next().is_some() || !table.certificates(named).is_empty();
+    !has_keys || table.identify(certificate) == Some(named)
+}
+
+fn build(
+    files: &IdentityFiles,
+    oldest: TlsVersion,
+    trust: &ClientTrust,
+    gatekeeper: &Gatekeeper,
+) -> Result<Current, IdentityError> {
+    let server = ServerKey::load(files)?;
+    let pins = server.next_pin().map(|next| headers::print_pins(&[server.pin(), next]));
+    let pins = pins.and_then(|text| HeaderValue::try_from(text).ok());
+    let authorities = match trust {
+        ClientTrust::Key => None,
+        ClientTrust::Authority { authorities, .. } => Some(read_authorities(authorities)?),
+    };
+    let file = files.certificate.clone();
+    let identity = ServerIdentity::new(server.chain, server.key).ok_or(ServerKeyError::Empty(file))?;
+    let acceptor = tls::acceptor(&identity, oldest, gatekeeper.clone(), authorities.as_deref())
+        .map_err(|error| IdentityError::Pair { files: files.clone(), error })?;
+    Ok(Current { acceptor, pins })
+}
+
+fn read_authorities(file: &PathBuf) -> Result<Vec<Certificate>, IdentityError> {
+    let pem = fs::read(file).map_err(|error| IdentityError::Read { file: file.clone(), error })?;
+    let authorities = certificate::read_bundle(&pem)
+        .map_err(|error| IdentityError::Authorities { file: file.clone(), error })?;
+    if authorities.is_empty() { Err(IdentityError::NoAuthority(file.clone())) } else { Ok(authorities) }
 }

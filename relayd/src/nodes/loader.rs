@@ -76,35 +76,41 @@ impl Loader {
 
     /// Loads again and publishes; on an error the old table stays. Blocks.
     pub fn reload(&self) -> Result<(), NodesError> {
-        let list = self.read_list()?;
-        let certificates = self.read_certificates()?;
-        let table = NodeTable::new(list, certificates);
+        let table = read_files_at(&self.list_file, &self.certificates_file)?;
         self.metrics.sub_nodes.set(count(table.list().len()));
         self.metrics.managed_nodes.set(count(table.list().direct(&self.own_id).count()));
         self.sender.send_replace(Arc::new(table));
         Ok(())
     }
+}
 
-    fn read_list(&self) -> Result<NodeList, NodesError> {
-        let Some(json) = read(&self.list_file)? else {
-            tracing::info!("no node list at {}: no node is known", self.list_file.display());
-            return Ok(NodeList::default());
-        };
-        NodeList::from_json(&json).map_err(|error| NodesError::List { path: self.list_file.clone(), error })
-    }
+/// The node table that the files say now. Blocks.
+pub fn read_files(general: &config::General) -> Result<NodeTable, NodesError> {
+    read_files_at(&general.nodes_list_file, &general.nodes_certs_file)
+}
 
-    fn read_certificates(&self) -> Result<Vec<Certificate>, NodesError> {
-        let path = &self.certificates_file;
-        let Some(pem) = read(path)? else {
-            tracing::info!("no certificate bundle at {}", path.display());
-            return Ok(Vec::new());
-        };
-        // Written empty by the server application when it has no node yet.
-        if pem.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Vec::new());
-        }
-        certificate::read_bundle(&pem).map_err(|error| NodesError::Certificates { path: path.clone(), error })
+fn read_files_at(list: &Path, certificates: &Path) -> Result<NodeTable, NodesError> {
+    Ok(NodeTable::new(read_list(list)?, read_certificates(certificates)?))
+}
+
+fn read_list(path: &Path) -> Result<NodeList, NodesError> {
+    let Some(json) = read(path)? else {
+        tracing::info!("no node list at {}: no node is known", path.display());
+        return Ok(NodeList::default());
+    };
+    NodeList::from_json(&json).map_err(|error| NodesError::List { path: path.to_owned(), error })
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<Certificate>, NodesError> {
+    let Some(pem) = read(path)? else {
+        tracing::info!("no certificate bundle at {}", path.display());
+        return Ok(Vec::new());
+    };
+    // Written empty by the server application when it has no node yet.
+    if pem.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Vec::new());
     }
+    certificate::read_bundle(&pem).map_err(|error| NodesError::Certificates { path: path.to_owned(), error })
 }
 
 /// The content of a file, if there is one.

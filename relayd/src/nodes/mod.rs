@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The node table: who may send what, with which keys. Loaded from files, published as immutable
-//! snapshots; readers never wait.
+//! The node table: who may send what, with which keys. Made from files, from the registry, or from what
+//! the server above tells; published as immutable snapshots; readers never wait.
 
 mod loader;
 
@@ -9,18 +9,23 @@ use std::{collections::HashMap, sync::Arc};
 use openssl::sha::sha512;
 use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId, node_list::NodeList};
 
-pub use self::loader::{Loader, NodesError};
+pub use self::loader::{Loader, NodesError, read_files};
 
-/// A snapshot of the node list and the certificates, as loaded at one moment.
+/// A snapshot of the nodes, their keys and certificates at one moment.
 #[derive(Debug, Default)]
 pub struct NodeTable {
     /// Who is where.
     list: NodeList,
     /// Certificates by node, in file order.
-    certificates: HashMap<NodeId, Vec<Certificate>>,
+    certificates: HashMap<NodeId, Arc<[Certificate]>>,
+    /// Keys with which nodes may sign whatever certificate they name.
+    signing_keys: HashMap<NodeId, Arc<[Spki]>>,
     /// Nodes by the hash of their key; more than one when machines were cloned.
     by_key: HashMap<KeyHash, Vec<NodeId>>,
 }
+
+/// A DER SubjectPublicKeyInfo.
+pub type Spki = Arc<[u8]>;
 
 /// The newest snapshot, and word when there is a newer one.
 pub type Nodes = tokio::sync::watch::Receiver<Arc<NodeTable>>;
@@ -39,21 +44,32 @@ impl NodeTable {
             }
         }
         warn_of_skipped(nameless, &strangers);
-        let mut by_key: HashMap<KeyHash, Vec<NodeId>> = HashMap::new();
+        let certificates = certificates.into_iter().map(|(node, all)| (node, all.into())).collect();
+        Self::of(list, certificates, HashMap::new())
+    }
+
+    /// Combines what a registry knows: `signing_keys` are those that are valid now.
+    pub fn of(
+        list: NodeList,
+        certificates: HashMap<NodeId, Arc<[Certificate]>>,
+        signing_keys: HashMap<NodeId, Arc<[Spki]>>,
+    ) -> Self {
+        let mut by_key: HashMap<KeyHash, Vec<NodeId>> = HashMap::with_capacity(list.len());
+        let mut owns = |hash: KeyHash, node: &NodeId| {
+            let owners = by_key.entry(hash).or_default();
+            if !owners.contains(node) {
+                owners.push(node.clone());
+            }
+        };
         for (node, entry) in list.iter() {
-            // Without a hash on the list, the certificates say which keys are the node's.
-            let hashes = match &entry.key_hash {
-                Some(hash) => vec![hash.clone()],
-                None => certificates.get(node).into_iter().flatten().map(Certificate::key_hash).collect(),
-            };
-            for hash in hashes {
-                let owners = by_key.entry(hash).or_default();
-                if !owners.contains(node) {
-                    owners.push(node.clone());
-                }
+            entry.key_hashes().for_each(|hash| owns(hash.clone(), node));
+            if entry.key_hashes().next().is_none() {
+                // Without a hash on the list, the certificates say which keys are the node's.
+                let certificates = certificates.get(node).into_iter().flat_map(|all| all.iter());
+                certificates.for_each(|certificate| owns(certificate.key_hash(), node));
             }
         }
-        Self { list, certificates, by_key }
+        Self { list, certificates, signing_keys, by_key }
     }
 
     /// The list.
@@ -61,16 +77,26 @@ impl NodeTable {
         &self.list
     }
 
+    /// Whether the node is on the list.
+    pub fn knows(&self, node: &NodeId) -> bool {
+        self.list.get(node).is_some()
+    }
+
     /// Certificates with which a node may sign.
     pub fn certificates(&self, node: &NodeId) -> &[Certificate] {
-        self.certificates.get(node).map_or(&[], Vec::as_slice)
+        self.certificates.get(node).map_or(&[], |all| all)
+    }
+
+    /// Keys with which a node may sign, whatever certificate the signature names. Only a registry
+    /// knows them: it has the key of a node from its request, and perhaps no certificate at all.
+    pub fn signing_keys(&self, node: &NodeId) -> &[Spki] {
+        self.signing_keys.get(node).map_or(&[], |all| all)
     }
 
     /// The node to which the key of this certificate belongs (design: TLS identity is by key, not by
     /// name). Only when several nodes have the same key does the name in the certificate decide.
     pub fn identify(&self, certificate: &Certificate) -> Option<&NodeId> {
-        let hashes = [certificate.key_hash(), KeyHash::Sha512(sha512(certificate.spki_der()))];
-        let mut owners = hashes.iter().filter_map(|hash| self.by_key.get(hash)).flatten();
+        let mut owners = self.owners(certificate);
         let first = owners.next()?;
         match owners.next() {
             None => Some(first),
@@ -79,6 +105,29 @@ impl NodeTable {
                 [first, second].into_iter().chain(owners).find(|owner| *owner == named)
             }
         }
+    }
+
+    /// The node whose key has this hash, if there is one and only one.
+    pub fn owner_of(&self, hash: &KeyHash) -> Option<&NodeId> {
+        match self.by_key.get(hash).map(Vec::as_slice) {
+            Some([owner]) => Some(owner),
+            _ => None,
+        }
+    }
+
+    /// Whether a TLS handshake with this certificate may succeed: not when it names a node of the list
+    /// and its key is none of that node's. A node whose keys nobody knows yet can show what it likes.
+    pub fn admits(&self, certificate: &Certificate) -> bool {
+        let Some(node) = certificate.sole_node_id() else { return true };
+        let Some(entry) = self.list.get(node) else { return true };
+        let has_keys = entry.key_hashes().next().is_some() || !self.certificates(node).is_empty();
+        !has_keys || self.owners(certificate).any(|owner| owner == node)
+    }
+
+    fn owners(&self, certificate: &Certificate) -> impl Iterator<Item = &NodeId> {
+        let spki = certificate.spki_der();
+        let hashes = [KeyHash::sha256_of(spki), KeyHash::Sha512(sha512(spki))];
+        hashes.into_iter().filter_map(|hash| self.by_key.get(&hash)).flatten()
     }
 }
 
@@ -96,7 +145,10 @@ fn warn_of_skipped(nameless: usize, strangers: &[NodeId]) {
 
 #[cfg(test)]
 mod tests {
-    use protocol::private_key::{self, KeyKind};
+    use protocol::{
+        node_list::NodeEntry,
+        private_key::{self, KeyKind},
+    };
 
     use super::*;
 
@@ -160,6 +212,37 @@ mod tests {
         assert_eq!(identified(&table, &clone.certificate("a")).as_deref(), Some("a"));
         assert_eq!(identified(&table, &clone.certificate("b")).as_deref(), Some("b"));
         assert_eq!(identified(&table, &clone.certificate("c")), None);
+    }
+
+    #[test]
+    fn a_key_in_overlap_identifies_its_node_as_well() {
+        let (new, old, other) = (Machine::new(), Machine::new(), Machine::new());
+        let hash = |machine: &Machine| machine.certificate("a").key_hash();
+        let entry = NodeEntry {
+            hostname: "h".into(),
+            key_hash: Some(hash(&new)),
+            other_key_hashes: vec![hash(&old)],
+            policy_server: NodeId::root(),
+            is_relay: false,
+        };
+        let table = NodeTable::new([("a".parse().unwrap(), entry)].into_iter().collect(), vec![]);
+        for machine in [&new, &old] {
+            assert_eq!(identified(&table, &machine.certificate("a")).as_deref(), Some("a"));
+            assert_eq!(table.owner_of(&hash(machine)).map(NodeId::as_str), Some("a"));
+            assert!(table.admits(&machine.certificate("a")));
+        }
+        assert!(!table.admits(&other.certificate("a")));
+        assert!(table.admits(&other.certificate("b")), "nobody knows b, so it can become known");
+        assert!(!table.knows(&"b".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_certificate_that_names_another_node_is_not_admitted() {
+        let (a, b) = (Machine::new(), Machine::new());
+        let hash = |machine: &Machine| Some(machine.certificate("x").key_hash().to_string());
+        let table = NodeTable::new(list(&[("a", hash(&a)), ("b", hash(&b)), ("new", None)]), vec![]);
+        assert!(table.admits(&a.certificate("a")) && !table.admits(&a.certificate("b")));
+        assert!(table.admits(&a.certificate("new")), "no key of it is known");
     }
 
     #[test]

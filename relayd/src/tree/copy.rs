@@ -5,9 +5,8 @@
 //! revocation must not wait for a disk.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,7 +16,10 @@ use tokio::{task::spawn_blocking, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::nodes::Nodes;
+use crate::{
+    durable::{self, Access},
+    nodes::Nodes,
+};
 
 /// A node list file that belongs to this program.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub enum CopyError {
 const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 /// Until the next attempt when writing fails.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// Readable by the group, as other programs write node lists (protocol 5.2).
+const MODE: u32 = 0o640;
 /// Largest copy read, in bytes.
 const MOST: u64 = 1 << 30;
 
@@ -65,16 +69,10 @@ impl Copy {
 
     /// Replaces it: whoever reads sees the old one or the new one, also after a power cut.
     pub fn write(&self, list: &NodeList) -> io::Result<()> {
-        let directory = self.0.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        let mut new = self.0.clone().into_os_string();
-        new.push(".new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&new)?;
-        file.write_all(&list.to_json())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.0)?;
-        File::open(directory)?.sync_all()
+        if let Some(directory) = self.0.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        durable::replace(&self.0, &list.to_json(), Access::own(MODE))
     }
 
     /// Writes each list that is published, the last one also when stopped.

@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`trust`] | TLS settings from files |
+//! | [`trust`], [`renewal`] | TLS settings from files, which may be replaced |
 //! | [`connect`](self::connect()), [`progress`] | TCP and TLS within their times; whether bytes move |
 //! | [`line`](self::line) | one connection and one request on it |
 //! | [`retry_after`](self::retry_after()) | how long it wants to be left alone |
@@ -16,6 +16,7 @@ mod connect;
 mod line;
 mod metrics;
 mod progress;
+pub mod renewal;
 mod retry_after;
 mod trust;
 
@@ -28,7 +29,7 @@ pub use self::{
     connect::{ConnectError, ConnectLimits, Target, connect},
     progress::{Activity, Watched},
     retry_after::retry_after,
-    trust::Tls,
+    trust::{Tls, files},
 };
 use crate::config::Upstream;
 

@@ -56,6 +56,17 @@ impl Tls {
     }
 }
 
+/// The files that [`Tls::load`] reads.
+pub fn files(upstream: &Upstream) -> Vec<PathBuf> {
+    let trusted = match &upstream.trust {
+        UpstreamTrust::Anchors(path) | UpstreamTrust::Authorities(Some(path)) => Some(path.clone()),
+        UpstreamTrust::Pins(_) | UpstreamTrust::Authorities(None) | UpstreamTrust::DangerousNone => None,
+    };
+    let own =
+        upstream.client_identity.iter().flat_map(|files| [files.certificate.clone(), files.key.clone()]);
+    own.chain(trusted).collect()
+}
+
 fn bundle(path: &Path, digest: &mut Sha256) -> Result<Vec<Certificate>, TlsError> {
     let certificates = certificate::read_bundle(&read(path, digest)?).map_err(|e| unusable(path, &e))?;
     match certificates.is_empty() {

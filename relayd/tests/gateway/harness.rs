@@ -25,7 +25,7 @@ use protocol::{
 };
 use relayd::{
     config::{self, BasicAuth, IdentityFiles},
-    gateway::{Door, Doors, Gateway, GatewayError, Reload},
+    gateway::{Behind, Door, Doors, Gateway, GatewayError, Reload},
     nodes::NodeTable,
 };
 use tokio::{
@@ -165,7 +165,18 @@ pub async fn start_in(
     spool: PathBuf,
     change: impl FnOnce(&mut config::Gateway),
 ) -> Running {
-    let fleet = Fleet::new();
+    start_as("root", Fleet::new(), Behind::default(), directory, spool, change).await
+}
+
+/// A gateway of this node, with doors in front of what is behind it.
+pub async fn start_as(
+    own_id: &str,
+    fleet: Fleet,
+    behind: Behind,
+    directory: tempfile::TempDir,
+    spool: PathBuf,
+    change: impl FnOnce(&mut config::Gateway),
+) -> Running {
     write_identity(directory.path(), &fleet.root);
     let (sender, notices) = mpsc::channel(1000);
     let door = |name: &str| {
@@ -182,7 +193,8 @@ pub async fn start_in(
     change(&mut settings);
     let (nodes, table) = watch::channel(Arc::new(fleet.table()));
     let registry = Registry::new();
-    let gateway = Gateway::bind(&settings, &id("root"), table, doors, &registry).unwrap();
+    let behind = Behind { doors, ..behind };
+    let gateway = Gateway::bind(&settings, &id(own_id), table, behind, &registry).unwrap();
     let stop = CancellationToken::new();
     Running {
         address: gateway.local_addr(),
@@ -302,6 +314,12 @@ impl Client {
 
     pub async fn put(&mut self, path: &str, headers: &str, body: &[u8]) -> Reply {
         self.send(&put_request(path, headers, body)).await.unwrap();
+        self.reply().await.expect("an answer")
+    }
+
+    pub async fn ask(&mut self, method: &str, path: &str, headers: &str) -> Reply {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        self.send(request.as_bytes()).await.unwrap();
         self.reply().await.expect("an answer")
     }
 

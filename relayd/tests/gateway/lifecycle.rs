@@ -4,7 +4,7 @@
 use std::fs;
 
 use protocol::tls::TlsVersion;
-use relayd::gateway::{Doors, Gateway, GatewayError};
+use relayd::gateway::{Behind, Gateway, GatewayError};
 use tokio::sync::watch;
 
 use crate::harness::*;
@@ -66,7 +66,7 @@ async fn what_cannot_start_says_why() {
         let mut settings = settings(directory);
         change(&mut settings);
         let registry = prometheus::Registry::new();
-        Gateway::bind(&settings, &id("root"), table(), Doors::default(), &registry).err().unwrap()
+        Gateway::bind(&settings, &id("root"), table(), Behind::default(), &registry).err().unwrap()
     };
     let error = bind(&|settings| settings.listen = gateway.address);
     assert!(error.to_string().contains(&gateway.address.to_string()), "{error}");

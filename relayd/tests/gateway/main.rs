@@ -3,10 +3,14 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod answers;
+mod authority;
 mod curl;
 mod disk;
+mod hardening;
 mod harness;
 mod hostile;
 mod identity;
 mod lifecycle;
+mod passing;
 mod slow;
+mod walk;

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `relayd spool` prints: a table for people, JSON lines for programs.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::io::{self, Write};
 
 use serde_json::json;
 
 use super::entries::Entry;
+use crate::cli::output::short;
 use crate::spool::disposition::printable;
 
 /// A list being printed, entry by entry: a spool may hold millions.
@@ -91,14 +89,4 @@ fn json_of(entry: &Entry) -> serde_json::Value {
         "detail": entry.reason.as_ref().map(|reason| &reason.detail),
         "failed_at": entry.reason.as_ref().map(|reason| &reason.time),
     })
-}
-
-/// `42s`, `7m`, `5h`, `3d`.
-fn short(age: Duration) -> String {
-    match age.as_secs() {
-        seconds @ 0..120 => format!("{seconds}s"),
-        seconds @ 120..7200 => format!("{}m", seconds / 60),
-        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
 }

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+//! New nodes, new keys, certificates: read within bounds, then handed to whoever decides.
+//!
+//! ```text
+//! node ─▶ relay ─▶ … ─▶ root
+//!          place, hops    registry
+//! ```
+//! The first relay, to which the node itself talks, says where the node is; those above pass that on.
+//! It is believed only of a relay that is that one, or has it below.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use protocol::{
+    enrolment,
+    headers::{self, HOPS, POLICY_SERVER},
+    limits,
+    node_id::NodeId,
+    urls::IdentityKind,
+};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use super::{
+    access::{self, Asked, Subject},
+    answer::{Answer, Refusal},
+    body::{announced_length, read_whole},
+    client::Client,
+    rate::{Counted, Rates, Weights},
+};
+use crate::upstream::{Passed, UpstreamClient};
+
+/// Who decides about nodes and keys.
+#[derive(Clone, Default)]
+pub enum Enrolment {
+    /// Another program: nothing of this is answered.
+    #[default]
+    Off,
+    /// The server above.
+    Upstream(Arc<UpstreamClient>),
+}
+
+/// Takes in what nodes want for their identity.
+pub struct Desk {
+    decides: Enrolment,
+    takes_newcomers: bool,
+    rates: Rates,
+    weights: watch::Receiver<Arc<Weights>>,
+    memory: Semaphore,
+    slowest_body: u64,
+}
+
+/// For requests under way, in bytes: not that of uploads, which nobody without an identity may use up.
+const MEMORY: usize = 4 * 1024 * 1024;
+/// A body is that small that it is there in this time, or a nuisance.
+const BODY_TIME: Duration = Duration::from_secs(20);
+/// Requests per minute where no new nodes are taken in: those of known ones still come.
+const USUAL_RATE: u32 = 60;
+/// A relay speaks for nodes that nobody knows yet: it counts for at least so many.
+const RELAY_WEIGHT: u32 = 10;
+
+/// What a request says about its way here.
+#[derive(Debug, PartialEq, Eq)]
+struct Way {
+    /// The policy server to which the node itself talks.
+    place: NodeId,
+    hops: usize,
+}
+
+impl Desk {
+    /// `newcomers_per_minute`: how many requests of new nodes are taken from one address; `None` to
+    /// take no new nodes in.
+    pub fn new(
+        decides: Enrolment,
+        newcomers_per_minute: Option<u32>,
+        weights: watch::Receiver<Arc<Weights>>,
+        slowest_body: u64,
+    ) -> Self {
+        Self {
+            decides,
+            takes_newcomers: newcomers_per_minute.is_some(),
+            rates: Rates::new(newcomers_per_minute.unwrap_or(USUAL_RATE)),
+            weights,
+            memory: Semaphore::new(MEMORY),
+            slowest_body,
+        }
+    }
+
+    /// Whether this is answered at all.
+    pub fn check_open(&self, kind: IdentityKind) -> Result<(), Refusal> {
+        let is_open = match (&self.decides, kind) {
+            (Enrolment::Off, _) => false,
+            (Enrolment::Upstream(_), IdentityKind::Enrolment) => self.takes_newcomers,
+            (Enrolment::Upstream(_), _) => true,
+        };
+        if is_open { Ok(()) } else { Err(Refusal::NotFound) }
+    }
+
+    /// Answers a request about `node`, which was let in by nobody yet.
+    pub async fn take(
+        &self,
+        kind: IdentityKind,
+        node: &NodeId,
+        asked: &Asked<'_>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Refusal> {
+        access::check(asked, Subject::Node(node))?;
+        let (head, body) = request.into_parts();
+        let content_type = check_type(kind, &head.headers)?;
+        let way = Way::read(asked, &head.headers)?;
+        let length = announced_length(&head.headers, most(kind))?;
+        self.count(asked)?;
+        let body = self.read(body, length).await?;
+        check_body(kind, node, &body)?;
+        match &self.decides {
+            Enrolment::Off => Err(Refusal::NotFound),
+            Enrolment::Upstream(upstream) => {
+                let path = kind.path(node);
+                let passed = upstream.pass(Method::PUT, &path, way.headers(content_type)?, body).await;
+                passed.map_err(|error| unreachable(&error)).and_then(passed_on)
+            }
+        }
+    }
+
+    fn count(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
+        let (counted, weight) = match asked.client {
+            Client::Node(node) => {
+                let weight = self.weights.borrow().of_node(node);
+                let is_relay = asked.table.list().get(node).is_some_and(|entry| entry.is_relay);
+                (Counted::Node(node.clone()), if is_relay { weight.max(RELAY_WEIGHT) } else { weight })
+            }
+            _ => (Counted::by_address(asked.peer.address.ip()), 1),
+        };
+        self.rates.count(counted, weight).map_err(Refusal::TooOften)
+    }
+
+    async fn read(&self, body: Incoming, length: u64) -> Result<Bytes, Refusal> {
+        let bytes = u32::try_from(length).unwrap_or(u32::MAX);
+        let _permit = self.memory.try_acquire_many(bytes).map_err(|_| TOO_MANY)?;
+        timeout(BODY_TIME, read_whole(body, length, self.slowest_body)).await.map_err(|_| Refusal::TooSlow)?
+    }
+}
+
+const TOO_MANY: Refusal = Refusal::Unavailable("too many such requests are under way");
+const UNREACHABLE: Refusal = Refusal::Unavailable("the server above this one does not answer now");
+/// Of the relay's own identity, not of the node's: that may be different in a minute.
+const NOT_LET_IN: Refusal =
+    Refusal::Unavailable("the server above this one does not accept this relay, or not yet");
+const UNKNOWN_RELAY: Refusal =
+    Refusal::Unavailable("the relay that passes this on, or that it came through first, is not known here");
+
+/// Largest body, in bytes.
+fn most(kind: IdentityKind) -> u64 {
+    match kind {
+        IdentityKind::Enrolment | IdentityKind::Certificates => limits::ENROLMENT_REQUEST as u64,
+        IdentityKind::Keys => limits::KEY_ROLL_OVER as u64,
+    }
+}
+
+fn check_type(kind: IdentityKind, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+    let (expected, refusal) = match kind {
+        IdentityKind::Enrolment | IdentityKind::Certificates => {
+            ("application/pkcs10", "the Content-Type must be application/pkcs10")
+        }
+        IdentityKind::Keys => ("multipart/signed", "the Content-Type must be multipart/signed"),
+    };
+    let value = headers.get(CONTENT_TYPE).ok_or(Refusal::BadRequest(refusal))?;
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case(expected) {
+        Ok(value.clone())
+    } else {
+        Err(Refusal::BadRequest(refusal))
+    }
+}
+
+/// Requests are read strictly here already: what is none goes no further.
+fn check_body(kind: IdentityKind, node: &NodeId, body: &[u8]) -> Result<(), Refusal> {
+    match kind {
+        IdentityKind::Enrolment | IdentityKind::Certificates => read_request(node, body).map(drop),
+        IdentityKind::Keys => Ok(()),
+    }
+}
+
+fn read_request(node: &NodeId, body: &[u8]) -> Result<enrolment::Request, Refusal> {
+    let request = enrolment::Request::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    if request.node_id == *node {
+        Ok(request)
+    } else {
+        Err(Refusal::Malformed("the request is for another node than the path".into()))
+    }
+}
+
+impl Way {
+    fn read(asked: &Asked<'_>, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let hops = headers::parse_hops(text(HOPS)).ok_or(Refusal::TooManyHops)?;
+        let claimed = text(POLICY_SERVER).and_then(|text| NodeId::from_str(text).ok());
+        let believed = claimed.filter(|claimed| match asked.client {
+            Client::Node(client) => claimed == client || asked.table.list().is_below(claimed, client),
+            _ => false,
+        });
+        match believed {
+            Some(place) => Ok(Self { place, hops }),
+            None if hops == 0 => Ok(Self { place: asked.own_id.clone(), hops }),
+            // Taken for a node's own, it would hang that node in the wrong place.
+            None => Err(UNKNOWN_RELAY),
+        }
+    }
+
+    /// To pass it on with.
+    fn headers(&self, content_type: HeaderValue) -> Result<HeaderMap, Refusal> {
+        if self.hops >= limits::RELAY_DEPTH {
+            return Err(Refusal::TooManyHops);
+        }
+        let place = HeaderValue::from_str(self.place.as_str());
+        let place = place.map_err(|_| Refusal::Malformed("not a node id that a header can hold".into()))?;
+        Ok(HeaderMap::from_iter([
+            (CONTENT_TYPE, content_type),
+            (HeaderName::from_static(POLICY_SERVER), place),
+            (HeaderName::from_static(HOPS), HeaderValue::from(self.hops + 1)),
+        ]))
+    }
+}
+
+fn unreachable(error: &dyn fmt::Display) -> Refusal {
+    tracing::debug!(%error, "a request of a node could not be passed on");
+    UNREACHABLE
+}
+
+/// What the server above said: to the node, as JSON, or to this relay.
+fn passed_on(passed: Passed) -> Result<Answer, Refusal> {
+    let is_json = passed.headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/json");
+    match passed.status {
+        StatusCode::UNAUTHORIZED => Err(NOT_LET_IN),
+        StatusCode::FORBIDDEN if !is_json => Err(NOT_LET_IN),
+        _ => Ok(Answer::Passed(passed)),
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Changes of the registry: each in a transaction that counts the version up first.
+//!
+//! The row of the version is what writers wait for, the service of this and of other roots and the
+//! command line alike: what a change reads stays true until it is committed, and versions are
+//! committed in their order, so that who reads changes by version misses none.
+
+use diesel::QueryResult;
+use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId};
+
+use super::record::{ConflictKind, NodeState, Role};
+use crate::db::{Connection, query::Value};
+
+/// A transaction that changes the registry.
+pub(super) struct Change<'a> {
+    pub(super) connection: &'a mut Connection,
+    /// Goes into each changed row of `node`.
+    version: i64,
+    /// Unix time, in seconds.
+    pub(super) now: i64,
+}
+
+/// A node to add.
+pub(super) struct NewNode<'a> {
+    pub(super) node_id: &'a NodeId,
+    pub(super) hostname: &'a str,
+    pub(super) state: NodeState,
+    pub(super) role: Role,
+    pub(super) policy_server: &'a NodeId,
+    pub(super) decided_by: Option<&'a str>,
+    pub(super) address: Option<&'a str>,
+}
+
+/// What there is to say of a conflict.
+pub(super) struct NewConflict<'a> {
+    pub(super) node_id: &'a NodeId,
+    pub(super) kind: ConflictKind,
+    pub(super) key_hash: Option<&'a KeyHash>,
+    pub(super) address: Option<&'a str>,
+    pub(super) detail: &'a str,
+}
+
+/// Open conflicts of one kind that are kept per node: who makes ever new keys makes no more rows.
+const MOST_CONFLICTS: i64 = 20;
+
+/// Makes changes in one transaction.
+pub(super) fn change<T, E: From<diesel::result::Error>>(
+    connection: &mut Connection,
+    now: i64,
+    work: impl FnOnce(&mut Change<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    connection.transaction(|connection| {
+        let count = "UPDATE node_registry SET version = version + 1 RETURNING version AS number";
+        let version = connection.number(count, &[])?;
+        work(&mut Change { connection, version, now })
+    })
+}
+
+/// Waits for other writers as [`change`] does, for work that changes nothing others must know of.
+pub(super) fn exclusively<T, E: From<diesel::result::Error>>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    connection.transaction(|connection| {
+        connection.run("UPDATE node_registry SET version = version", &[])?;
+        work(connection)
+    })
+}
+
+impl Change<'_> {
+    pub(super) fn add_node(&mut self, new: &NewNode<'_>) -> QueryResult<()> {
+        let decided = new.decided_by.map(|_| self.now);
+        let values = [
+            Value::Text(new.node_id.as_str()),
+            Value::Text(new.hostname),
+            Value::Text(new.state.as_str()),
+            Value::Text(new.role.as_str()),
+            Value::Text(new.policy_server.as_str()),
+            Value::Int(self.now),
+            Value::MaybeInt(decided),
+            Value::MaybeText(new.decided_by),
+            Value::MaybeText(new.address),
+            Value::Int(self.version),
+        ];
+        let sql = "INSERT INTO node (nodeid, hostname, state, role, policy_server, requested, decided, \
+                   decided_by, address, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        self.connection.run(sql, &values).map(drop)
+    }
+
+    /// Says who decided what about a node.
+    pub(super) fn decide(&mut self, id: &NodeId, state: NodeState, role: Role, by: &str) -> QueryResult<()> {
+        let sql = "UPDATE node SET state = $1, role = $2, decided = $3, decided_by = $4, version = $5 \
+                   WHERE nodeid = $6";
+        let values = [
+            Value::Text(state.as_str()),
+            Value::Text(role.as_str()),
+            Value::Int(self.now),
+            Value::Text(by),
+            Value::Int(self.version),
+            Value::Text(id.as_str()),
+        ];
+        self.connection.run(sql, &values).map(drop)
+    }
+
+    /// What a node says of itself and where it hangs.
+    pub(super) fn describe(&mut self, id: &NodeId, hostname: &str, server: &NodeId) -> QueryResult<()> {
+        let sql = "UPDATE node SET hostname = $1, policy_server = $2, version = $3 WHERE nodeid = $4";
+        let values = [
+            Value::Text(hostname),
+            Value::Text(server.as_str()),
+            Value::Int(self.version),
+            Value::Text(id.as_str()),
+        ];
+        self.connection.run(sql, &values).map(drop)
+    }
+
+    /// Marks a node as changed whose keys or certificates did.
+    pub(super) fn touch(&mut self, id: &NodeId) -> QueryResult<()> {
+        let values = [Value::Int(self.version), Value::Text(id.as_str())];
+        self.connection.run("UPDATE node SET version = $1 WHERE nodeid = $2", &values).map(drop)
+    }
+
+    /// Adds the current key of a node; its row must be marked as changed besides.
+    pub(super) fn add_key(&mut self, id: &NodeId, hash: &KeyHash, spki: Option<&[u8]>) -> QueryResult<()> {
+        let hash = hash.to_string();
+        let values =
+            [Value::Text(id.as_str()), Value::Text(&hash), Value::MaybeBytes(spki), Value::Int(self.now)];
+        let sql = "INSERT INTO node_key (nodeid, key_hash, spki, added) VALUES ($1, $2, $3, $4)";
+        self.connection.run(sql, &values).map(drop)
+    }
+
+    /// Lets all current keys of a node but one end at `end`.
+    pub(super) fn retire_keys(&mut self, id: &NodeId, but: &KeyHash, end: i64) -> QueryResult<()> {
+        let but = but.to_string();
+        let values = [Value::Int(end), Value::Text(id.as_str()), Value::Text(&but)];
+        let sql = "UPDATE node_key SET valid_until = $1 \
+                   WHERE nodeid = $2 AND key_hash <> $3 AND valid_until IS NULL";
+        self.connection.run(sql, &values).map(drop)
+    }
+
+    /// Adds a certificate unless it is there; returns whether it was not.
+    pub(super) fn add_certificate(
+        &mut self,
+        id: &NodeId,
+        certificate: &Certificate,
+        source: &str,
+    ) -> QueryResult<bool> {
+        let fingerprint = hex::encode(certificate.fingerprint());
+        let hash = certificate.key_hash().to_string();
+        let pem = certificate.to_pem();
+        let values = [
+            Value::Text(id.as_str()),
+            Value::Text(&fingerprint),
+            Value::Text(&hash),
+            // PEM is ASCII.
+            Value::Text(std::str::from_utf8(&pem).unwrap_or_default()),
+            Value::Int(certificate.not_before().timestamp()),
+            Value::Int(certificate.not_after().timestamp()),
+            Value::Text(source),
+        ];
+        let sql = "INSERT INTO node_certificate \
+                   (nodeid, fingerprint, key_hash, pem, not_before, not_after, source) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+        Ok(self.connection.run(sql, &values)? > 0)
+    }
+
+    /// Removes a node and all that belongs to it; its id is free again.
+    pub(super) fn delete(&mut self, id: &NodeId) -> QueryResult<()> {
+        for table in ["node_key", "node_certificate", "node_conflict", "node_instance", "node"] {
+            let sql = format!("DELETE FROM {table} WHERE nodeid = $1");
+            self.connection.run(&sql, &[Value::Text(id.as_str())])?;
+        }
+        self.connection.run("UPDATE node_registry SET purged = $1", &[Value::Int(self.version)]).map(drop)
+    }
+}
+
+/// Notes a conflict, or that it happened again.
+pub(super) fn note_conflict(c: &mut Connection, now: i64, new: &NewConflict<'_>) -> QueryResult<()> {
+    let hash = new.key_hash.map(KeyHash::to_string);
+    let (id, kind) = (Value::Text(new.node_id.as_str()), Value::Text(new.kind.as_str()));
+    let again = "UPDATE node_conflict SET last_seen = $1, count = count + 1, address = $2, detail = $3 \
+                 WHERE nodeid = $4 AND kind = $5 AND resolved IS NULL";
+    let seen = [Value::Int(now), Value::MaybeText(new.address), Value::Text(new.detail), id, kind];
+    let same = match &hash {
+        Some(hash) => {
+            let values = [&seen[..], &[Value::Text(hash)]].concat();
+            c.run(&format!("{again} AND key_hash = $6"), &values)?
+        }
+        None => c.run(&format!("{again} AND key_hash IS NULL"), &seen)?,
+    };
+    if same > 0 {
+        return Ok(());
+    }
+    let open = "SELECT count(*) AS number FROM node_conflict \
+                WHERE nodeid = $1 AND kind = $2 AND resolved IS NULL";
+    if c.number(open, &[id, kind])? >= MOST_CONFLICTS {
+        let newest = "id = (SELECT max(id) FROM node_conflict WHERE nodeid = $4 AND kind = $5)";
+        return c.run(&format!("{again} AND {newest}"), &seen).map(drop);
+    }
+    let values = [
+        id,
+        kind,
+        Value::MaybeText(hash.as_deref()),
+        Value::MaybeText(new.address),
+        Value::Text(new.detail),
+        Value::Int(now),
+        Value::Int(now),
+    ];
+    let sql = "INSERT INTO node_conflict \
+               (nodeid, kind, key_hash, address, detail, first_seen, last_seen, count) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, 1)";
+    c.run(sql, &values).map(drop)
+}

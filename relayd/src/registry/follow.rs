@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where another program says which nodes there are, in files, the registry follows: what it shows is
+//! what the node table has.
+
+use std::collections::{HashMap, HashSet};
+
+use diesel::QueryResult;
+use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId, node_list::NodeEntry};
+
+use super::{
+    admin::now,
+    change::{Change, NewNode, change},
+    enrol::TextRow,
+    record::{NodeState, Role},
+    row::{KEY_COLUMNS, KeyRow, NODE_COLUMNS, NodeRow},
+};
+use crate::{
+    db::{Connection, query::Value},
+    nodes::NodeTable,
+};
+
+/// Who decided.
+const BY: &str = "node list";
+/// Nodes in one transaction.
+const AT_A_TIME: usize = 500;
+
+/// What the registry has.
+struct Known {
+    nodes: HashMap<String, NodeRow>,
+    keys: HashMap<String, Vec<KeyRow>>,
+    /// `node id/fingerprint`
+    certificates: HashSet<String>,
+}
+
+/// Makes the registry say what the table says. Nodes that are not in it any more are revoked.
+pub(super) fn follow(c: &mut Connection, table: &NodeTable) -> QueryResult<()> {
+    let known = read(c)?;
+    let mut nodes: Vec<(&NodeId, &NodeEntry)> = table.list().iter().collect();
+    nodes.sort_unstable_by_key(|(id, _)| *id);
+    let wanted = nodes.into_iter().filter_map(|(id, entry)| {
+        let wanted = Wanted::of(id, entry, table.certificates(id));
+        wanted.differs(&known).then_some(wanted)
+    });
+    let wanted: Vec<Wanted<'_>> = wanted.collect();
+    for part in wanted.chunks(AT_A_TIME) {
+        change(c, now(), |change| part.iter().try_for_each(|wanted| wanted.make_so(change, &known)))?;
+    }
+    let is_gone = |row: &&NodeRow| {
+        row.state == NodeState::Accepted.as_str() && row.nodeid.parse().is_ok_and(|id| !table.knows(&id))
+    };
+    let gone: Vec<&NodeRow> = known.nodes.values().filter(is_gone).collect();
+    for part in gone.chunks(AT_A_TIME) {
+        change(c, now(), |change| {
+            part.iter().filter_map(|row| Some((row, row.nodeid.parse().ok()?))).try_for_each(|(row, id)| {
+                let role = Role::parse(&row.role).unwrap_or(Role::Node);
+                change.decide(&id, NodeState::Revoked, role, BY)
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// A node as the table has it.
+struct Wanted<'a> {
+    id: &'a NodeId,
+    entry: &'a NodeEntry,
+    keys: Vec<(KeyHash, Option<&'a [u8]>)>,
+    certificates: &'a [Certificate],
+}
+
+impl<'a> Wanted<'a> {
+    fn of(id: &'a NodeId, entry: &'a NodeEntry, certificates: &'a [Certificate]) -> Self {
+        let spki_of =
+            |hash: &KeyHash| certificates.iter().map(Certificate::spki_der).find(|spki| hash.matches(spki));
+        let mut keys: Vec<_> = entry.key_hashes().map(|hash| (hash.clone(), spki_of(hash))).collect();
+        if keys.is_empty() {
+            // Without a hash on the list, the certificates say which keys are the node's.
+            keys = certificates.iter().map(|one| (one.key_hash(), Some(one.spki_der()))).collect();
+        }
+        keys.sort();
+        keys.dedup();
+        Self { id, entry, keys, certificates }
+    }
+
+    fn role(&self, row: Option<&NodeRow>) -> Role {
+        // Lists of other programs do not say who is a relay.
+        let before = row.and_then(|row| Role::parse(&row.role)).unwrap_or(Role::Node);
+        if self.entry.is_relay { Role::Relay } else { before }
+    }
+
+    fn differs(&self, known: &Known) -> bool {
+        let Some(row) = known.nodes.get(self.id.as_str()) else { return true };
+        let keys = known.keys.get(self.id.as_str()).map_or(&[][..], Vec::as_slice);
+        let mut current: Vec<&str> =
+            keys.iter().filter(|key| key.valid_until.is_none()).map(|key| key.key_hash.as_str()).collect();
+        let mut wanted: Vec<String> = self.keys.iter().map(|(hash, _)| hash.to_string()).collect();
+        current.sort_unstable();
+        wanted.sort_unstable();
+        row.state != NodeState::Accepted.as_str()
+            || row.hostname != self.entry.hostname
+            || row.policy_server != self.entry.policy_server.as_str()
+            || row.role != self.role(Some(row)).as_str()
+            || current != wanted
+            || self.certificates.iter().any(|one| !known.certificates.contains(&self.name(one)))
+    }
+
+    fn name(&self, certificate: &Certificate) -> String {
+        format!("{}/{}", self.id, hex::encode(certificate.fingerprint()))
+    }
+
+    fn make_so(&self, change: &mut Change<'_>, known: &Known) -> QueryResult<()> {
+        let row = known.nodes.get(self.id.as_str());
+        let role = self.role(row);
+        match row {
+            None => change.add_node(&NewNode {
+                node_id: self.id,
+                hostname: &self.entry.hostname,
+                state: NodeState::Accepted,
+                role,
+                policy_server: &self.entry.policy_server,
+                decided_by: Some(BY),
+                address: None,
+            })?,
+            Some(row) => {
+                if row.state != NodeState::Accepted.as_str() || row.role != role.as_str() {
+                    change.decide(self.id, NodeState::Accepted, role, BY)?;
+                }
+                change.describe(self.id, &self.entry.hostname, &self.entry.policy_server)?;
+            }
+        }
+        self.make_keys_so(change, known)?;
+        for certificate in self.certificates {
+            change.add_certificate(self.id, certificate, BY)?;
+        }
+        Ok(())
+    }
+
+    fn make_keys_so(&self, change: &mut Change<'_>, known: &Known) -> QueryResult<()> {
+        let keys = known.keys.get(self.id.as_str()).map_or(&[][..], Vec::as_slice);
+        for (hash, spki) in &self.keys {
+            let text = hash.to_string();
+            match keys.iter().find(|key| key.key_hash == text) {
+                None => change.add_key(self.id, hash, *spki)?,
+                Some(key) if key.valid_until.is_some() => {
+                    let sql = "UPDATE node_key SET valid_until = NULL WHERE nodeid = $1 AND key_hash = $2";
+                    let values = [Value::Text(self.id.as_str()), Value::Text(&text)];
+                    change.connection.run(sql, &values)?;
+                }
+                Some(_) => {}
+            }
+        }
+        let is_over = |key: &&KeyRow| {
+            key.valid_until.is_none() && self.keys.iter().all(|(hash, _)| hash.to_string() != key.key_hash)
+        };
+        for key in keys.iter().filter(is_over) {
+            let sql = "UPDATE node_key SET valid_until = $1 WHERE nodeid = $2 AND key_hash = $3";
+            let values = [Value::Int(change.now), Value::Text(self.id.as_str()), Value::Text(&key.key_hash)];
+            change.connection.run(sql, &values)?;
+        }
+        Ok(())
+    }
+}
+
+fn read(c: &mut Connection) -> QueryResult<Known> {
+    let nodes: Vec<NodeRow> = c.rows(&format!("SELECT {NODE_COLUMNS} FROM node"), &[])?;
+    let mut keys: HashMap<String, Vec<KeyRow>> = HashMap::new();
+    for key in c.rows::<KeyRow>(&format!("SELECT {KEY_COLUMNS} FROM node_key"), &[])? {
+        keys.entry(key.nodeid.clone()).or_default().push(key);
+    }
+    let sql = "SELECT nodeid || '/' || fingerprint AS text FROM node_certificate";
+    let certificates = c.rows::<TextRow>(sql, &[])?.into_iter().map(|row| row.text).collect();
+    Ok(Known { nodes: nodes.into_iter().map(|row| (row.nodeid.clone(), row)).collect(), keys, certificates })
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A node changes its key, or gets a certificate for one.
+//!
+//! A new key is introduced by the current one, which stays valid for the overlap: what it signed may
+//! still be on its way. A key that was replaced introduces nobody and never comes back.
+
+use std::time::Duration;
+
+use diesel::QueryResult;
+use protocol::{
+    certificate::Certificate,
+    enrolment::{Answer, Request, State},
+    node_id::NodeId,
+    smime,
+};
+
+use super::{
+    RegistryError,
+    change::{Change, NewConflict, note_conflict},
+    enrol::{Rules, TextRow},
+    record::{ConflictKind, NodeState},
+    row::{self, KeyRow},
+};
+use crate::{ca::Authority, config, db::query::Value};
+
+/// Replaces the key of a node.
+pub(super) fn roll_over(
+    change: &mut Change<'_>,
+    id: &NodeId,
+    message: &[u8],
+    overlap: Duration,
+    rules: &Rules,
+) -> QueryResult<Result<Answer, RegistryError>> {
+    let keys = match accepted_keys(change, id)? {
+        Ok(keys) => keys,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (request, signer) = match read(message, &keys) {
+        Ok(read) => read,
+        Err(error) => return Ok(Err(error)),
+    };
+    if request.node_id != *id {
+        let text = format!("the request of the new key is for node {}", request.node_id);
+        return Ok(Err(RegistryError::Invalid(text)));
+    }
+    let answer = |state, detail: &str| {
+        Ok(Ok(Answer {
+            state,
+            node_id: id.clone(),
+            key_hash: request.key_hash.clone(),
+            detail: detail.to_owned(),
+            retry_after: None,
+            has_ca: rules.has_ca,
+        }))
+    };
+    let new_hash = request.key_hash.to_string();
+    match keys.iter().find(|key| key.key_hash == new_hash) {
+        // Sent again because the answer was lost.
+        Some(key) if key.valid_until.is_none() => return answer(State::Accepted, "it is the current key"),
+        Some(_) => {
+            return answer(State::Refused, "this key was replaced by another one and does not come back");
+        }
+        None => {}
+    }
+    if signer.valid_until.is_some() {
+        let detail = "signed with a key that was replaced; sign with the current one";
+        return answer(State::Refused, detail);
+    }
+    let sql = "SELECT nodeid AS text FROM node_key WHERE key_hash = $1 LIMIT 1";
+    if let Some(owner) = change.connection.row::<TextRow>(sql, &[Value::Text(&new_hash)])? {
+        let detail = format!("node {id} asks for a key that is one of node {}", owner.text);
+        let new = NewConflict {
+            node_id: id,
+            kind: ConflictKind::OtherId,
+            key_hash: Some(&request.key_hash),
+            address: None,
+            detail: &detail,
+        };
+        note_conflict(change.connection, change.now, &new)?;
+        return answer(State::Conflict, "the key is one of another node");
+    }
+    change.add_key(id, &request.key_hash, Some(request.spki_der()))?;
+    let end = change.now.saturating_add(i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX));
+    change.retire_keys(id, &request.key_hash, end)?;
+    if let Some(certificate) = request.certificate() {
+        change.add_certificate(id, certificate, "node")?;
+    }
+    change.touch(id)?;
+    answer(State::Accepted, "the key is current; the former one stays valid for a while")
+}
+
+/// A certificate from the authority for one of a node's keys; PEM, with that of the authority.
+pub(super) fn certify(
+    change: &mut Change<'_>,
+    id: &NodeId,
+    request: &Request,
+    settings: &config::Ca,
+) -> QueryResult<Result<Option<Vec<u8>>, RegistryError>> {
+    let keys = match accepted_keys(change, id)? {
+        Ok(keys) => keys,
+        Err(error) => return Ok(Err(error)),
+    };
+    let hash = request.key_hash.to_string();
+    if request.node_id != *id || !keys.iter().any(|key| key.key_hash == hash && key.is_valid(change.now)) {
+        let text = "the request is not for this node and one of its keys".into();
+        return Ok(Err(RegistryError::Refused(text)));
+    }
+    let authority = match Authority::load(settings) {
+        Ok(Some(authority)) => authority,
+        Ok(None) => return Ok(Ok(None)),
+        Err(error) => return Ok(Err(down(&error))),
+    };
+    let chain = |leaf: &Certificate| [leaf.to_pem(), authority.certificate().to_pem()].concat();
+    if let Some(recent) = recent(change, id, &hash, settings, &authority)? {
+        return Ok(Ok(Some(chain(&recent))));
+    }
+    let certificate = match authority.issue_node(request, settings) {
+        Ok(certificate) => certificate,
+        Err(error) => return Ok(Err(down(&error))),
+    };
+    let expired =
+        "DELETE FROM node_certificate WHERE nodeid = $1 AND source = 'authority' AND not_after < $2";
+    change.connection.run(expired, &[Value::Text(id.as_str()), Value::Int(change.now)])?;
+    change.add_certificate(id, &certificate, "authority")?;
+    change.touch(id)?;
+    Ok(Ok(Some(chain(&certificate))))
+}
+
+/// The certificate that was issued for this key less than half of its life ago: who asks again, because
+/// the answer was lost, needs no other one.
+fn recent(
+    change: &mut Change<'_>,
+    id: &NodeId,
+    hash: &str,
+    settings: &config::Ca,
+    authority: &Authority,
+) -> QueryResult<Option<Certificate>> {
+    let half = i64::try_from(settings.node_certificate_lifetime.as_secs() / 2).unwrap_or(i64::MAX);
+    let sql = "SELECT pem AS text FROM node_certificate \
+               WHERE nodeid = $1 AND key_hash = $2 AND source = 'authority' AND not_after > $3 \
+               ORDER BY not_after DESC LIMIT 1";
+    let values = [Value::Text(id.as_str()), Value::Text(hash), Value::Int(change.now.saturating_add(half))];
+    let row: Option<TextRow> = change.connection.row(sql, &values)?;
+    let certificate = row.and_then(|row| Certificate::from_pem(row.text.as_bytes()).ok());
+    // Not one of an authority that was replaced.
+    let by_it = |one: &Certificate| {
+        let key = authority.certificate().public_key();
+        key.is_ok_and(|key| one.x509().verify(&key).unwrap_or(false))
+    };
+    Ok(certificate.filter(by_it))
+}
+
+/// All keys of a node, if it is accepted.
+fn accepted_keys(change: &mut Change<'_>, id: &NodeId) -> QueryResult<Result<Vec<KeyRow>, RegistryError>> {
+    let node = row::node(change.connection, id)?;
+    if node.is_none_or(|node| node.state != NodeState::Accepted.as_str()) {
+        return Ok(Err(RegistryError::Refused(format!("node {id} is not accepted"))));
+    }
+    row::keys(change.connection, id).map(Ok)
+}
+
+/// The request in a signed message, and the key of the node that signed it.
+fn read<'a>(message: &[u8], keys: &'a [KeyRow]) -> Result<(Request, &'a KeyRow), RegistryError> {
+    let mut error = RegistryError::Refused("no key of the node is known, only its hash".into());
+    for key in keys {
+        let Some(spki) = &key.spki else { continue };
+        match smime::verify_with_keys(message, &[spki]) {
+            Ok(verified) => {
+                let request = Request::parse(verified.text.as_bytes());
+                return match request {
+                    Ok(request) => Ok((request, key)),
+                    Err(error) => Err(RegistryError::Invalid(error.to_string())),
+                };
+            }
+            Err(e) => {
+                error = RegistryError::Refused(format!("not signed with a key of the node: {e}"));
+            }
+        }
+    }
+    Err(error)
+}
+
+fn down(error: &dyn std::fmt::Display) -> RegistryError {
+    RegistryError::Down(format!("the authority does not work: {error}"))
+}

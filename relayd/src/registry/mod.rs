@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The registry of nodes on a root: who belongs to the instance, with which keys, and who decided so.
+//!
+//! ```text
+//! gateway ──requests──▶ service thread ──transactions──▶ database ◀── relayd node …, other roots
+//!                            │  ▲                            │
+//!                            │  └────── changed rows ◀───────┘  (every half second)
+//!                            ▼
+//!                       node table ──▶ gateway, store, tree, files of protocol 5
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | [`record`], [`row`] | what is known of nodes; the rows it is read from |
+//! | [`change`] | transactions that change something |
+//! | [`enrol`], [`token`], [`program`] | who is taken in |
+//! | [`keys`] | a node changes its key, or gets a certificate |
+//! | [`admin`], [`select`] | what operators do |
+//! | [`service`], [`mirror`] | the thread that owns the connection; the accepted nodes in memory |
+//! | [`own`], [`follow`] | the root itself; what another program's list says |
+//! | [`files`] | what other programs read |
+//! | [`metrics`], [`statistics`] | numbers |
+//!
+//! Always true: the database is the only truth, and one row in it makes all writers wait for each
+//! other. The first key that claims an id keeps it. A key that was replaced or revoked never comes back
+//! by itself.
+
+pub mod admin;
+mod change;
+mod enrol;
+mod files;
+mod follow;
+mod keys;
+mod metrics;
+mod mirror;
+mod own;
+mod program;
+pub mod record;
+mod row;
+mod select;
+mod service;
+mod statistics;
+mod token;
+
+use std::{net::IpAddr, sync::Arc};
+
+use protocol::{
+    enrolment::{Answer, Request},
+    node_id::NodeId,
+};
+use tokio::sync::oneshot;
+
+pub use self::service::{Running, Settings, StartError, start};
+use self::{
+    program::Verdict,
+    service::{Job, Queue},
+};
+
+/// The daemon's registry; cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    queue: Queue,
+    program: Option<Arc<program::Program>>,
+}
+
+/// Why the registry does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// The database does not work, or too many requests wait: later.
+    #[error("the registry cannot be reached now: {0}")]
+    Down(String),
+    /// As many nodes wait for a decision as may: later.
+    #[error("too many nodes wait for a decision; an operator has to decide about some of them first")]
+    TooManyPending,
+    /// What was sent is malformed.
+    #[error("{0}")]
+    Invalid(String),
+    /// Well-formed, but not allowed.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Registry {
+    /// Decides about a request to be taken in, which came through `place`. Asking again is how a node
+    /// hears of a decision.
+    pub async fn enrol(
+        &self,
+        request: Request,
+        place: NodeId,
+        address: IpAddr,
+    ) -> Result<Answer, RegistryError> {
+        let program = self.program.as_deref().filter(|_| request.token().is_none() && !request.as_relay);
+        let to_program = program.map(|program| (program, program::Question::of(&request)));
+        let replied = self.ask(|reply| Job::Enrol { request, place, address, reply }).await?;
+        let Some((program, question)) = to_program.filter(|_| replied.undecided) else {
+            return Ok(replied.answer);
+        };
+        let accept = match program.ask(&question).await {
+            Verdict::Accept => true,
+            Verdict::Reject => false,
+            Verdict::Leave => return Ok(replied.answer),
+        };
+        let answer = replied.answer;
+        let by = program.name().to_owned();
+        self.ask(|reply| Job::Decide { answer, accept, by, reply }).await
+    }
+
+    /// Replaces the key of a node: `message` is the request of the new key (PKCS#10, PEM), signed as run
+    /// logs are (protocol 2.5) with the current one.
+    pub async fn roll_over(&self, node: &NodeId, message: Vec<u8>) -> Result<Answer, RegistryError> {
+        let node = node.clone();
+        self.ask(|reply| Job::RollOver { node, message, reply }).await
+    }
+
+    /// A certificate for a key of a node, from the built-in authority: PEM, the certificate of the
+    /// authority last. `None`: there is no authority.
+    pub async fn certify(&self, node: &NodeId, request: Request) -> Result<Option<Vec<u8>>, RegistryError> {
+        let node = node.clone();
+        self.ask(|reply| Job::Certify { node, request, reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, RegistryError>>) -> Job,
+    ) -> Result<T, RegistryError> {
+        let (reply, replied) = oneshot::channel();
+        self.queue.put(job(reply))?;
+        replied.await.unwrap_or_else(|_| Err(RegistryError::Down("it is stopping".into())))
+    }
+}
