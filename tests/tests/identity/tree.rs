@@ -16,6 +16,7 @@ use tests::{
     judge,
     realm::{Realm, wait_known, wait_unknown},
     simulated::{self, Packed, USUAL_ROWS},
+    site::Site,
     wait,
 };
 use tokio::time::sleep;
@@ -165,4 +166,30 @@ fn a_moved_node_is_known_where_it_hangs() -> Result<()> {
     let logs = run_log(&machine)?;
     assert_eq!(upload_all(right.gateway(), &machine, right.key_hash(), &logs)?, [201]);
     Ok(())
+}
+
+/// A root whose list another program writes, and relays that learn from it.
+#[test]
+fn relays_follow_a_root_that_reads_files() -> Result<()> {
+    let mut site = Site::new()?;
+    let upper = site.add_relay(&site.root_id().clone())?;
+    let lower = site.add_relay(&upper.node_id)?;
+    let machines = site.add_machines(&lower.node_id, 2)?;
+    let mut root = site.prepare_root(site.sqlite())?;
+    root.start()?;
+    let mut upper = site.prepare_relay(&upper, &root, root.gateway().port())?;
+    upper.know_nodes_from("upstream")?.start()?;
+    let mut lower = site.prepare_relay(&lower, &upper, upper.gateway().port())?;
+    lower.know_nodes_from("upstream")?.start()?;
+    let logs = run_log(&machines[0])?;
+    wait_known(&lower, &machines[0])?;
+    assert_eq!(upload_all(lower.gateway(), &machines[0], lower.key_hash(), &logs)?, [201]);
+    let database = root.database()?.clone();
+    wait::until_true("rows", PATIENCE, || Ok(judge::count_rows(&database)? == USUAL_ROWS))?;
+    site.fleet().remove(&machines[0].node_id);
+    root.publish(site.fleet())?;
+    root.reload()?;
+    let took = wait_unknown(&lower, &machines[0])?;
+    assert!(took < REVOKED_WITHIN, "{took:?}");
+    wait_known(&lower, &machines[1])
 }
