@@ -18,6 +18,7 @@
 //! | [`admin`], [`select`] | what operators do |
 //! | [`service`], [`mirror`] | the thread that owns the connection; the accepted nodes in memory |
 //! | [`own`], [`follow`] | the root itself; what another program's list says |
+//! | [`contacts`], [`clones`] | when nodes were last heard of; two machines with one identity |
 //! | [`files`] | what other programs read |
 //! | [`metrics`], [`statistics`] | numbers |
 //!
@@ -27,6 +28,8 @@
 
 pub mod admin;
 mod change;
+mod clones;
+mod contacts;
 mod enrol;
 mod files;
 mod follow;
@@ -51,6 +54,10 @@ use protocol::{
 use tokio::sync::oneshot;
 
 pub use self::service::{Running, Settings, StartError, start};
+pub use self::{
+    contacts::{Contact, Contacts, Recorder},
+    follow::Followed,
+};
 use self::{
     program::Verdict,
     service::{Job, Queue},

@@ -4,6 +4,7 @@
 
 use std::{
     net::IpAddr,
+    path::PathBuf,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
@@ -45,12 +46,16 @@ use crate::{
 /// The registry's part of the configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    general: config::General,
-    enrolment: Option<config::Enrolment>,
-    ca: config::Ca,
-    key_overlap: Duration,
+    /// Own id, and the files for others.
+    pub general: config::General,
+    /// Who is taken in; `None`: nobody.
+    pub enrolment: Option<config::Enrolment>,
+    /// The authority, if there is one.
+    pub ca: config::Ca,
+    /// How long a replaced key stays valid.
+    pub key_overlap: Duration,
     /// The certificate of this server.
-    own_certificate: Option<std::path::PathBuf>,
+    pub own_certificate: Option<PathBuf>,
 }
 
 impl Settings {
