@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! wait ─run due─▶ `agent run` ─┐
-//!   ▲  └back-fill due─▶ `agent send` ─┤
+//!   ▲  ├back-fill due─▶ `agent send` ─┤
+//!   │  └identity due──▶ `agent upkeep` ┤
 //!   └──────────────────────────┘      SIGTERM: passed on to the child, whose run log is still kept
 //! ```
 
@@ -24,13 +25,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::{outbox::Outbox, schedule, settings::Settings, state::State};
+use crate::{outbox::Outbox, schedule, settings::Settings, state::State, upkeep};
 
 /// Longest sleep at a time: the wall clock may be set while asleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Shortest time between two attempts to send, even if the first could not say when to try again.
 const BETWEEN_SENDS: Duration = Duration::from_secs(10);
+
+/// Shortest time between two looks at the identity.
+const BETWEEN_CHORES: Duration = Duration::from_secs(5);
 
 /// Works until `stop` is cancelled.
 ///
@@ -46,9 +50,11 @@ pub async fn daemon(
     let mut next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
     announce(next_run);
     let mut send_not_before = SystemTime::now();
+    let mut chores_not_before = SystemTime::now();
     loop {
         let back_fill = back_fill_due(&settings, node_id, &state).map(|due| due.max(send_not_before));
-        let wake = back_fill.map_or(next_run, |due| due.min(next_run));
+        let chores = upkeep::due(&settings, &state).map(|due| due.max(chores_not_before));
+        let wake = [back_fill, chores].into_iter().flatten().fold(next_run, SystemTime::min);
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = sleep_until(wake) => {}
@@ -65,6 +71,9 @@ pub async fn daemon(
         } else if back_fill.is_some_and(|due| now >= due) {
             report("send", child(root, &["send", "--quiet"], &stop).await);
             send_not_before = SystemTime::now() + BETWEEN_SENDS;
+        } else if chores.is_some_and(|due| now >= due) {
+            report("upkeep", child(root, &["upkeep"], &stop).await);
+            chores_not_before = SystemTime::now() + BETWEEN_CHORES;
         } else if wake.duration_since(now).is_ok_and(|left| left > settings.run_interval * 2) {
             // The clock was set back: the schedule goes by the new time.
             next_run = schedule::next(now, settings.run_interval, delay(&settings));

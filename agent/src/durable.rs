@@ -7,8 +7,13 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
+};
+
+use rustix::{
+    fs::fchown,
+    process::{Gid, Uid},
 };
 
 /// Mode of files for the owner only.
@@ -27,9 +32,39 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 ///
 /// **Errors**: as the system says; nothing is left at `temporary` then.
 pub fn publish(temporary: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let written = write_synced(temporary, content, mode).and_then(|()| fs::rename(temporary, path));
+    let written = write_synced(temporary, content, mode).and_then(|_| fs::rename(temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(temporary);
+    }
+    written?;
+    sync_parent(path)
+}
+
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Rights {
+    /// Mode.
+    pub mode: u32,
+    /// Owner, if another than this process's user.
+    pub owner: Option<Uid>,
+    /// Group, if another than this process's.
+    pub group: Option<Gid>,
+}
+
+/// Like [`replace`], for another program: the file has its rights before it has its name.
+pub fn replace_for(path: &Path, content: &[u8], rights: Rights) -> io::Result<()> {
+    let mut name = path.file_name().map(|n| n.to_owned()).unwrap_or_default();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let written = write_synced(&temporary, content, PRIVATE)
+        .and_then(|file| {
+            fchown(&file, rights.owner, rights.group)?;
+            file.set_permissions(fs::Permissions::from_mode(rights.mode))?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
     }
     written?;
     sync_parent(path)
@@ -70,7 +105,7 @@ fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<File> {
     // A left-over of an earlier crash may have other rights: start from none.
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -78,13 +113,12 @@ fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(content)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

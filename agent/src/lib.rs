@@ -9,9 +9,12 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`paths`], [`settings`], [`identity`] | where things are, what is configured, who this node is |
+//! | [`enrol`], [`roll`] | becoming known to the root, and staying so with another key |
+//! | [`issued`] | certificates of the root's authority: fetched, renewed, copied to other programs |
 //! | [`run`] | one run of the policy command, up to the file in the outbox |
 //! | [`outbox`] | run logs that wait for their upload: the durable queue of this node |
-//! | [`upload`] | the way to the policy server: trust, connection, retries |
+//! | [`server`] | the policy server: where it is, which keys it may have, a connection to it |
+//! | [`upload`] | bringing run logs there: order, answers, retries |
 //! | [`schedule`], [`daemon`] | when to run and when to send again |
 //! | [`state`] | what must be remembered from one invocation to the next |
 //! | [`show`], [`cli`] | what the operator sees |
@@ -20,12 +23,17 @@
 pub mod cli;
 pub mod daemon;
 pub mod durable;
+pub mod enrol;
 pub mod identity;
+pub mod issued;
 pub mod outbox;
 pub mod paths;
+pub mod roll;
 pub mod run;
 pub mod schedule;
+pub mod server;
 pub mod settings;
 pub mod show;
 pub mod state;
+pub mod upkeep;
 pub mod upload;

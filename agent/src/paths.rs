@@ -14,6 +14,8 @@ pub struct Paths {
     pub own_conf: PathBuf,
     /// Certificate that signs run logs and identifies the client (protocol 1.3).
     pub certificate: PathBuf,
+    /// Certificate of the root's authority for the same key, followed by that of the authority.
+    pub issued_certificate: PathBuf,
     /// Private key (protocol 1.2).
     pub key: PathBuf,
     /// Public key.
@@ -47,6 +49,7 @@ impl Paths {
             agent_conf: at("opt/rudder/etc/agent.conf"),
             own_conf: at("opt/rudder/etc/relayd-agent.conf"),
             certificate: at("opt/rudder/etc/ssl/agent.cert"),
+            issued_certificate: at("opt/rudder/etc/ssl/agent-issued.cert"),
             key: at("var/rudder/cfengine-community/ppkeys/localhost.priv"),
             public_key: at("var/rudder/cfengine-community/ppkeys/localhost.pub"),
             http_certificate: at("opt/rudder/etc/ssl/agent-http.cert"),

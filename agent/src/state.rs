@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is remembered from one invocation to the next: small JSON files and the locks beside them.
 //!
-//! Each file has one writer: `run.json` and `running.json` whoever holds the run lock, `send.json` and
-//! `dropped.json` whoever holds the send lock. A file that cannot be read counts as empty: nothing here is needed to
-//! keep a promise about run logs.
+//! Each file has one writer: `run.json`, `running.json` and `counter` whoever holds the run lock, `send.json`
+//! and `dropped.json` whoever holds the send lock, `enrolment.json` whoever holds the enrolment lock, `exports.json`
+//! whoever holds the identity lock. A file that cannot be read counts as empty: nothing here is needed
+//! to keep a promise about run logs.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -53,6 +55,8 @@ pub struct SendState {
     pub retry_after: Option<DateTime<Utc>>,
     /// When a daemon tries next.
     pub next_attempt: Option<DateTime<Utc>>,
+    /// Address of this node on the last connection.
+    pub address: Option<IpAddr>,
 }
 
 /// What retention has dropped since the agent was installed.
@@ -126,6 +130,30 @@ impl State {
         let _ = fs::remove_file(self.directory.join("running.json"));
     }
 
+    /// The number of a run, more than that of any run before; needs the run lock. It is on stable
+    /// storage before it is used, so that it never goes back, whatever stops the machine.
+    ///
+    /// When the last number is lost, the Unix time goes on: runs are a second apart or more, so no count
+    /// from an earlier time has got that far.
+    pub fn next_counter(&self, now: DateTime<Utc>) -> io::Result<u64> {
+        let file = self.directory.join("counter");
+        let last = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        let last = last.unwrap_or_else(|| now.timestamp().max(0).unsigned_abs());
+        let next = last.checked_add(1).ok_or_else(|| io::Error::other("the counter of runs is exhausted"))?;
+        durable::replace(&file, format!("{next}\n").as_bytes(), PRIVATE)?;
+        Ok(next)
+    }
+
+    /// Only one change of keys and certificates at a time.
+    pub fn lock_identity(&self) -> Result<Lock, LockError> {
+        Lock::take(self.directory.join("identity.lock"))
+    }
+
+    /// Only one process asks to be taken in.
+    pub fn lock_enrolment(&self) -> Result<Lock, LockError> {
+        Lock::take(self.directory.join("enrolment.lock"))
+    }
+
     /// Only one run at a time.
     pub fn lock_run(&self) -> Result<Lock, LockError> {
         Lock::take(self.directory.join("run.lock"))
@@ -136,12 +164,14 @@ impl State {
         Lock::take(self.directory.join("send.lock"))
     }
 
-    fn read<T: DeserializeOwned + Default>(&self, name: &str) -> T {
+    /// A value; its default when it was never written or cannot be read.
+    pub fn read<T: DeserializeOwned + Default>(&self, name: &str) -> T {
         let text = fs::read(self.directory.join(name)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+    /// Writes a value, whole or not at all; needs the lock of its writers.
+    pub fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
         durable::replace(&self.directory.join(name), &text, PRIVATE)
     }
@@ -201,6 +231,22 @@ mod tests {
         assert!(holder.contains(&std::process::id().to_string()), "{holder}");
         drop(lock);
         state.lock_run().unwrap();
+    }
+
+    #[test]
+    fn the_counter_only_goes_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path()).unwrap();
+        let now: DateTime<Utc> = "2026-11-22T06:00:00Z".parse().unwrap();
+        let first = state.next_counter(now).unwrap();
+        assert_eq!(state.next_counter(now).unwrap(), first + 1);
+        assert_eq!(state.next_counter(now - chrono::TimeDelta::days(1)).unwrap(), first + 2);
+        for damage in ["", "12x", "-3"] {
+            fs::write(directory.path().join("counter"), damage).unwrap();
+            assert!(state.next_counter(now + chrono::TimeDelta::minutes(1)).unwrap() > first + 2);
+        }
+        fs::write(directory.path().join("counter"), u64::MAX.to_string()).unwrap();
+        assert!(state.next_counter(now).is_err());
     }
 
     #[test]

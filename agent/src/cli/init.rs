@@ -10,12 +10,13 @@ use super::{CliError, print};
 use crate::{
     durable::{self, PUBLIC},
     identity::{self, InitOptions},
+    server::succession,
     settings::{Settings, agent_conf},
-    upload::trust,
 };
 
 /// Make this node's id, key and certificate, where missing, and print its id and pin.
 ///
+/// `agent enroll` does the same and then asks the policy server to take this node in.
 /// Can be repeated: what is there and fits is kept, and a usable key is never replaced.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -40,38 +41,36 @@ pub(super) struct Args {
 
 /// Kind of key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Key {
+pub(super) enum Key {
     /// RSA, 4096 bits: every server accepts it.
     Rsa4096,
     /// ECDSA on P-256: smaller and faster; relayd accepts it.
     P256,
 }
 
+impl From<Key> for KeyKind {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Rsa4096 => Self::Rsa4096,
+            Key::P256 => Self::P256,
+        }
+    }
+}
+
 pub(super) fn run(root: &Path, args: Args) -> Result<ExitCode, CliError> {
     let server = args.server.as_deref().map(server).transpose()?;
     let pins = args.pin.as_deref().map(pins).transpose()?;
     let (settings, _) = Settings::load(root)?;
-    let key = match args.key {
-        Key::Rsa4096 => KeyKind::Rsa4096,
-        Key::P256 => KeyKind::P256,
-    };
-    let done = identity::init(&settings.paths, &InitOptions { key, node_id: args.node_id })?;
+    let options = InitOptions { key: args.key.into(), node_id: args.node_id };
+    let done = identity::init(&settings.paths, &options)?;
     let mut made = done.made.clone();
-    if let Some((host, port)) = server {
-        let file = &settings.paths.agent_conf;
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let mut new = agent_conf::with_value(&text, "server", &host);
-        if let Some(port) = port {
-            new = agent_conf::with_value(&new, "https_port", &port.to_string());
-        }
-        if new != text {
-            durable::create_parent(file)?;
-            durable::replace(file, new.as_bytes(), PUBLIC)?;
-            made.push(file.display().to_string());
-        }
+    if let Some((host, port)) = server
+        && write_server(&settings, &host, port)?
+    {
+        made.push(settings.paths.agent_conf.display().to_string());
     }
     if let Some(pins) = pins {
-        trust::pin(&settings.paths, &pins)?;
+        succession::pin(&settings, &pins)?;
         made.push(settings.paths.server_pins.display().to_string());
     }
     for file in made {
@@ -81,7 +80,23 @@ pub(super) fn run(root: &Path, args: Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn server(text: &str) -> Result<(String, Option<u16>), CliError> {
+/// Writes the policy server to agent.conf. Gives whether that is new.
+pub(super) fn write_server(settings: &Settings, host: &str, port: Option<u16>) -> Result<bool, CliError> {
+    let file = &settings.paths.agent_conf;
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let mut new = agent_conf::with_value(&text, "server", host);
+    if let Some(port) = port {
+        new = agent_conf::with_value(&new, "https_port", &port.to_string());
+    }
+    if new == text {
+        return Ok(false);
+    }
+    durable::create_parent(file)?;
+    durable::replace(file, new.as_bytes(), PUBLIC)?;
+    Ok(true)
+}
+
+pub(super) fn server(text: &str) -> Result<(String, Option<u16>), CliError> {
     let bad = || CliError::Configuration(format!("--server {text:?} is not HOST or HOST:PORT"));
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
@@ -93,7 +108,7 @@ fn server(text: &str) -> Result<(String, Option<u16>), CliError> {
     if agent_conf::is_host(host) { Ok((host.to_owned(), port)) } else { Err(bad()) }
 }
 
-fn pins(text: &str) -> Result<Vec<KeyHash>, CliError> {
+pub(super) fn pins(text: &str) -> Result<Vec<KeyHash>, CliError> {
     match crate::settings::policies::pins(text) {
         Ok(pins) if !pins.is_empty() => Ok(pins),
         Ok(_) => Err(CliError::Configuration("--pin is empty".into())),

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: one file per command. Help texts are the docs of the argument types.
 
+mod cert;
 mod config;
 mod daemon;
+mod enroll;
 mod init;
+mod key;
 mod run;
 mod send;
 mod status;
+mod trust;
+mod upkeep;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -22,6 +27,7 @@ use crate::{
     identity::IdentityError,
     run::RunError,
     settings::{Settings, problem::Problems},
+    state::LockError,
     upload::SendError,
 };
 
@@ -38,10 +44,11 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 failure, 2 bad configuration or usage, 3 another run or sender is busy,
-4 `run --strict`: a component is in error.
+4 not yet: `enroll` and `key roll` without a decision in time, or `run --strict` with a component in error,
+5 `enroll` and `key roll`: refused.
 
 Examples:
-  agent init --server relay.example.org   make this node's identity, once
+  agent enroll --server relay.example.org make this node's identity and ask to be taken in
   agent run -- /usr/local/bin/policies    run policies, keep the signed run log
   agent send                              bring what waits to the policy server
   agent daemon                            run and send on schedule
@@ -50,10 +57,15 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
+    Enroll(enroll::Args),
     Run(run::Args),
     Send(send::Args),
     Daemon(daemon::Args),
     Status(status::Args),
+    Key(key::Args),
+    Cert(cert::Args),
+    Trust(trust::Args),
+    Upkeep(upkeep::Args),
     Config(config::Args),
 }
 
@@ -93,6 +105,12 @@ enum CliError {
     /// 3
     #[error("{0}")]
     Busy(String),
+    /// 4
+    #[error("{0}")]
+    Undecided(String),
+    /// 5
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl CliError {
@@ -101,6 +119,8 @@ impl CliError {
             Self::Failure(_) => 1,
             Self::Configuration(_) => 2,
             Self::Busy(_) => 3,
+            Self::Undecided(_) => 4,
+            Self::Refused(_) => 5,
         }
     }
 }
@@ -151,6 +171,11 @@ pub fn main() -> ExitCode {
     let Cli { root, command } = Cli::parse();
     let done = match command {
         Command::Init(args) => init::run(&root, args),
+        Command::Enroll(args) => enroll::run(&root, args),
+        Command::Key(args) => load(&root).and_then(|settings| key::run(&settings, args)),
+        Command::Cert(args) => load(&root).and_then(|settings| cert::run(&settings, args)),
+        Command::Trust(args) => load(&root).and_then(|settings| trust::run(&settings, args)),
+        Command::Upkeep(args) => load(&root).and_then(|settings| upkeep::run(&settings, args)),
         Command::Config(args) => config::run(&root, args),
         Command::Run(args) => load(&root).and_then(|settings| run::run(&settings, args)),
         Command::Send(args) => load(&root).and_then(|settings| send::run(&settings, args)),
@@ -161,6 +186,14 @@ pub fn main() -> ExitCode {
         eprintln!("agent: {e}");
         ExitCode::from(e.code())
     })
+}
+
+/// What a lock that cannot be had means.
+fn locked(e: LockError) -> CliError {
+    match e {
+        LockError::Held(holder) => CliError::Busy(format!("already under way ({holder})")),
+        LockError::Io(..) => CliError::Failure(e.to_string()),
+    }
 }
 
 fn load(root: &std::path::Path) -> Result<Settings, CliError> {

@@ -70,5 +70,8 @@ pub(super) fn describe(sent: &Sent) -> String {
     if let Some(pin) = &sent.pinned {
         text += &format!("; the policy server is trusted from now on by its key {pin}");
     }
+    for change in &sent.keys {
+        text += &format!("; {change}");
+    }
     text
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent status`.
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{CliError, print};
-use crate::{identity::Identity, outbox::Outbox, settings::Settings, state::State};
+use super::{CliError, cert, print, trust};
+use crate::{
+    enrol::Enrolment, identity::Identity, outbox::Outbox, roll, settings::Settings, state::State,
+    upkeep::Upkeep,
+};
 
 /// Show who this node is, what waits in its outbox, and how the last run and upload went.
 #[derive(Debug, clap::Args)]
@@ -27,14 +30,23 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
     Ok(ExitCode::SUCCESS)
 }
 
-fn gather(settings: &Settings, identity: &Identity) -> io::Result<Value> {
+fn gather(settings: &Settings, identity: &Identity) -> Result<Value, CliError> {
     let state = State::open(&settings.paths.state)?;
     let outbox = Outbox::open(&settings.paths, &identity.node_id)?;
     let waiting = outbox.waiting()?;
     let (run, send) = (state.run(), state.send());
+    let (enrolment, upkeep) = (Enrolment::load(&state), Upkeep::load(&state));
     Ok(json!({
         "node_id": identity.node_id,
         "pin": identity.certificate.key_hash().to_string(),
+        "enrolment": enrolment.state.map(|state| json!({
+            "state": state.as_str(), "detail": enrolment.detail, "at": enrolment.at,
+            "as_relay": enrolment.as_relay,
+        })),
+        "certificates": cert::gather(settings, &state, identity),
+        "key_change": roll::is_under_way(settings),
+        "trust": trust::gather(settings)?,
+        "upkeep": { "next": upkeep.next, "problem": upkeep.problem },
         "server": settings.server.as_ref().map(ToString::to_string),
         "outbox": {
             "waiting": waiting.len(),
@@ -62,8 +74,10 @@ fn for_people(status: &Value) -> String {
     let outbox = &status["outbox"];
     let mut lines = vec![
         format!("node       {}", text(&status["node_id"])),
-        format!("pin        {}", text(&status["pin"])),
-        format!("server     {}", text(&status["server"])),
+        format!("fingerprint {}", text(&status["pin"])),
+        format!("enrolment  {}", enrolment(status)),
+        format!("certificate until {}", until(&status["certificates"])),
+        format!("server     {}, {}", text(&status["server"]), known(&status["trust"])),
         format!(
             "outbox     {} waiting ({} bytes), oldest {}; {} refused for good",
             outbox["waiting"],
@@ -76,6 +90,12 @@ fn for_people(status: &Value) -> String {
             status["dropped"]["logs"], status["dropped"]["bytes"]
         ),
     ];
+    if status["key_change"] == true {
+        lines.push("key        a change is under way; the daemon or `agent key roll` ends it".to_owned());
+    }
+    if let Some(problem) = status["upkeep"]["problem"].as_str() {
+        lines.push(format!("upkeep     {problem}"));
+    }
     let run = &status["last_run"];
     lines.push(match run {
         Value::Null => "last run   none".to_owned(),
@@ -95,4 +115,32 @@ fn for_people(status: &Value) -> String {
         lines.push(format!("           next attempt {}", text(&send["next_attempt"])));
     }
     lines.join("\n") + "\n"
+}
+
+fn enrolment(status: &Value) -> String {
+    let enrolment = &status["enrolment"];
+    match (enrolment["state"].as_str(), enrolment["detail"].as_str()) {
+        (None, _) => "never asked (`agent enroll`)".to_owned(),
+        (Some(state), Some(detail)) if !detail.is_empty() && detail != state => format!("{state}: {detail}"),
+        (Some(state), _) => state.to_owned(),
+    }
+}
+
+/// When the certificates end: for one's own key nothing stops then.
+fn until(certificates: &Value) -> String {
+    let own = certificates["own"]["not_after"].as_str().unwrap_or_default();
+    match certificates["issued"]["not_after"].as_str() {
+        Some(issued) => format!("{issued} (issued), {own} (own)"),
+        None => own.to_owned(),
+    }
+}
+
+/// How the policy server is known, in one line.
+fn known(trust: &Value) -> String {
+    let pins: Vec<&str> = trust["pins"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    match trust["source"].as_str() {
+        Some("authority") => "known by its certificate's authority and name".to_owned(),
+        _ if pins.is_empty() => "not pinned yet".to_owned(),
+        _ => format!("pinned: {}", pins.join(", ")),
+    }
 }

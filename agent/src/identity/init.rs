@@ -13,7 +13,7 @@ use protocol::{
     private_key::{self, KeyKind},
 };
 
-use super::{Identity, IdentityError, holds, read, read_node_id};
+use super::{Identity, IdentityError, holds, next, read, read_node_id};
 use crate::{
     durable::{self, PRIVATE, PUBLIC},
     paths::Paths,
@@ -48,6 +48,7 @@ impl Initialised {
 /// **Errors**: a file that holds something unusable is never replaced, except for the certificate.
 pub fn init(paths: &Paths, options: &InitOptions) -> Result<Initialised, IdentityError> {
     let mut made = vec![];
+    next::recover(paths)?;
     let node_id = node_id(paths, options.node_id.as_ref(), &mut made)?;
     let key = key(paths, options.key, &mut made)?;
     let certificate = certificate(paths, &node_id, &key, &mut made)?;
@@ -125,9 +126,7 @@ fn certificate(
 }
 
 fn write(path: &Path, content: &[u8], mode: u32, made: &mut Vec<String>) -> Result<(), IdentityError> {
-    durable::create_parent(path)
-        .and_then(|()| durable::replace(path, content, mode))
-        .map_err(|e| IdentityError::Io(path.to_owned(), e))?;
+    super::write(path, content, mode)?;
     made.push(path.display().to_string());
     Ok(())
 }

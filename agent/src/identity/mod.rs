@@ -4,6 +4,7 @@
 //! Invariant: an [`Identity`] is consistent; the certificate names the id and holds the key.
 
 mod init;
+pub mod next;
 
 use std::{fs, io, path::Path, path::PathBuf};
 
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 
 pub use init::{InitOptions, Initialised, init};
 
-use crate::paths::Paths;
+use crate::{durable, paths::Paths};
 
 /// A node that can sign and connect.
 #[derive(Clone)]
@@ -34,7 +35,7 @@ impl Identity {
     /// Reads the node's files.
     pub fn load(paths: &Paths) -> Result<Self, IdentityError> {
         let node_id = read_node_id(&paths.node_id)?.ok_or(IdentityError::Missing(paths.node_id.clone()))?;
-        let (certificate, key) = load_pair(&paths.certificate, &paths.key)?;
+        let (certificate, key) = load_while_changing(paths)?;
         if certificate.node_id() != Some(&node_id) {
             return Err(IdentityError::OtherId {
                 certificate: paths.certificate.clone(),
@@ -44,6 +45,18 @@ impl Identity {
         }
         Ok(Self { node_id, certificate, key })
     }
+}
+
+/// Reads the node's pair, also in the middle of a change: once the new key is in place, its
+/// certificate is still beside the old one.
+fn load_while_changing(paths: &Paths) -> Result<(Certificate, PKey<Private>), IdentityError> {
+    let found = load_pair(&paths.certificate, &paths.key);
+    if !matches!(found, Err(IdentityError::OtherKey { .. })) {
+        return found;
+    }
+    // The second time, because the change may have ended between the two.
+    load_pair(&next::next_of(&paths.certificate), &paths.key)
+        .or_else(|_| load_pair(&paths.certificate, &paths.key))
 }
 
 /// Reads a certificate and its key, and checks that they belong together.
@@ -87,6 +100,13 @@ fn read(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(IdentityError::Io(file.to_owned(), e)),
     }
+}
+
+/// Writes a file, whole or not at all, with the directories above it.
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), IdentityError> {
+    durable::create_parent(path)
+        .and_then(|()| durable::replace(path, content, mode))
+        .map_err(|e| IdentityError::Io(path.to_owned(), e))
 }
 
 /// Why the node's identity cannot be had. All are for the operator to mend.

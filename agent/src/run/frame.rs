@@ -5,7 +5,7 @@
 //! is attached to one report that says how the command ended:
 //!
 //! ```text
-//! start · log lines · Command result_success|result_error · end
+//! start · instance · log lines · Command result_success|result_error · end
 //! ```
 //!
 //! Servers drop log lines after the last report, so the `end` report always goes last.
@@ -15,7 +15,10 @@ use std::fmt::Write;
 use chrono::{DateTime, SecondsFormat, Utc};
 use protocol::{
     run_id::RunId,
-    run_log::{self, Kind, RunLogError},
+    run_log::{
+        self, Kind, RunLogError,
+        instance::{self, Instance},
+    },
 };
 
 use super::{
@@ -29,6 +32,8 @@ use super::{
 pub struct Run<'a> {
     /// Node and start.
     pub id: &'a RunId,
+    /// Which machine it was.
+    pub instance: &'a Instance,
     /// Version of the policies, unless the command says another one.
     pub config_id: &'a str,
     /// Name of the command.
@@ -74,10 +79,23 @@ fn framed(run: &Run<'_>, config_id: &str, lines: &[(Captured<'_>, Line<'_>)]) ->
     let (end, after_end) = end.split_at(end_length);
 
     let mut log = Log::default();
-    if !lines.iter().any(|(_, line)| line.is_control("start")) {
-        log.control(run, config_id, run.id.start.to_utc(), "start", "Start execution");
+    match body.iter().position(|(_, line)| line.is_control("start")) {
+        None => {
+            log.start(run, config_id);
+            log.in_report_form(body);
+        }
+        Some(start) => {
+            // Behind the start report with all lines of its message.
+            let is_own = |(captured, line): &(Captured<'_>, Line<'_>)| {
+                line.kind == Kind::Plain && captured.stream == Stream::Out
+            };
+            let more = body[start + 1..].iter().position(|line| !is_own(line));
+            let (with_start, rest) = body.split_at(more.map_or(body.len(), |more| start + 1 + more));
+            log.in_report_form(with_start);
+            log.instance(run);
+            log.after_a_report(rest);
+        }
     }
-    log.in_report_form(body);
     log.in_report_form(after_end);
     log.notes(run);
     if !run.ending.is_success() {
@@ -94,7 +112,7 @@ fn framed(run: &Run<'_>, config_id: &str, lines: &[(Captured<'_>, Line<'_>)]) ->
 /// Any other output: log lines, attached to one report.
 fn attached(run: &Run<'_>, lines: &[(Captured<'_>, Line<'_>)], unusable: Option<RunLogError>) -> String {
     let mut log = Log::default();
-    log.control(run, run.config_id, run.id.start.to_utc(), "start", "Start execution");
+    log.start(run, run.config_id);
     for (captured, line) in lines {
         match line.kind {
             Kind::Log(..) => log.line(captured, line, ""),
@@ -131,7 +149,14 @@ struct Log(String);
 
 impl Log {
     fn in_report_form(&mut self, lines: &[(Captured<'_>, Line<'_>)]) {
-        let mut leading = true;
+        self.lines(lines, true);
+    }
+
+    fn after_a_report(&mut self, lines: &[(Captured<'_>, Line<'_>)]) {
+        self.lines(lines, false);
+    }
+
+    fn lines(&mut self, lines: &[(Captured<'_>, Line<'_>)], mut leading: bool) {
         for (captured, line) in lines {
             leading &= line.kind == Kind::Plain;
             // Standard error is no part of a report's message, and neither is what precedes the first.
@@ -177,8 +202,19 @@ impl Log {
         );
     }
 
-    fn control(&mut self, run: &Run<'_>, config_id: &str, at: DateTime<Utc>, component: &str, message: &str) {
-        self.report(run, at, &format!("Common@@control@@rudder@@run@@0@@{component}@@{config_id}"), message);
+    fn start(&mut self, run: &Run<'_>, config_id: &str) {
+        self.control(run, config_id, run.id.start.to_utc(), "start", "Start execution");
+        self.instance(run);
+    }
+
+    /// Which machine it was, always right behind the start.
+    fn instance(&mut self, run: &Run<'_>) {
+        let counter = run.instance.counter.to_string();
+        self.control(run, &counter, run.id.start.to_utc(), instance::COMPONENT, &run.instance.message());
+    }
+
+    fn control(&mut self, run: &Run<'_>, key: &str, at: DateTime<Utc>, component: &str, message: &str) {
+        self.report(run, at, &format!("Common@@control@@rudder@@run@@0@@{component}@@{key}"), message);
     }
 
     fn report(&mut self, run: &Run<'_>, at: DateTime<Utc>, fields: &str, message: &str) {
@@ -205,8 +241,10 @@ mod tests {
         for (stream, line) in lines {
             capture.push("2026-11-22T06:00:01Z".parse().unwrap(), *stream, line.as_bytes());
         }
+        let instance = Instance { counter: 7, boot_id: "boot-1".into(), address: None };
         let run = Run {
             id: &id,
+            instance: &instance,
             config_id: "cfg",
             command: "apply",
             ending: &ending,
@@ -219,6 +257,7 @@ mod tests {
     fn parsed(text: &str) -> Vec<(String, String, String)> {
         let log = run_log::parse(text, &NodeId::root()).unwrap();
         assert!(log.complete && log.skipped.is_empty(), "{text}");
+        assert_eq!(instance::of(&log).unwrap().counter, 7, "{text}");
         let own = |r: &run_log::Report<'_>| {
             (r.event_type.to_owned(), r.component.to_string(), r.message.to_string())
         };
@@ -244,6 +283,7 @@ mod tests {
             parsed(&text),
             [
                 row("control", "start", "Start execution"),
+                row("control", "instance", "boot=boot-1 address=-"),
                 row("log_info", "apply", "hello"),
                 row("log_warn", "apply", "oh"),
                 row("log_warn", "apply", "tagged"),
@@ -266,7 +306,7 @@ mod tests {
         let text = composed(Ending::Exited(0), &[(Stream::Out, "before"), (Stream::Out, REPORT)]);
         assert_eq!(
             parsed(&text).iter().map(|row| row.0.as_str()).collect::<Vec<_>>(),
-            ["control", "log_info", "result_success", "log_warn", "control"]
+            ["control", "control", "log_info", "result_success", "log_warn", "control"]
         );
         assert_eq!(run_log::parse(&text, &NodeId::root()).unwrap().config_id.as_deref(), Some("cfg"));
     }
@@ -281,6 +321,7 @@ mod tests {
             parsed(&text),
             [
                 row("control", "start", "Start execution"),
+                row("control", "instance", "boot=boot-1 address=-"),
                 row("result_success", "c", "fine"),
                 row("log_warn", "apply", "late"),
                 row("log_warn", "apply", "a note"),

@@ -16,14 +16,14 @@ pub mod line;
 pub mod orphan;
 pub mod process;
 
-use std::{ffi::OsString, io, path::Path, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fs, io, path::Path, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use openssl::error::ErrorStack;
 use protocol::{
     compression, limits,
     run_id::{RunId, RunLogName},
-    run_log::{self, RunLog},
+    run_log::{self, RunLog, instance::Instance},
     smime,
 };
 use tokio_util::sync::CancellationToken;
@@ -92,6 +92,11 @@ pub async fn run(
     let mut remembered = state.run();
     let id = unused_run_id(identity, &outbox, remembered.start).await;
     remembered.start = Some(id.start.to_utc());
+    let instance = Instance {
+        counter: state.next_counter(id.start.to_utc()).map_err(RunError::State)?,
+        boot_id: boot_id(),
+        address: state.send().address,
+    };
     let environment = [
         ("AGENT_NODE_ID", id.node_id.to_string()),
         ("AGENT_RUN_START", id.start.format("%Y-%m-%d %H:%M:%S%:z").to_string()),
@@ -112,6 +117,7 @@ pub async fn run(
         settings,
         identity,
         id: &id,
+        instance: &instance,
         command: &command,
         ending: &ending,
         ended: Utc::now(),
@@ -140,6 +146,14 @@ pub async fn run(
     Ok(Done { id, ending, text, kept })
 }
 
+/// What the system calls this boot; one that does not say counts as one boot for ever.
+fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id: String =
+        text.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    if id.is_empty() { "unknown".to_owned() } else { id }
+}
+
 fn not_kept(settings: &Settings) -> Option<NotKept> {
     match settings.report_mode {
         _ if settings.initial => Some(NotKept::Initial),
@@ -165,6 +179,7 @@ struct Composer<'a> {
     settings: &'a Settings,
     identity: &'a Identity,
     id: &'a RunId,
+    instance: &'a Instance,
     command: &'a [OsString],
     ending: &'a Ending,
     ended: DateTime<Utc>,
@@ -190,6 +205,7 @@ impl Composer<'_> {
         let program = self.command.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
         let run = frame::Run {
             id: self.id,
+            instance: self.instance,
             config_id: &self.settings.config_id,
             command: &program.to_string_lossy(),
             ending: self.ending,

@@ -13,11 +13,13 @@ pub mod units;
 
 use std::{
     fmt, fs, io,
+    ops::Deref,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use protocol::{hash::KeyHash, tls::TlsVersion};
+use zeroize::Zeroizing;
 
 use self::{
     agent_conf::{AgentConf, ProxySetting},
@@ -27,9 +29,24 @@ use self::{
 };
 use crate::paths::Paths;
 
-/// A text that never shows in logs.
+/// A text that never shows in logs, and whose memory is zeroed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
+pub struct Secret(pub Zeroizing<String>);
+
+impl Secret {
+    /// Takes a text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl Deref for Secret {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +60,7 @@ pub struct Credentials {
     /// User.
     pub user: String,
     /// Password.
-    pub password: String,
+    pub password: Secret,
 }
 
 impl fmt::Debug for Credentials {
@@ -172,7 +189,7 @@ fn resolve(
     }
     let cert_validation = conf.cert_validation || policies.cert_validation;
     let credentials = match (own.upload_user, own.upload_password) {
-        (Some(user), Some(Secret(password))) => Some(Credentials { user, password }),
+        (Some(user), Some(password)) => Some(Credentials { user, password }),
         (None, None) => policies.credentials,
         _ => {
             problems.push(Problem {

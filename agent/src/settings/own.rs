@@ -191,7 +191,7 @@ impl Reader<'_> {
             "outbox_max_size" => own.outbox_max_size = Some(units::size(text()?)?),
             "upload_user" if text()?.contains(':') => return Err("a user has no colon".into()),
             "upload_user" => own.upload_user = Some(text()?.to_owned()),
-            "upload_password" => own.upload_password = Some(super::Secret(text()?.to_owned())),
+            "upload_password" => own.upload_password = Some(super::Secret::new(text()?.to_owned())),
             "min_tls_version" => {
                 own.min_tls_version = Some(match text()? {
                     "1.2" => TlsVersion::V1_2,

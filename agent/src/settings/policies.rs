@@ -9,7 +9,7 @@ use std::{path::Path, time::Duration};
 use protocol::hash::KeyHash;
 use serde_json::{Map, Value};
 
-use super::{Credentials, problem::Problem};
+use super::{Credentials, Secret, problem::Problem};
 
 /// What is reported (protocol 2.8).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +75,9 @@ pub fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>) -> Policies {
             (!v.contains(['\r', '\n', '\0']) && !v.contains("@@")).then(|| v.to_owned())
         }),
         credentials: match (reader.text("DAVUSER"), reader.text("DAVPASSWORD")) {
-            (Some(user), Some(password)) if !user.is_empty() => Some(Credentials { user, password }),
+            (Some(user), Some(password)) if !user.is_empty() => {
+                Some(Credentials { user, password: Secret::new(password) })
+            }
             _ => None,
         },
         run_interval: reader.read("AGENT_RUN_INTERVAL", "minutes, 1 or more", |v| minutes(v, 1)),
@@ -173,7 +175,7 @@ mod tests {
     #[test]
     fn secrets_do_not_show() {
         let (policies, _) = read(r#"{"DAVUSER": "u", "DAVPASSWORD": "hunter2"}"#);
-        assert_eq!(policies.credentials.as_ref().unwrap().password, "hunter2");
+        assert_eq!(policies.credentials.as_ref().unwrap().password.to_string(), "hunter2");
         assert!(!format!("{policies:?}").contains("hunter2"));
     }
 }

@@ -28,7 +28,7 @@ pub fn parse(url: &str) -> Result<Proxy, String> {
     let Some(host) = uri.host().filter(|host| !host.is_empty()) else { return bad("it names no host") };
     let user = uri.authority().and_then(|authority| authority.as_str().rsplit_once('@')).map(|(user, _)| {
         let decoded = percent_decode(user);
-        Secret(format!("Basic {}", BASE64_STANDARD.encode(decoded)))
+        Secret::new(format!("Basic {}", BASE64_STANDARD.encode(decoded)))
     });
     Ok(Proxy {
         host: host.trim_matches(['[', ']']).to_owned(),
@@ -85,7 +85,7 @@ mod tests {
     fn reads_urls() {
         let proxy = parse("http://us%3Aer:pw@proxy.example:3128/").unwrap();
         assert_eq!((proxy.host.as_str(), proxy.port), ("proxy.example", 3128));
-        assert_eq!(proxy.authorization.unwrap().0, format!("Basic {}", BASE64_STANDARD.encode("us:er:pw")));
+        assert_eq!(*proxy.authorization.unwrap(), *format!("Basic {}", BASE64_STANDARD.encode("us:er:pw")));
         assert_eq!(parse("proxy:8080").unwrap().port, 8080);
         for bad in ["", "https://proxy", "http://", "socks5://x"] {
             assert!(parse(bad).is_err(), "{bad:?}");

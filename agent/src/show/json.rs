@@ -40,6 +40,7 @@ pub fn sent(result: &Result<Sent, SendError>) -> Value {
             "problem": sent.problem,
             "wait_until": sent.wait_until,
             "pinned": sent.pinned.as_ref().map(ToString::to_string),
+            "keys": sent.keys,
             "dropped": sent.dropped,
         }),
         Err(e) => json!({ "problem": e.to_string() }),

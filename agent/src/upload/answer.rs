@@ -2,7 +2,9 @@
 //! What a policy server's answer to an upload means for the file.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hyper::StatusCode;
+use hyper::{StatusCode, header::RETRY_AFTER};
+
+use crate::server::connection::Reply;
 
 /// What the server said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,13 @@ pub enum Disposition {
 }
 
 impl Answer {
+    /// Reads an answer.
+    pub fn of(reply: &Reply) -> Self {
+        let retry_after = reply.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|value| retry_after_at(value, Utc::now()));
+        Self { status: reply.status, retry_after, detail: reply.detail() }
+    }
+
     /// The one place where a status is judged. Redirects count as unavailable: credentials and
     /// signed reports go to the configured server only.
     pub fn disposition(&self) -> Disposition {
@@ -54,7 +63,7 @@ impl Answer {
         }
         text += match self.status.as_u16() {
             300..=399 => " (redirects are not followed: set `server` and `https_port` to where it points)",
-            401 | 403 => " (is this node accepted on the server, with this key?)",
+            401 | 403 => " (is this node accepted on the server, with this key? `agent enroll` asks)",
             404 => " (is it a policy server, and does it know this node?)",
             _ => "",
         };
@@ -66,7 +75,7 @@ impl Answer {
 const MAX_WAIT: TimeDelta = TimeDelta::hours(24);
 
 /// Reads a `Retry-After`: seconds or an HTTP date (RFC 9110 10.2.3).
-pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+pub fn retry_after_at(value: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let value = value.trim();
     let at = match value.parse::<u32>() {
         Ok(seconds) => now + TimeDelta::seconds(seconds.into()),
@@ -105,10 +114,10 @@ mod tests {
     #[test]
     fn waits_are_read_in_both_forms_and_bounded() {
         let now: DateTime<Utc> = "1994-11-06T08:49:00Z".parse().unwrap();
-        assert_eq!(retry_after("37", now), Some(now + TimeDelta::seconds(37)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(now + TimeDelta::seconds(37)));
-        assert_eq!(retry_after("4000000000", now), Some(now + MAX_WAIT));
-        assert_eq!(retry_after("soon", now), None);
-        assert_eq!(retry_after("-1", now), None);
+        assert_eq!(retry_after_at("37", now), Some(now + TimeDelta::seconds(37)));
+        assert_eq!(retry_after_at("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(now + TimeDelta::seconds(37)));
+        assert_eq!(retry_after_at("4000000000", now), Some(now + MAX_WAIT));
+        assert_eq!(retry_after_at("soon", now), None);
+        assert_eq!(retry_after_at("-1", now), None);
     }
 }

@@ -8,33 +8,30 @@
 
 pub mod answer;
 pub mod backoff;
-pub mod connection;
-pub mod progress;
-pub mod trust;
 
-use std::{collections::VecDeque, io, time::SystemTime};
+use std::{collections::VecDeque, io, net::IpAddr, time::SystemTime};
 
 use chrono::{DateTime, SubsecRound, Utc};
+use hyper::Method;
 use protocol::{
     hash::KeyHash,
     limits,
     tls::{self, ClientIdentity, ServerTrust},
+    urls::UploadKind,
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    answer::{Answer, Disposition},
-    connection::{Connection, ConnectionError, Target},
-    trust::TrustError,
-};
+use self::answer::{Answer, Disposition};
 use crate::{
     identity::{Identity, IdentityError},
     outbox::{Outbox, Waiting},
-    settings::{
-        Settings,
-        agent_conf::ProxySetting,
-        proxy::{self, Proxy},
+    server::{
+        connection::{Ask, Connection, ConnectionError},
+        succession::{self, Seen},
+        target::{Target, TargetError},
+        trust,
     },
+    settings::Settings,
     state::{LockError, SendState, State},
 };
 
@@ -62,6 +59,8 @@ pub struct Sent {
     pub wait_until: Option<DateTime<Utc>>,
     /// Key of the server, pinned from now on.
     pub pinned: Option<KeyHash>,
+    /// How the server's keys have changed, in words.
+    pub keys: Vec<String>,
     /// Run logs dropped by retention.
     pub dropped: u64,
 }
@@ -96,14 +95,23 @@ pub async fn send(
         return Ok(sent);
     }
     let client = trust::client_identity(settings, identity)?;
-    let target = target(settings, &client)?;
-    let mut drain =
-        Drain { settings, outbox: &outbox, client, target, connection: None, sent, retry_after: None };
+    let target = Target::of(settings, Some(&client))?;
+    let mut drain = Drain {
+        settings,
+        outbox: &outbox,
+        client,
+        target,
+        connection: None,
+        sent,
+        retry_after: None,
+        own_address: before.address,
+    };
     tokio::select! {
         () = stop.cancelled() => drain.sent.problem = Some("stopped".to_owned()),
         drained = drain.all(waiting) => drained?,
     }
-    let Drain { sent, retry_after, .. } = drain;
+    let Drain { sent, retry_after, own_address, .. } = drain;
+    let before = SendState { address: own_address, ..before };
     remember(&state, before, &sent, retry_after).map_err(SendError::State)?;
     Ok(sent)
 }
@@ -137,24 +145,8 @@ fn remember(
         failures,
         retry_after,
         next_attempt: next,
+        address: before.address,
     })
-}
-
-fn target(settings: &Settings, client: &ClientIdentity) -> Result<Target, SendError> {
-    let server = settings.server.clone().ok_or(SendError::NoServer)?;
-    let proxy = proxy(settings, &server.host).transpose().map_err(SendError::Proxy)?;
-    let trust = trust::server_trust(settings)?;
-    let connector = tls::connector(&trust, settings.min_tls_version, Some(client))
-        .map_err(|e| SendError::Tls(e.to_string()))?;
-    Ok(Target { server, proxy, trust, connector, credentials: settings.credentials.clone() })
-}
-
-fn proxy(settings: &Settings, host: &str) -> Option<Result<Proxy, String>> {
-    match &settings.proxy {
-        ProxySetting::None => None,
-        ProxySetting::System => proxy::from_environment(host),
-        ProxySetting::Fixed(proxy) => Some(Ok(proxy.clone())),
-    }
 }
 
 /// One attempt under way.
@@ -166,6 +158,7 @@ struct Drain<'a> {
     connection: Option<Connection>,
     sent: Sent,
     retry_after: Option<DateTime<Utc>>,
+    own_address: Option<IpAddr>,
 }
 
 impl Drain<'_> {
@@ -218,13 +211,23 @@ impl Drain<'_> {
     /// Uploads over the open connection, or a new one: the server may close it at any time, and only
     /// a try tells. Sending the same bytes twice is harmless.
     async fn put(&mut self, one: &Waiting, content: bytes::Bytes) -> Result<Answer, ConnectionError> {
+        let path = UploadKind::RunLog.path(one.name.as_str());
+        let ask = Ask { method: Method::PUT, path, content_type: None, body: content };
         if let Some(open) = self.connection.as_mut().filter(|connection| connection.is_open())
-            && let Ok(answer) = open.put(&self.target, &one.name, content.clone()).await
+            && let Ok(reply) = open.ask(&self.target, &ask).await
         {
-            return Ok(answer);
+            return Ok(Answer::of(&reply));
         }
         let open = self.connection.insert(Connection::open(&self.target).await?);
-        open.put(&self.target, &one.name, content).await
+        self.own_address = open.own_address.or(self.own_address);
+        let reply = open.ask(&self.target, &ask).await?;
+        // Once a connection: what is learnt of its keys can wait for the next one.
+        let seen = Seen::new(&open.server_keys, &reply.headers);
+        match succession::heed(self.settings, &seen) {
+            Ok(words) => self.sent.keys.extend(words),
+            Err(e) => self.sent.keys.push(format!("the policy server's keys cannot be followed: {e}")),
+        }
+        Ok(Answer::of(&reply))
     }
 
     fn settle(&mut self, one: &Waiting, answer: &Answer) -> Result<(), SendError> {
@@ -257,9 +260,9 @@ impl Drain<'_> {
 
     /// The first server that took a run log is the policy server from now on.
     fn pin_first_use(&mut self) -> Result<(), SendError> {
-        let key = self.connection.as_ref().and_then(|connection| connection.server_key.clone());
+        let key = self.connection.as_ref().and_then(Connection::server_key);
         if let (ServerTrust::FirstUse, None, Some(key)) = (&self.target.trust, &self.sent.pinned, key) {
-            trust::pin(&self.settings.paths, std::slice::from_ref(&key)).map_err(SendError::Pin)?;
+            trust::write(&self.settings.paths, std::slice::from_ref(&key)).map_err(SendError::Pin)?;
             let trust = ServerTrust::Pins(vec![key.clone()]);
             self.target.connector = tls::connector(&trust, self.settings.min_tls_version, Some(&self.client))
                 .map_err(|e| SendError::Tls(e.to_string()))?;
@@ -273,20 +276,12 @@ impl Drain<'_> {
 /// Why sending cannot even be tried.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// No policy server is configured.
-    #[error(
-        "no policy server is configured\n    set `server` in agent.conf, or run `agent init --server HOST`"
-    )]
-    NoServer,
+    /// The policy server cannot be called.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// Somebody else sends.
     #[error("already being sent ({0})")]
     InProgress(String),
-    /// The proxy cannot be used.
-    #[error("{0}\n    correct `https_proxy` in agent.conf, or the environment that it points to")]
-    Proxy(String),
-    /// How the server is known cannot be decided.
-    #[error(transparent)]
-    Trust(#[from] TrustError),
     /// The client certificate cannot be had.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -307,6 +302,10 @@ pub enum SendError {
 impl SendError {
     /// Whether the configuration is at fault.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::NoServer | Self::Proxy(_) | Self::Trust(_) | Self::Identity(_))
+        match self {
+            Self::Target(e) => e.is_configuration(),
+            Self::Identity(_) => true,
+            _ => false,
+        }
     }
 }

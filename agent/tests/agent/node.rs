@@ -26,6 +26,13 @@ impl Node {
         Self::with_id(None)
     }
 
+    /// A machine on which nothing was done yet; `identity` is of no use.
+    pub fn bare() -> Self {
+        let node = Self::new();
+        let fresh = tempfile::tempdir().unwrap();
+        Self { paths: Paths::below(fresh.path()), root: fresh, identity: node.identity.clone() }
+    }
+
     pub fn with_id(id: Option<&str>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::below(root.path());
@@ -91,11 +98,13 @@ impl Node {
         verified.text.clone()
     }
 
-    /// Event type, component and message of each report of a text.
+    /// Event type, component and message of each report of a text, but for the one that says which
+    /// machine it was.
     pub fn rows(&self, text: &str) -> Vec<(String, String, String)> {
         let log = run_log::parse(text, &self.identity.node_id).unwrap();
         log.reports
             .iter()
+            .filter(|r| r.component != run_log::instance::COMPONENT)
             .map(|r| (r.event_type.to_owned(), r.component.to_string(), r.message.to_string()))
             .collect()
     }

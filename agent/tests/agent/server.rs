@@ -14,7 +14,7 @@ use protocol::{
     hash::KeyHash,
     node_id::NodeId,
     private_key::{self, KeyKind},
-    tls::{self, TlsVersion},
+    tls::{self, ServerIdentity, TlsVersion},
 };
 
 /// A request as it came.
@@ -25,6 +25,15 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The node named by the client's certificate.
     pub client: Option<NodeId>,
+    /// Its key.
+    pub client_key: Option<KeyHash>,
+}
+
+impl Request {
+    /// Method and path.
+    pub fn target(&self) -> &str {
+        self.line.trim_end_matches(" HTTP/1.1")
+    }
 }
 
 pub struct Server {
@@ -34,7 +43,7 @@ pub struct Server {
     pub connections: Arc<AtomicUsize>,
 }
 
-/// Status line and headers of an answer, for the n-th request (from 0).
+/// Status line and headers of an answer, and its body after an empty line, for the n-th request (from 0).
 pub type Answer = dyn Fn(usize, &Request) -> String + Send + Sync;
 
 impl Server {
@@ -46,18 +55,25 @@ impl Server {
     }
 
     pub fn with_identity(
-        identity: (Certificate, PKey<Private>),
+        identity: impl Into<ServerIdentity>,
         answer: impl Fn(usize, &Request) -> String + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), identity.into(), answer)
+    }
+
+    /// On a port that is taken already.
+    pub fn on(
+        listener: TcpListener,
+        identity: ServerIdentity,
+        answer: impl Fn(usize, &Request) -> String + Send + Sync + 'static,
+    ) -> Self {
         let server = Self {
             port: listener.local_addr().unwrap().port(),
-            pin: identity.0.key_hash(),
+            pin: identity.certificate().key_hash(),
             requests: Arc::default(),
             connections: Arc::default(),
         };
-        let acceptor =
-            tls::acceptor(&identity.clone().into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
+        let acceptor = tls::acceptor(&identity, TlsVersion::V1_3, tls::admit_all(), None).unwrap();
         let (requests, connections) = (server.requests.clone(), server.connections.clone());
         let answer: Arc<Answer> = Arc::new(answer);
         thread::spawn(move || {
@@ -81,26 +97,24 @@ fn serve(
     requests: &Mutex<Vec<Request>>,
     answer: &Answer,
 ) {
-    let client = stream
-        .ssl()
-        .peer_certificate()
-        .and_then(|certificate| Certificate::new(certificate).ok()?.node_id().cloned());
+    let certificate = stream.ssl().peer_certificate().and_then(|x509| Certificate::new(x509).ok());
     let mut stream = BufReader::new(stream);
-    while let Some(request) = read(&mut stream, client.clone()) {
+    while let Some(request) = read(&mut stream, certificate.as_ref()) {
         let number = {
             let mut requests = requests.lock().unwrap();
             requests.push(request.clone());
             requests.len() - 1
         };
-        let head = answer(number, &request);
-        let response = format!("HTTP/1.1 {head}\r\nContent-Length: 5\r\n\r\nsaid\n");
+        let said = answer(number, &request);
+        let (head, body) = said.split_once("\r\n\r\n").unwrap_or((&said, "said\n"));
+        let response = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         if stream.get_mut().write_all(response.as_bytes()).is_err() {
             return;
         }
     }
 }
 
-fn read(stream: &mut impl BufRead, client: Option<NodeId>) -> Option<Request> {
+fn read(stream: &mut impl BufRead, client: Option<&Certificate>) -> Option<Request> {
     let mut lines = vec![];
     loop {
         let mut line = String::new();
@@ -115,8 +129,15 @@ fn read(stream: &mut impl BufRead, client: Option<NodeId>) -> Option<Request> {
     let header = |name: &str| {
         lines.iter().find_map(|l| l.to_lowercase().strip_prefix(name).map(|value| value.trim().to_owned()))
     };
-    let mut body = vec![0; header("content-length:")?.parse().ok()?];
+    let length = header("content-length:").map_or(Some(0), |length| length.parse().ok())?;
+    let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
     let line = lines.remove(0);
-    Some(Request { line, headers: lines, body, client })
+    Some(Request {
+        line,
+        headers: lines,
+        body,
+        client: client.and_then(|certificate| certificate.node_id().cloned()),
+        client_key: client.map(Certificate::key_hash),
+    })
 }

@@ -4,24 +4,21 @@
 //! Time-outs: 5 s to connect, 15 s without any byte moving. An untrusted server fails the handshake,
 //! before a request is made.
 
-use std::{io, pin::Pin, time::Duration};
+use std::{io, net::IpAddr, pin::Pin, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use chrono::Utc;
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request,
+    HeaderMap, Method, Request, StatusCode,
     client::conn::http1::{SendRequest, handshake},
-    header,
+    header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use openssl::ssl::SslConnector;
+use openssl::{stack::StackRef, x509::X509};
 use protocol::{
     hash::KeyHash,
-    run_id::RunLogName,
     tls::{self, ServerTrust},
-    urls::UploadKind,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -29,11 +26,9 @@ use tokio::{
     time::timeout,
 };
 use tokio_openssl::SslStream;
+use zeroize::Zeroizing;
 
-use super::{
-    answer::{Answer, retry_after},
-    progress::Progress,
-};
+use super::{progress::Progress, target::Target};
 use crate::settings::{Credentials, Server, proxy::Proxy};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -45,25 +40,45 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// What is read of an answer's body.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Where and how to connect.
-pub struct Target {
-    /// The policy server.
-    pub server: Server,
-    /// The way there.
-    pub proxy: Option<Proxy>,
-    /// How it is known.
-    pub trust: ServerTrust,
-    /// TLS with that trust and the node's identity.
-    pub connector: SslConnector,
-    /// Basic authentication.
-    pub credentials: Option<Credentials>,
+/// A request: what is particular to it.
+pub struct Ask {
+    /// Method.
+    pub method: Method,
+    /// Path on the server, escaped.
+    pub path: String,
+    /// Type of the body, where it has one.
+    pub content_type: Option<&'static str>,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body, or the start of one that is longer than 64 KiB.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The first line of the body that says something, for people.
+    pub fn detail(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        line.chars().filter(|c| !c.is_control()).take(200).collect()
+    }
 }
 
 /// An open connection.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    /// Key of the server, as its certificate says.
-    pub server_key: Option<KeyHash>,
+    /// DER SubjectPublicKeyInfo of each certificate of the server, its own first.
+    pub server_keys: Vec<Vec<u8>>,
+    /// Address of this node on this connection; that of the way to the proxy, if there is one.
+    pub own_address: Option<IpAddr>,
 }
 
 impl Connection {
@@ -73,6 +88,7 @@ impl Connection {
             to: target.server.to_string(),
             error: io::Error::new(io::ErrorKind::TimedOut, "no answer for 5 s"),
         })??;
+        let own_address = stream.local_addr().ok().map(|address| address.ip());
         let ssl = target
             .connector
             .configure()
@@ -93,15 +109,11 @@ impl Connection {
                 _ => ConnectionError::Tls(e.to_string()),
             });
         }
-        let server_key = stream
-            .ssl()
-            .peer_certificate()
-            .and_then(|certificate| certificate.public_key().ok()?.public_key_to_der().ok())
-            .map(|der| KeyHash::sha256_of(&der));
+        let server_keys = stream.ssl().peer_cert_chain().map(keys_of).unwrap_or_default();
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // Ends with the connection; what goes wrong shows in the request under way.
         tokio::spawn(connection);
-        Ok(Self { sender, server_key })
+        Ok(Self { sender, server_keys, own_address })
     }
 
     /// Whether the server has not closed it.
@@ -109,46 +121,49 @@ impl Connection {
         !self.sender.is_closed()
     }
 
-    /// Uploads one run log (protocol 2.3).
-    pub async fn put(
-        &mut self,
-        target: &Target,
-        name: &RunLogName,
-        content: Bytes,
-    ) -> Result<Answer, ConnectionError> {
-        let mut request = Request::put(UploadKind::RunLog.path(name.as_str()))
-            .header(header::HOST, target.server.to_string())
-            .header(header::USER_AGENT, concat!("relayd-agent/", env!("CARGO_PKG_VERSION")));
-        if let Some(Credentials { user, password }) = &target.credentials {
-            let encoded = BASE64_STANDARD.encode(format!("{user}:{password}"));
-            request = request.header(header::AUTHORIZATION, format!("Basic {encoded}"));
-        }
-        let request = request.body(Full::new(content)).map_err(|e| ConnectionError::Tls(e.to_string()))?;
-        self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
-        let now = Utc::now();
-        let retry_after = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| retry_after(value.to_str().ok()?, now));
-        let status = response.status();
-        let detail = self.detail(response.into_body()).await;
-        Ok(Answer { status, retry_after, detail })
+    /// Key of the server, as its certificate says.
+    pub fn server_key(&self) -> Option<KeyHash> {
+        self.server_keys.first().map(|key| KeyHash::sha256_of(key))
     }
 
-    /// The start of a body in one line. A longer one is not worth its connection.
-    async fn detail(&mut self, mut body: hyper::body::Incoming) -> String {
-        let mut start = Vec::new();
-        while let Some(Ok(frame)) = body.frame().await {
-            start.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-            if start.len() > MAX_ANSWER {
-                break;
-            }
+    /// Sends one request and reads the answer. A body that is too long is not worth its connection.
+    pub async fn ask(&mut self, target: &Target, ask: &Ask) -> Result<Reply, ConnectionError> {
+        let mut request = Request::builder()
+            .method(ask.method.clone())
+            .uri(&ask.path)
+            .header(header::HOST, target.server.to_string())
+            .header(header::USER_AGENT, concat!("relayd-agent/", env!("CARGO_PKG_VERSION")));
+        if let Some(credentials) = &target.credentials {
+            request = request.header(header::AUTHORIZATION, basic(credentials));
         }
-        let text = String::from_utf8_lossy(&start);
-        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-        line.chars().filter(|c| !c.is_control()).take(200).collect()
+        if let Some(kind) = ask.content_type {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let request =
+            request.body(Full::new(ask.body.clone())).map_err(|e| ConnectionError::Tls(e.to_string()))?;
+        self.sender.ready().await?;
+        let (parts, mut incoming) = self.sender.send_request(request).await?.into_parts();
+        let mut body = Vec::new();
+        while body.len() <= MAX_ANSWER
+            && let Some(Ok(frame)) = incoming.frame().await
+        {
+            body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        }
+        Ok(Reply { status: parts.status, headers: parts.headers, body })
     }
+}
+
+/// The value of `Authorization` for basic authentication.
+fn basic(Credentials { user, password }: &Credentials) -> HeaderValue {
+    let plain = Zeroizing::new(format!("{user}:{}", &**password));
+    let encoded = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(plain.as_bytes())));
+    let mut value = HeaderValue::from_str(&encoded).expect("base64 is made of visible characters");
+    value.set_sensitive(true);
+    value
+}
+
+fn keys_of(chain: &StackRef<X509>) -> Vec<Vec<u8>> {
+    chain.iter().filter_map(|one| one.public_key().ok()?.public_key_to_der().ok()).collect()
 }
 
 async fn connect(target: &Target) -> Result<TcpStream, ConnectionError> {
@@ -170,7 +185,7 @@ async fn connect(target: &Target) -> Result<TcpStream, ConnectionError> {
 async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, server: &Server) -> Result<(), ConnectionError> {
     let mut request = format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n");
     if let Some(authorization) = &proxy.authorization {
-        request += &format!("Proxy-Authorization: {}\r\n", authorization.0);
+        request += &format!("Proxy-Authorization: {}\r\n", &**authorization);
     }
     request += "\r\n";
     let failed =
@@ -209,7 +224,7 @@ pub enum ConnectionError {
     },
     /// Another key than the pinned.
     #[error(
-        "the server's key is not the pinned one ({0}). If the policy server was reinstalled, pin its new key with `agent init --pin`, or in rudder.json if POLICY_SERVER_KEY_HASH is there, which goes first; if not, somebody is in between"
+        "the server's key is not the pinned one ({0}). If the policy server was reinstalled, compare its new key with the one that the server shows (`relayd server-key show`) and pin it: agent trust pin sha256//…; if not, somebody is in between"
     )]
     OtherKey(String),
     /// Certificate validation failed.

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A new key for this node, without a moment in which servers know neither (protocol 13).
+//!
+//! ```text
+//! make the new pair beside the old ─▶ request for the new key, signed with the old ─▶ root
+//!   ─▶ the policy server answers to the new key ─▶ it takes the place of the old (`identity::next`)
+//! ```
+//!
+//! Invariant: the old pair is in use until the policy server knows the new one. Stopped anywhere, the
+//! same command, or the daemon, goes on from there.
+
+use std::{io, time::Duration};
+
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use protocol::{
+    certificate::Certificate,
+    enrolment::{Answer, Request, State as Standing},
+    node_id::NodeId,
+    private_key::KeyKind,
+    smime,
+    tls::ClientIdentity,
+    urls::{IDENTITY, IdentityKind},
+};
+use serde::Deserialize;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    identity::{Identity, IdentityError, next},
+    server::{
+        connection::{Ask, ConnectionError, Reply},
+        exchange::exchange,
+        target::{Target, TargetError},
+        trust,
+    },
+    settings::Settings,
+    state::{LockError, State},
+    upload::backoff,
+};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Kind of the new key, unless one is prepared already.
+    pub kind: KeyKind,
+    /// How long to wait until the policy server knows the new key.
+    pub wait: Duration,
+}
+
+/// Shortest and longest time between two questions whether the new key is known.
+const BETWEEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+
+/// Changes the key. Gives the new identity, which is in use.
+pub async fn roll(
+    settings: &Settings,
+    options: Options,
+    mut say: impl FnMut(&str),
+    stop: &CancellationToken,
+) -> Result<Identity, RollError> {
+    let paths = &settings.paths;
+    let state = State::open(&paths.state).map_err(RollError::State)?;
+    let _lock = state.lock_identity().map_err(|e| match e {
+        LockError::Held(holder) => RollError::InProgress(holder),
+        LockError::Io(path, e) => {
+            RollError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+        }
+    })?;
+    if next::recover(paths)? {
+        say("a change that was interrupted has been finished");
+        return Ok(Identity::load(paths)?);
+    }
+    let old = Identity::load(paths)?;
+    let new = next::prepare(paths, &old.node_id, options.kind)?;
+    let work = hand_over(settings, &old, &new, options.wait, &mut say);
+    tokio::select! {
+        () = stop.cancelled() => return Err(RollError::Stopped),
+        done = work => done?,
+    }
+    next::activate(paths)?;
+    Ok(Identity::load(paths)?)
+}
+
+/// Whether a change of keys was begun and not ended.
+pub fn is_under_way(settings: &Settings) -> bool {
+    let paths = &settings.paths;
+    next::next_of(&paths.key).exists() || next::next_of(&paths.certificate).exists()
+}
+
+/// Until the policy server knows the new key.
+async fn hand_over(
+    settings: &Settings,
+    old: &Identity,
+    new: &Identity,
+    wait: Duration,
+    say: &mut impl FnMut(&str),
+) -> Result<(), RollError> {
+    let deadline = Instant::now() + wait;
+    let own_pki = trust::has_https_pair(settings);
+    // After an interruption the root may have agreed already, and the old key be out of date.
+    if !own_pki && is_known(settings, new).await.unwrap_or(false) {
+        return Ok(());
+    }
+    let answer = announce(settings, old, new).await?;
+    match answer.state {
+        Standing::Accepted => {}
+        Standing::Pending => return Err(RollError::Undecided(answer.detail)),
+        state => {
+            next::discard(&settings.paths)?;
+            return Err(RollError::Refused { state: state.as_str(), detail: answer.detail });
+        }
+    }
+    // Connections are made with another certificate: only signatures are by this key.
+    if own_pki {
+        return Ok(());
+    }
+    say("the root has the new key; waiting until the policy server knows it");
+    let mut between = BETWEEN.0;
+    loop {
+        let problem = match is_known(settings, new).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => "it does not know the new key yet".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        let pause = between.mul_f64(0.75 + backoff::random() / 2.0);
+        if Instant::now() + pause >= deadline {
+            return Err(RollError::NotYet(problem));
+        }
+        tokio::time::sleep(pause).await;
+        between = (between * 2).min(BETWEEN.1);
+    }
+}
+
+/// Sends the request for the new key, signed with the old one.
+async fn announce(settings: &Settings, old: &Identity, new: &Identity) -> Result<Answer, RollError> {
+    let made = Request::make_with(&new.key, &new.node_id, "", false, None, Some(&new.certificate));
+    let request = made.map_err(|e| RollError::Request(e.to_string()))?;
+    let signed =
+        smime::sign(&request, &old.certificate, &old.key).map_err(|e| RollError::Request(e.to_string()))?;
+    let client = trust::client_identity(settings, old)?;
+    let target = Target::of(settings, Some(&client))?;
+    let ask = Ask {
+        method: Method::PUT,
+        path: IdentityKind::Keys.path(&old.node_id),
+        content_type: Some("multipart/signed"),
+        body: Bytes::from(signed),
+    };
+    let reply = exchange(settings, &target, &ask).await?.reply;
+    match Answer::from_json(&reply.body) {
+        Ok(answer) if answer.state.status() == reply.status.as_u16() => Ok(answer),
+        _ => Err(unexpected(&reply)),
+    }
+}
+
+/// What a server says about its client.
+#[derive(Deserialize)]
+struct Whoami {
+    node_id: NodeId,
+    key_hash: String,
+}
+
+/// Whether the policy server takes a client with this key for this node.
+async fn is_known(settings: &Settings, identity: &Identity) -> Result<bool, RollError> {
+    let client: ClientIdentity = (identity.certificate.clone(), identity.key.clone());
+    let target = Target::of(settings, Some(&client))?;
+    let ask = Ask { method: Method::GET, path: IDENTITY.to_owned(), content_type: None, body: Bytes::new() };
+    let reply = match exchange(settings, &target, &ask).await {
+        Ok(exchange) => exchange.reply,
+        // A key of nobody may already fail the handshake, when its id is somebody's.
+        Err(ConnectionError::Tls(_) | ConnectionError::Http(_)) => return Ok(false),
+        Err(e) => return Err(e.into()),
+    };
+    match reply.status {
+        StatusCode::OK => {
+            let whoami = serde_json::from_slice::<Whoami>(&reply.body).map_err(|_| unexpected(&reply))?;
+            let hash = Certificate::key_hash(&identity.certificate).to_string();
+            Ok(whoami.node_id == identity.node_id && whoami.key_hash == hash)
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(false),
+        _ => Err(unexpected(&reply)),
+    }
+}
+
+fn unexpected(reply: &Reply) -> RollError {
+    RollError::Unexpected(crate::enrol::words::answered(reply.status, &reply.detail()))
+}
+
+/// Why the key was not changed. The old one is in use.
+#[derive(Debug, thiserror::Error)]
+pub enum RollError {
+    /// Another change is under way.
+    #[error("keys or certificates are already being changed ({0})")]
+    InProgress(String),
+    /// Told to stop.
+    #[error("stopped; the same command goes on, and so does the daemon")]
+    Stopped,
+    /// The root does not want the new key.
+    #[error(
+        "the new key was not taken ({state}: {detail})\n    the old key stays in use; ask the operator of the root"
+    )]
+    Refused {
+        /// In one word.
+        state: &'static str,
+        /// In the words of the server.
+        detail: String,
+    },
+    /// The root wants somebody to decide.
+    #[error(
+        "the new key waits for a decision: {0}\n    the old key stays in use; run the same command again"
+    )]
+    Undecided(String),
+    /// Not known in the time there was.
+    #[error(
+        "the policy server does not use the new key yet: {0}\n    the old key stays in use; the same command goes on, and so does the daemon"
+    )]
+    NotYet(String),
+    /// An answer that is none.
+    #[error("{0}\n    the old key stays in use; does the policy server know this node, and changes of keys?")]
+    Unexpected(String),
+    /// The request cannot be made.
+    #[error("the request cannot be made: {0}")]
+    Request(String),
+    /// The policy server cannot be called.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The connection failed.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The node's files.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The state directory cannot be used.
+    #[error("the state directory: {0}")]
+    State(io::Error),
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One request over a connection of its own: what identity needs, now and then.
+
+use std::net::IpAddr;
+
+use protocol::{hash::KeyHash, tls::ServerTrust};
+
+use super::{
+    connection::{Ask, Connection, ConnectionError, Reply},
+    succession::{self, Seen},
+    target::Target,
+    trust,
+};
+use crate::settings::Settings;
+
+/// An answer, and what the connection has shown.
+pub struct Exchange {
+    /// The answer.
+    pub reply: Reply,
+    /// Key of the server.
+    pub server_key: Option<KeyHash>,
+    /// Address of this node.
+    pub own_address: Option<IpAddr>,
+    /// How the server's keys have changed, in words.
+    pub keys: Vec<String>,
+}
+
+/// Connects, asks, and follows the server's keys.
+pub async fn exchange(settings: &Settings, target: &Target, ask: &Ask) -> Result<Exchange, ConnectionError> {
+    let mut connection = Connection::open(target).await?;
+    let reply = connection.ask(target, ask).await?;
+    let seen = Seen::new(&connection.server_keys, &reply.headers);
+    let keys = succession::heed(settings, &seen)
+        .unwrap_or_else(|e| vec![format!("the policy server's keys cannot be followed: {e}")]);
+    Ok(Exchange { reply, server_key: connection.server_key(), own_address: connection.own_address, keys })
+}
+
+/// Pins the key of a server that was met for the first time. Gives it, if it is new.
+pub fn pin_first_use(
+    settings: &Settings,
+    target: &Target,
+    exchange: &Exchange,
+) -> std::io::Result<Option<KeyHash>> {
+    match (&target.trust, &exchange.server_key) {
+        (ServerTrust::FirstUse, Some(key)) => {
+            trust::write(&settings.paths, std::slice::from_ref(key))?;
+            Ok(Some(key.clone()))
+        }
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The policy server as this node sees it: where it is, how it is known, one connection to it.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`target`] | address, proxy, trust and identity, resolved for one attempt |
+//! | [`connection`], [`progress`] | one kept-alive HTTPS connection and its time-outs |
+//! | [`exchange`] | one request over a connection of its own |
+//! | [`trust`] | which keys the policy server may have |
+//! | [`succession`] | how that set changes: keys announced by the server, keys signed by its last one |
+//!
+//! Invariant: no request leaves before the server was found to be the right one.
+
+pub mod connection;
+pub mod exchange;
+pub mod progress;
+pub mod succession;
+pub mod target;
+pub mod trust;
