@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, starting};
 use crate::{
     api::{Check, Status},
-    config::{Config, InventoryOutput, RunLogOutput, SpoolSettings},
+    config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
-    gateway::{Behind, Door, Doors, Gateway},
+    gateway::{Behind, Door, Doors, Enrolment, Gateway},
     metrics::CompatibleMetrics,
     nodes::Nodes,
     registry::{Contacts, Registry as NodeRegistry},
@@ -166,16 +166,28 @@ impl Services<'_> {
         Ok(door)
     }
 
+    /// Who decides about nodes and keys.
+    fn enrolment(&mut self) -> Result<Enrolment, StartError> {
+        Ok(match self.config.nodes.source {
+            NodesSource::Files => Enrolment::Off,
+            NodesSource::Database => self.node_registry.clone().map_or(Enrolment::Off, Enrolment::Here),
+            NodesSource::Upstream => Enrolment::Upstream(self.upstream_client()?),
+        })
+    }
+
     fn gateway(&mut self, nodes: Nodes, doors: Doors) -> Result<(), StartError> {
         let Some(settings) = &self.config.gateway else { return Ok(()) };
-        let gateway = Gateway::bind(
-            settings,
-            &self.config.general.node_id,
-            nodes,
-            Behind { doors, ..Behind::default() },
-            self.registry,
-        )
-        .map_err(starting("the gateway"))?;
+        let behind = Behind {
+            doors,
+            enrolment: self.enrolment()?,
+            newcomers_per_minute: self
+                .config
+                .enrolment
+                .as_ref()
+                .map(|enrolment| enrolment.requests_per_minute),
+        };
+        let gateway = Gateway::bind(settings, &self.config.general.node_id, nodes, behind, self.registry)
+            .map_err(starting("the gateway"))?;
         tracing::info!("gateway listens on {}", gateway.local_addr());
         let reload = gateway.reload_handle();
         self.reloaders.add_blocking("gateway certificate", move || reload.reload());
