@@ -242,7 +242,7 @@ impl Relay {
             port: address.port(),
             user: "relay".into(),
             password: None,
-            default_password: "initial".into(),
+            default_password: "initial".to_owned().into(),
             trust: UpstreamTrust::Pins(vec![pin]),
             client_identity: Some(self.files()),
             idle_timeout: Duration::from_secs(2),
