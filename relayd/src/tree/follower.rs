@@ -340,7 +340,9 @@ fn version_of(headers: &HeaderMap) -> Option<String> {
 
 fn refused(answer: &Fetched) -> Trouble {
     let hint = match answer.status.as_u16() {
-        401 | 403 => "; is this relay accepted there, with the key of output.upstream.client_key?",
+        401 | 403 => {
+            "; is this relay accepted there (`relayd node accept --relay`), with the key of output.upstream?"
+        }
         404 => "; does it tell relays which nodes are below them?",
         300..=399 => "; redirects are not followed, check output.upstream.host",
         _ => "",
