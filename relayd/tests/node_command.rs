@@ -210,6 +210,8 @@ fn relays_need_to_be_accepted_as_such_and_nodes_move_below_them() {
         root.says(&["node", "accept", RELAY, "--relay"]);
         root.says(&move_to);
         assert_eq!(root.node(DB1)["policy_server"], RELAY);
+        let text = root.says(&["node", "show", DB1]);
+        assert!(text.contains(&format!("connects to  {RELAY}  (relay.example.org)\n")), "{text}");
         assert_eq!(root.run(&["node", "delete", RELAY]).code, 1, "there are nodes below it");
         assert_eq!(root.says(&["node", "move", "--relay", RELAY, "--to", "root", "--yes"]), "2 moved\n");
         assert_eq!(root.node(DB1)["policy_server"], "root");
@@ -223,7 +225,7 @@ fn filters_do_nothing_before_somebody_said_yes() {
     let root = fleet();
     let said = root.run(&["node", "accept", "--name", "web*"]);
     assert!(
-        said.code == 2 && said.err.contains("2 nodes match") && said.err.contains("--yes"),
+        said.code == 2 && said.err.contains("2 nodes chosen") && said.err.contains("--yes"),
         "{}",
         said.err
     );
