@@ -5,6 +5,7 @@
 //! get their own section of the configuration and their own handles; which of them run is decided
 //! in `services`.
 
+mod nodes;
 mod services;
 mod upstream;
 
@@ -127,6 +128,9 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         status: Vec::new(),
         database: None,
         upstream_client: None,
+        opened: None,
+        node_registry: None,
+        contacts: None,
     };
     services.start().await?;
     let Services { status, database, .. } = services;

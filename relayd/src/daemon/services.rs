@@ -22,9 +22,10 @@ use crate::{
     config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
-    gateway::{Behind, Door, Doors, Gateway},
+    gateway::{Behind, Door, Doors, Enrolment, Gateway},
     metrics::CompatibleMetrics,
-    nodes::{self, Nodes},
+    nodes::Nodes,
+    registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
     sink::{
         forward::Forward,
@@ -48,15 +49,18 @@ pub(super) struct Services<'a> {
     pub database: Option<Check>,
     /// Made when it is first needed.
     pub upstream_client: Option<Arc<UpstreamClient>>,
+    /// Opened when it is first needed.
+    pub opened: Option<Database>,
+    /// Where nodes enrol, on a root that has the registry.
+    pub node_registry: Option<NodeRegistry>,
+    /// Who wants to know that a node was heard of.
+    pub contacts: Option<Contacts>,
 }
 
 impl Services<'_> {
     /// Starts all services that the configuration asks for.
     pub async fn start(&mut self) -> Result<(), StartError> {
-        let nodes = match self.config.nodes.source {
-            NodesSource::Upstream => self.follow_upstream()?,
-            NodesSource::Files | NodesSource::Database => self.load_nodes()?,
-        };
+        let nodes = self.nodes().await?;
         let run_logs = &self.config.run_logs;
         let mut doors = Doors::default();
         match run_logs.output {
@@ -82,13 +86,6 @@ impl Services<'_> {
         }
         self.watch_expiry(nodes.clone())?;
         self.gateway(nodes, doors)
-    }
-
-    fn load_nodes(&mut self) -> Result<Nodes, StartError> {
-        let (loader, nodes) = nodes::Loader::start(&self.config.general, self.compatible.clone())
-            .map_err(starting("the node table"))?;
-        self.reloaders.add_blocking("node table", move || loader.reload());
-        Ok(nodes)
     }
 
     fn watch_expiry(&mut self, nodes: Nodes) -> Result<(), StartError> {
@@ -124,19 +121,14 @@ impl Services<'_> {
     }
 
     async fn store(&mut self, nodes: Nodes) -> Result<Store, StartError> {
-        let settings = self.config.database.clone();
-        let database = tokio::task::spawn_blocking(move || Database::open(&settings))
-            .await
-            .map_err(starting("the database"))?
-            .map_err(starting("the database"))?;
-        let checked = database.clone();
-        self.database = Some(Arc::new(move || checked.check()));
+        let database = self.database().await?;
         let settings = StoreSettings {
             skip_event_types: self.config.run_logs.skip_event_types.clone(),
             max_file_size: self.config.run_logs.spool.max_file_size,
             max_inflated: self.config.run_logs.max_inflated,
         };
         Store::start(settings, nodes, database, self.registry, self.compatible.clone())
+            .map(|store| store.telling(self.contacts.clone()))
             .map_err(starting("the store"))
     }
 
@@ -154,16 +146,28 @@ impl Services<'_> {
         Ok(door)
     }
 
+    /// Who decides about nodes and keys.
+    fn enrolment(&mut self) -> Result<Enrolment, StartError> {
+        Ok(match self.config.nodes.source {
+            NodesSource::Files => Enrolment::Off,
+            NodesSource::Database => self.node_registry.clone().map_or(Enrolment::Off, Enrolment::Here),
+            NodesSource::Upstream => Enrolment::Upstream(self.upstream_client()?),
+        })
+    }
+
     fn gateway(&mut self, nodes: Nodes, doors: Doors) -> Result<(), StartError> {
         let Some(settings) = &self.config.gateway else { return Ok(()) };
-        let gateway = Gateway::bind(
-            settings,
-            &self.config.general.node_id,
-            nodes,
-            Behind { doors, ..Behind::default() },
-            self.registry,
-        )
-        .map_err(starting("the gateway"))?;
+        let behind = Behind {
+            doors,
+            enrolment: self.enrolment()?,
+            newcomers_per_minute: self
+                .config
+                .enrolment
+                .as_ref()
+                .map(|enrolment| enrolment.requests_per_minute),
+        };
+        let gateway = Gateway::bind(settings, &self.config.general.node_id, nodes, behind, self.registry)
+            .map_err(starting("the gateway"))?;
         tracing::info!("gateway listens on {}", gateway.local_addr());
         let reload = gateway.reload_handle();
         self.reloaders.add_blocking("gateway certificate", move || reload.reload());

@@ -9,7 +9,7 @@ use hyper::{
     Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use protocol::{hash::KeyHash, limits::RELAY_DEPTH, node_id::NodeId};
+use protocol::{enrolment, hash::KeyHash, limits::RELAY_DEPTH, node_id::NodeId};
 use serde::Serialize;
 
 use crate::{tree::TreeAnswer, upstream::Passed};
@@ -27,6 +27,12 @@ pub enum Answer {
     Tree(TreeAnswer),
     /// Who the client is.
     Identity(Identity),
+    /// How it stands with a node and its key.
+    Enrolment(enrolment::Answer),
+    /// A certificate and that of its authority, PEM.
+    Chain(Bytes),
+    /// There is no authority that could issue a certificate.
+    NoAuthority,
     /// What the server above answered.
     Passed(Passed),
 }
@@ -97,6 +103,19 @@ impl Answer {
                 Ok(json) => respond_with(StatusCode::OK, JSON, [&*json, b"\n"].concat().into()),
                 Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),
             },
+            Self::Enrolment(answer) => {
+                let status = StatusCode::from_u16(answer.state.status());
+                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let mut response = respond_with(status, JSON, answer.to_json().into());
+                if let Some(seconds) = answer.retry_after {
+                    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+                }
+                response
+            }
+            Self::Chain(pem) => respond_with(StatusCode::OK, PEM_CHAIN, pem),
+            Self::NoAuthority => {
+                respond_with(StatusCode::NOT_FOUND, TEXT, "there is no built-in authority\n".into())
+            }
             Self::Passed(Passed { status, headers, body }) => {
                 let mut response = respond(status, body);
                 response.headers_mut().extend(headers);
@@ -163,7 +182,7 @@ impl Refusal {
     pub fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = respond(self.status(), format!("{}\n", self.reason()).into());
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(CONTENT_TYPE, TEXT);
         if let Some(wait) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
@@ -189,6 +208,9 @@ pub fn close_after(response: &mut Response<Full<Bytes>>) {
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+const PEM_CHAIN: HeaderValue = HeaderValue::from_static("application/pem-certificate-chain");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 fn respond_with(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = respond(status, body);

@@ -8,7 +8,7 @@
 //! The first relay, to which the node itself talks, says where the node is; those above pass that on.
 //! It is believed only of a relay that is that one, or has it below.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{
@@ -35,7 +35,10 @@ use super::{
     client::Client,
     rate::{Counted, Rates, Weights},
 };
-use crate::upstream::{Passed, UpstreamClient};
+use crate::{
+    registry::{Registry, RegistryError},
+    upstream::{Passed, UpstreamClient},
+};
 
 /// Who decides about nodes and keys.
 #[derive(Clone, Default)]
@@ -43,6 +46,8 @@ pub enum Enrolment {
     /// Another program: nothing of this is answered.
     #[default]
     Off,
+    /// The registry of this root.
+    Here(Registry),
     /// The server above.
     Upstream(Arc<UpstreamClient>),
 }
@@ -97,8 +102,8 @@ impl Desk {
     pub fn check_open(&self, kind: IdentityKind) -> Result<(), Refusal> {
         let is_open = match (&self.decides, kind) {
             (Enrolment::Off, _) => false,
-            (Enrolment::Upstream(_), IdentityKind::Enrolment) => self.takes_newcomers,
-            (Enrolment::Upstream(_), _) => true,
+            (_, IdentityKind::Enrolment) => self.takes_newcomers,
+            (Enrolment::Here(_) | Enrolment::Upstream(_), _) => true,
         };
         if is_open { Ok(()) } else { Err(Refusal::NotFound) }
     }
@@ -118,9 +123,14 @@ impl Desk {
         let length = announced_length(&head.headers, most(kind))?;
         self.count(asked)?;
         let body = self.read(body, length).await?;
-        check_body(kind, node, &body)?;
+        // Requests are read strictly on each relay already: what is none goes no further.
+        let wanted = Wanted::read(kind, node, &body)?;
         match &self.decides {
             Enrolment::Off => Err(Refusal::NotFound),
+            Enrolment::Here(registry) => {
+                let address = asked.peer.address.ip();
+                decide(registry, wanted, node, way.place, address, body).await.map_err(undecided)
+            }
             Enrolment::Upstream(upstream) => {
                 let path = kind.path(node);
                 let passed = upstream.pass(Method::PUT, &path, way.headers(content_type)?, body).await;
@@ -180,20 +190,64 @@ fn check_type(kind: IdentityKind, headers: &HeaderMap) -> Result<HeaderValue, Re
     }
 }
 
-/// Requests are read strictly here already: what is none goes no further.
-fn check_body(kind: IdentityKind, node: &NodeId, body: &[u8]) -> Result<(), Refusal> {
-    match kind {
-        IdentityKind::Enrolment | IdentityKind::Certificates => read_request(node, body).map(drop),
-        IdentityKind::Keys => Ok(()),
+/// What a node wants.
+enum Wanted {
+    /// To be known.
+    Enrolment(enrolment::Request),
+    /// Another key; only the registry, which knows the present one, can read the message.
+    Key,
+    /// A certificate.
+    Certificate(enrolment::Request),
+}
+
+impl Wanted {
+    fn read(kind: IdentityKind, node: &NodeId, body: &[u8]) -> Result<Self, Refusal> {
+        let request = || {
+            let request =
+                enrolment::Request::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+            if request.node_id == *node {
+                Ok(request)
+            } else {
+                Err(Refusal::Malformed("the request is for another node than the path".into()))
+            }
+        };
+        Ok(match kind {
+            IdentityKind::Enrolment => Self::Enrolment(request()?),
+            IdentityKind::Keys => Self::Key,
+            IdentityKind::Certificates => Self::Certificate(request()?),
+        })
     }
 }
 
-fn read_request(node: &NodeId, body: &[u8]) -> Result<enrolment::Request, Refusal> {
-    let request = enrolment::Request::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
-    if request.node_id == *node {
-        Ok(request)
-    } else {
-        Err(Refusal::Malformed("the request is for another node than the path".into()))
+async fn decide(
+    registry: &Registry,
+    wanted: Wanted,
+    node: &NodeId,
+    place: NodeId,
+    address: IpAddr,
+    body: Bytes,
+) -> Result<Answer, RegistryError> {
+    Ok(match wanted {
+        Wanted::Enrolment(request) => Answer::Enrolment(registry.enrol(request, place, address).await?),
+        Wanted::Key => Answer::Enrolment(registry.roll_over(node, body.into()).await?),
+        Wanted::Certificate(request) => match registry.certify(node, request).await? {
+            Some(chain) => Answer::Chain(chain.into()),
+            None => Answer::NoAuthority,
+        },
+    })
+}
+
+/// Not 403 in any case: that is what a relay hears that is not let in itself.
+fn undecided(error: RegistryError) -> Refusal {
+    match error {
+        RegistryError::Down(why) => {
+            tracing::debug!(why, "the registry did not answer a node");
+            Refusal::Unavailable("the registry of nodes cannot be reached now")
+        }
+        RegistryError::TooManyPending => {
+            Refusal::Unavailable("too many nodes wait for a decision; an operator has to decide first")
+        }
+        RegistryError::Invalid(text) | RegistryError::Refused(text) => Refusal::Malformed(text),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     config::{ClientTrust, IdentityFiles},
-    nodes::{NodeTable, Nodes},
+    nodes::Nodes,
     server_key::{ServerKey, ServerKeyError},
 };
 
@@ -103,17 +103,9 @@ impl Acceptor {
 /// authority says who clients are, keys say nothing.
 fn gatekeeper(trust: &ClientTrust, nodes: Nodes) -> Gatekeeper {
     match trust {
-        ClientTrust::Key => Arc::new(move |certificate| admits(&nodes.borrow().clone(), certificate)),
+        ClientTrust::Key => Arc::new(move |certificate| nodes.borrow().admits(certificate)),
         ClientTrust::Authority { .. } => tls::admit_all(),
     }
-}
-
-fn admits(table: &NodeTable, certificate: &Certificate) -> bool {
-    let Some(named) = certificate.sole_node_id() else { return true };
-    let Some(entry) = table.list().get(named) else { return true };
-    // A node whose keys nobody knows yet can show what it likes.
-    let has_keys = entry.key_hashes().next().is_some() || !table.certificates(named).is_empty();
-    !has_keys || table.identify(certificate) == Some(named)
 }
 
 fn build(

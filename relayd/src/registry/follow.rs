@@ -2,10 +2,17 @@
 //! Where another program says which nodes there are, in files, the registry follows: what it shows is
 //! what the node table has.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use diesel::QueryResult;
 use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId, node_list::NodeEntry};
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{
     admin::now,
@@ -15,14 +22,51 @@ use super::{
     row::{KEY_COLUMNS, KeyRow, NODE_COLUMNS, NodeRow},
 };
 use crate::{
-    db::{Connection, query::Value},
-    nodes::NodeTable,
+    db::{Connection, Database, DbError, query::Value},
+    nodes::{NodeTable, Nodes},
 };
 
 /// Who decided.
 const BY: &str = "node list";
 /// Nodes in one transaction.
 const AT_A_TIME: usize = 500;
+
+/// How soon to try again what failed.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Follows the node table for as long as the daemon runs.
+pub struct Followed {
+    database: Database,
+    nodes: Nodes,
+}
+
+impl Followed {
+    /// Follows these nodes.
+    pub fn new(database: Database, nodes: Nodes) -> Self {
+        Self { database, nodes }
+    }
+
+    /// Follows until stopped.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
+        loop {
+            let (database, table) = (self.database.clone(), Arc::clone(&self.nodes.borrow_and_update()));
+            let work = move || follow(&mut database.connect()?, &table).map_err(DbError::from);
+            let followed = tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?;
+            if let Err(error) = &followed {
+                warn!("the node registry does not follow the node list: {error}");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(RETRY), if followed.is_err() => {}
+                changed = self.nodes.changed() => if changed.is_err() {
+                    // The loader is gone: the daemon is stopping.
+                    stop.cancelled().await;
+                    return Ok(());
+                },
+            }
+        }
+    }
+}
 
 /// What the registry has.
 struct Known {

@@ -19,8 +19,6 @@ pub(super) struct Metrics {
     pub(super) requests: IntCounterVec,
     /// Whether the database works.
     pub(super) up: IntGauge,
-    /// Contacts of nodes that were not noted because too many came at once.
-    pub(super) contacts_dropped: prometheus::IntCounter,
 }
 
 impl Metrics {
@@ -41,10 +39,6 @@ impl Metrics {
                 &["answer"],
             )?,
             up: IntGauge::new("relayd_registry_up", "Whether the database of the registry works")?,
-            contacts_dropped: prometheus::IntCounter::new(
-                "relayd_contacts_dropped_total",
-                "Contacts of nodes that were not noted because too many came at once",
-            )?,
         };
         NodeState::ALL.iter().for_each(|state| metrics.nodes.with_label_values(&[state.as_str()]).set(0));
         ConflictKind::ALL
@@ -58,7 +52,6 @@ impl Metrics {
         registry.register(Box::new(metrics.tokens.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.up.clone()))?;
-        registry.register(Box::new(metrics.contacts_dropped.clone()))?;
         Ok(metrics)
     }
 }

@@ -3,8 +3,16 @@
 
 use std::fs;
 
-use protocol::tls::TlsVersion;
-use relayd::gateway::{Behind, Gateway, GatewayError};
+use protocol::{
+    hash::KeyHash,
+    private_key::KeyKind,
+    tls::{self, ServerTrust, TlsVersion},
+};
+use relayd::{
+    config::IdentityFiles,
+    gateway::{Behind, Gateway, GatewayError},
+    server_key,
+};
 use tokio::sync::watch;
 
 use crate::harness::*;
@@ -54,6 +62,41 @@ async fn a_new_certificate_is_for_new_connections() {
     gateway.reload.reload().unwrap();
     assert_eq!(shown(&gateway.connect(None).await), renewed.0.x509().to_pem().unwrap());
     assert_eq!(old.put(&path(2), "", &gzip(b"x")).await.status, 201, "old connections live on");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_next_key_is_announced_to_nodes_and_the_old_one_vouches_for_it() {
+    let gateway = start().await;
+    let path = |name: &str| gateway.directory.path().join(name);
+    let files = IdentityFiles { certificate: path("cert"), key: path("key") };
+    let pins = async |who| {
+        let reply = gateway.connect(who).await.ask("GET", "/uuid", "").await;
+        reply.header("relayd-server-pins").map(ToOwned::to_owned)
+    };
+    let old = gateway.fleet.root.0.key_hash();
+    let node = Some(&gateway.fleet.direct);
+    assert_eq!(pins(node).await, None);
+
+    let next = server_key::prepare(&files, KeyKind::P256, &id("root")).unwrap().next_pin().unwrap();
+    gateway.reload.reload().unwrap();
+    assert_eq!(pins(node).await, Some(format!("{old};{next}")));
+    assert_eq!(pins(None).await, None, "who is nobody is told nothing");
+    assert_eq!(pins(Some(&gateway.fleet.stranger)).await, None);
+    let mut refused = gateway.connect(node).await;
+    let reply = refused.put("/reports/nonsense", "", b"").await;
+    assert_eq!((reply.status, reply.header("relayd-server-pins").is_some()), (400, true));
+
+    server_key::activate(&files).unwrap();
+    gateway.reload.reload().unwrap();
+    assert_eq!(pins(node).await, None);
+    // Whoever knows the old key, the new one, or neither.
+    for (pin, connects) in [(old, true), (next, true), (KeyHash::sha256_of(b""), false)] {
+        let connector =
+            tls::connector(&ServerTrust::Pins(vec![pin.clone()]), TlsVersion::V1_3, None).unwrap();
+        let connected = Client::connect_with(gateway.address, connector.context()).await;
+        assert_eq!(connected.is_ok(), connects, "{pin}");
+    }
     gateway.stop().await;
 }
 

@@ -86,13 +86,18 @@ pub(super) fn take_in(
     if nodes.list().get(node).is_none() {
         return Err(rejected(Reason::UnknownNode, format!("node {node} is not in the node list")));
     }
-    let certificates = nodes.certificates(node);
-    if certificates.is_empty() {
+    let (keys, certificates) = (nodes.signing_keys(node), nodes.certificates(node));
+    if keys.is_empty() && certificates.is_empty() {
         return Err(rejected(Reason::NoCertificate, format!("no certificate of node {node} is known")));
     }
     let message = compression::unpack(&packed, name.compression(), bound)
         .map_err(|e| cannot_unpack(&e, name.compression(), settings.max_inflated))?;
-    let verified = smime::verify(&message, certificates).map_err(|e| Rejection {
+    let verified = match keys {
+        [] => smime::verify(&message, certificates),
+        // Whatever certificate the signature names.
+        keys => smime::verify_with_keys(&message, keys),
+    };
+    let verified = verified.map_err(|e| Rejection {
         reason: Reason::BadSignature,
         detail: e.to_string(),
         // Nothing but the signature tells whether a plain file is whole.

@@ -39,7 +39,11 @@ use std::{
     time::Duration,
 };
 
-use protocol::run_id::RunLogName;
+use chrono::Utc;
+use protocol::{
+    run_id::RunLogName,
+    run_log::{RunLog, instance},
+};
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
@@ -57,6 +61,7 @@ use crate::{
     db::Database,
     metrics::CompatibleMetrics,
     nodes::Nodes,
+    registry::{Contact, Contacts},
     spool::{
         Sink, SpoolFile, SpoolName,
         disposition::{Disposition, Outcome, Reason, Release},
@@ -98,6 +103,7 @@ pub struct Store {
     memory: Arc<Semaphore>,
     metrics: Metrics,
     compatible: CompatibleMetrics,
+    contacts: Option<Contacts>,
 }
 
 /// Memory for run logs between file and commit, in units of [`MEMORY_UNIT`]: 64 MiB.
@@ -154,7 +160,13 @@ impl Store {
             memory: Arc::new(Semaphore::new(MEMORY_UNITS as usize)),
             metrics,
             compatible,
+            contacts: None,
         })
+    }
+
+    /// The same, telling `contacts` of which nodes it has stored something.
+    pub fn telling(self, contacts: Option<Contacts>) -> Self {
+        Self { contacts, ..self }
     }
 
     /// Waits until what is under way is written, but not for a database that hangs. Blocks.
@@ -206,6 +218,7 @@ impl Store {
         if log.reports.is_empty() {
             return Disposition::Accepted(Outcome::Stored);
         }
+        let contact = self.contacts.as_ref().map(|contacts| (contacts, contact(log)));
         let (answer, verdict) = oneshot::channel();
         let job = Job {
             parsed: intake.parsed,
@@ -217,7 +230,11 @@ impl Store {
         if self.queue.send(job).is_err() {
             return stopped();
         }
-        verdict.await.unwrap_or_else(|_| stopped())
+        let disposition = verdict.await.unwrap_or_else(|_| stopped());
+        if let (Some((contacts, contact)), Disposition::Accepted(Outcome::Stored)) = (contact, &disposition) {
+            contacts.note(contact);
+        }
+        disposition
     }
 
     /// The CPU work, on a worker.
@@ -289,6 +306,16 @@ impl Drop for TellPanic {
 /// Memory units for that many bytes; what is larger than the whole budget waits until it is alone.
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes / MEMORY_UNIT + 1).unwrap_or(MEMORY_UNITS).min(MEMORY_UNITS)
+}
+
+/// What a run log says of its node.
+fn contact(log: &RunLog<'_>) -> Contact {
+    Contact {
+        node: log.node_id.clone(),
+        at: Utc::now(),
+        start: log.start.with_timezone(&Utc),
+        instance: instance::of(log),
+    }
 }
 
 /// The start of a text, for log lines.

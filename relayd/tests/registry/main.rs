@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The registry of nodes, on SQLite and on a real PostgreSQL.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod enrolment;
+mod rig;
