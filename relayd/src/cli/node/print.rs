@@ -59,8 +59,11 @@ pub fn show(out: &mut impl Write, details: &NodeDetails, above: &[NodeRecord], j
     writeln!(out, "connects to  {}{}", node.policy_server, place(above))?;
     writeln!(out, "first asked  {}", date(node.requested))?;
     let from = node.address.as_deref().map(|address| format!(" from {}", printable(address)));
-    let seen = node.last_contact.map_or_else(|| "never".into(), date);
-    writeln!(out, "last seen    {seen}{}", from.unwrap_or_default())?;
+    match (node.last_contact.map(date), from.unwrap_or_default()) {
+        (Some(seen), from) => writeln!(out, "last seen    {seen}{from}")?,
+        (None, from) if from.is_empty() => writeln!(out, "last seen    never")?,
+        (None, from) => writeln!(out, "last seen    never; asked{from}")?,
+    }
     keys.iter().try_for_each(|key| show_key(out, key))?;
     certificates.iter().try_for_each(|certificate| show_certificate(out, certificate))?;
     conflicts.iter().try_for_each(|conflict| show_conflict(out, conflict))
