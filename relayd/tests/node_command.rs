@@ -236,6 +236,11 @@ fn filters_do_nothing_before_somebody_said_yes() {
     assert_eq!(root.run(&["node", "revoke"]).code, 2);
     assert_eq!(root.run(&["node", "revoke", WEB1, "--name", "web*"]).code, 2);
     assert_eq!(root.says(&["node", "revoke", "--name", "web*", "--yes"]), "2 revoked\n");
+    // The root is never among those that a filter chooses; by name it is refused.
+    root.sql(&insert(&["root", "root.example.org", "accepted", "node", "root"]));
+    assert_eq!(root.run(&["node", "revoke", "--name", "root*", "--yes"]).code, 4);
+    let said = root.run(&["node", "revoke", "root"]);
+    assert!(said.code == 1 && said.err.contains("this root"), "{}", said.err);
     let said = root.run(&["node", "accept", "--all-pending", "--yes"]);
     assert!(said.code == 1 && said.out == "0 accepted, 1 refused\n", "{}{}", said.out, said.err);
 }
