@@ -137,7 +137,7 @@ pub(super) fn run(root: &Path, mut args: Args) -> Result<ExitCode, CliError> {
         print(&format!("state        {}\n", answer.state.as_str()))?;
         if code == 5 {
             eprintln!("agent: {}", words::decided(answer));
-        } else if !answer.detail.is_empty() {
+        } else if code == 0 && !answer.detail.is_empty() {
             eprintln!("agent: {}", answer.detail);
         }
         if let (true, 0, Some(server)) = (args.as_relay, code, &settings.server) {
