@@ -131,10 +131,9 @@ fn enrol(
 /// Compares the registry with who asked.
 fn judge(realm: &Realm, machines: &[Identity], report: &mut Report) -> Result<()> {
     let text = realm.operator(&["node", "list", "--state", "accepted", "--name", "load-*", "--json"])?;
-    let listed: Value = serde_json::from_str(&text)?;
-    let listed = listed.as_array().ok_or("the list is no array")?;
+    let listed = objects(&text)?;
     let mut seen: HashMap<&str, usize> = HashMap::new();
-    for node in listed {
+    for node in &listed {
         *seen.entry(node["node_id"].as_str().ok_or("a node without id")?).or_default() += 1;
     }
     let lost = machines.iter().filter(|machine| !seen.contains_key(machine.node_id.as_str())).count();
@@ -144,8 +143,12 @@ fn judge(realm: &Realm, machines: &[Identity], report: &mut Report) -> Result<()
     report.add("lost", lost as f64, "", Target::AtMost(0.0));
     report.add("doubled", (doubled + listed.len() - names.len()) as f64, "", Target::AtMost(0.0));
     // Every token served once: none is left, and none is good any more.
-    let tokens: Value = serde_json::from_str(&realm.operator(&["token", "list", "--json"])?)?;
-    let unused = tokens.as_array().map_or(0, |tokens| tokens.iter().filter(|t| t["used"].is_null()).count());
+    let unused = objects(&realm.operator(&["token", "list", "--state", "usable", "--json"])?)?.len();
     report.add("tokens left", unused as f64, "", Target::AtMost(0.0));
     Ok(())
+}
+
+/// One JSON object per line.
+fn objects(lines: &str) -> Result<Vec<Value>> {
+    Ok(lines.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>()?)
 }

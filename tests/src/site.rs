@@ -108,6 +108,20 @@ pub fn reason_of(server: &mut Server, name: &str) -> Result<Value> {
     .map_err(|e| format!("{e}\n{}", server.log_end()).into())
 }
 
+/// Everything in a server's spool of run logs, with the reasons of what is refused: for the message of a failed test.
+pub fn spool_of(server: &Server) -> String {
+    let mut text = String::new();
+    for directory in [server.incoming(), server.failed()] {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            text += &format!("{}: {}\n", server.node_id(), entry.path().display());
+            if entry.path().extension().is_some_and(|extension| extension == "reason") {
+                text += &fs::read_to_string(entry.path()).unwrap_or_default();
+            }
+        }
+    }
+    text
+}
+
 /// Puts a file into a spool directory as others do: written aside, renamed in.
 pub fn spool(directory: &Path, name: &str, content: &[u8]) -> Result<()> {
     let aside = directory.join(format!(".davfs.tmp-{name}"));

@@ -70,7 +70,7 @@ impl World {
             port: root.address.port(),
             user: "rudder".into(),
             password: None,
-            default_password: String::new(),
+            default_password: String::new().into(),
             trust: UpstreamTrust::Pins(vec![root_identity.0.key_hash()]),
             client_identity: Some(IdentityFiles {
                 certificate: directory.path().join("cert"),

@@ -141,8 +141,8 @@ fn with_uids(identity: &Identity, uids: &[(&str, Asn1Type)]) -> Result<Identity>
 fn nothing_without_identity() -> Result<()> {
     let mut realm = Realm::start()?;
     let relay = realm.relay(&realm.root)?;
-    let table: Value = serde_json::from_str(&relay.command(&["routes", "--json"])?)?;
-    let rules = table.as_array().ok_or("no list of rules")?.clone();
+    let table = relay.command(&["routes", "--json"])?;
+    let rules: Vec<Value> = table.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>()?;
     let anonymous = client::anonymous_connector(relay.key_hash())?;
     let stranger = connector(&Identity::random(Keys::P256)?, relay.key_hash())?;
     let id = Identity::random(Keys::P256)?.node_id;
@@ -241,11 +241,15 @@ fn anothers_things_look_like_missing_ones() -> Result<()> {
         let ask = |node: &NodeId| {
             let path = format!("/{kind}/{node}");
             let headers = [tests::enrolment::CONTENT_TYPE];
-            client::once(relay.gateway(), &connector, Method::PUT, &path, &headers, request.clone())
+            let reply =
+                client::once(relay.gateway(), &connector, Method::PUT, &path, &headers, request.clone())?;
+            // What was asked for is repeated, and nothing else may differ.
+            let said = String::from_utf8_lossy(&reply.body).replace(node.as_str(), "…");
+            Ok::<_, tests::Error>((reply.status, said))
         };
         let (others, nobodys) = (ask(&machines[1].node_id)?, ask(&missing.node_id)?);
-        assert_eq!(others.status, 403, "{kind}: {others:?}");
-        assert_eq!((others.status, &others.body), (nobodys.status, &nobodys.body), "{kind}");
+        assert_eq!(others.0, 403, "{kind}: {others:?}");
+        assert_eq!(others, nobodys, "{kind}");
     }
     // A node sees no other node in the tree.
     let tree = client::once(relay.gateway(), &connector, Method::GET, "/nodes", &[], Bytes::new())?;

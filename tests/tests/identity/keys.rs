@@ -21,6 +21,7 @@ use tests::{
     realm::{Realm, wait_known},
     server::{DatabaseUrl, Server},
     simulated::Run,
+    site::{spool_of, waiting},
     wait,
 };
 
@@ -102,8 +103,11 @@ fn a_node_changes_its_key_three_times_under_load() -> Result<()> {
     wait::until_true(&format!("{made} runs at the root"), PATIENCE, || {
         Ok(runs(&database, node.node_id())? == made)
     })
-    .map_err(|e| format!("{e}\nstored {:?}\n{}", runs(&database, node.node_id()), realm.root.log_end()))?;
-    assert_eq!(tests::site::waiting(&realm.root.failed())?, 0);
+    .map_err(|e| {
+        let spools: String = [&realm.root, &upper, &lower].into_iter().map(spool_of).collect();
+        format!("{e}\n{:?} are stored\n{spools}{}", runs(&database, node.node_id()), realm.root.log_end())
+    })?;
+    assert_eq!(waiting(&realm.root.failed())?, 0);
     let shown = realm.node(node.node_id())?.to_string();
     for key in &keys {
         assert!(shown.contains(&key.to_string()), "{key} is not in {shown}");
