@@ -134,6 +134,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_for_others_has_its_rights_from_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let rights = Rights { mode: 0o640, owner: None, group: None };
+        replace_for(&path, b"secret", rights).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        // Not given away: nothing is left, and the old file stays.
+        let foreign = Rights { owner: Some(Uid::from_raw(12345)), ..rights };
+        if replace_for(&path, b"new", foreign).is_err() {
+            assert_eq!(fs::read(&path).unwrap(), b"secret");
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn directories_are_made_with_those_above_and_may_be_there() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b/c");

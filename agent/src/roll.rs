@@ -106,7 +106,10 @@ async fn hand_over(
         Standing::Accepted => {}
         Standing::Pending => return Err(RollError::Undecided(answer.detail)),
         state => {
-            next::discard(&settings.paths)?;
+            // Not what may be taken in again: the root may have the new key as the current one.
+            if matches!(state, Standing::Refused | Standing::Conflict) {
+                next::discard(&settings.paths)?;
+            }
             return Err(RollError::Refused { state: state.as_str(), detail: answer.detail });
         }
     }

@@ -109,6 +109,17 @@ impl State {
         self.write("send.json", state)
     }
 
+    /// Remembers this node's address, unless a sender is about to.
+    pub fn note_address(&self, address: IpAddr) {
+        let Ok(_lock) = self.lock_send() else { return };
+        let send = self.send();
+        if send.address != Some(address)
+            && let Err(e) = self.save_send(&SendState { address: Some(address), ..send })
+        {
+            eprintln!("agent: the address of this node cannot be remembered: {e}");
+        }
+    }
+
     /// Remembers what retention has dropped; needs the send lock.
     pub fn save_dropped(&self, state: &Dropped) -> io::Result<()> {
         self.write("dropped.json", state)

@@ -64,8 +64,7 @@ impl Upkeep {
 /// When the daemon is to look again; `None` when there is nothing to keep in order.
 pub fn due(settings: &Settings, state: &State) -> Option<SystemTime> {
     let enrolment = Enrolment::load(state);
-    let anything = enrolment.state == Some(Standing::Pending)
-        || enrolment.has_ca
+    let anything = matches!(enrolment.state, Some(Standing::Pending | Standing::Accepted))
         || settings.paths.issued_certificate.exists()
         || roll::is_under_way(settings)
         || next::old_of(&settings.paths.key).exists();
@@ -146,7 +145,8 @@ pub async fn certificates(
     let issued = issued::of_key(settings, identity);
     let wanted = match &issued {
         Some(issued) => issued.renewal(&identity.node_id) <= Utc::now(),
-        None => Issued::load(settings).is_some() || enrolment.has_ca,
+        // An authority may have been made since.
+        None => Issued::load(settings).is_some() || enrolment.state == Some(Standing::Accepted),
     };
     let may = !matches!(enrolment.state, Some(state) if state != Standing::Accepted);
     let mut current = issued;
@@ -204,7 +204,7 @@ fn remember(settings: &Settings, state: &State, problems: &[String]) -> io::Resu
             next = next.min(renewal);
         }
         let left = issued.certificate.not_after() - now;
-        if is_to_be_said(left, warned, now) {
+        if renewal <= now && is_to_be_said(left, warned, now) {
             let days = left.num_days();
             eprintln!(
                 "agent: the certificate of the root's authority ends in {days} days and could not be renewed yet"

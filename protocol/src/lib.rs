@@ -34,7 +34,7 @@ pub mod node_list;
 pub mod node_tree;
 mod pem;
 pub mod private_key;
-mod public_key;
+pub mod public_key;
 pub mod run_id;
 pub mod run_log;
 pub mod smime;

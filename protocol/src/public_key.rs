@@ -9,6 +9,7 @@ use openssl::{
 /// Smallest and largest accepted RSA keys, in bits.
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=8192;
 
+/// Whether it is.
 pub fn is_accepted(key: &PKeyRef<impl HasPublic>) -> bool {
     match key.id() {
         Id::RSA => RSA_BITS.contains(&key.bits()),

@@ -165,6 +165,23 @@ fn changes(from: &NodeList, to: &NodeList) -> TreeDocument {
     TreeDocument { version: "x-1".into(), full: false, nodes }
 }
 
+/// No time is demanded here; `tests/load` measures it.
+#[test]
+fn a_list_of_fifty_thousand_nodes_is_read_cut_and_told() {
+    let relay = |n: usize| format!("relay-{}", n % 50);
+    let relays = (0..50).map(|n| (id(&relay(n)), NodeEntry { is_relay: true, ..entry("root") }));
+    let nodes = (0..50_000).map(|n: usize| {
+        let key_hash = Some(KeyHash::sha256_of(&n.to_be_bytes()));
+        (id(&format!("node-{n}")), NodeEntry { key_hash, ..entry(&relay(n)) })
+    });
+    let list: NodeList = relays.chain(nodes).collect();
+    assert_eq!(NodeList::from_json(&list.to_json()).unwrap(), list);
+    let below = list.below(&id("relay-7"));
+    assert_eq!(below.len(), 1_001);
+    let document = TreeDocument { full: true, ..changes(&NodeList::default(), &list) };
+    assert_eq!(TreeDocument::from_json(&document.to_json()).unwrap().apply(below), list);
+}
+
 proptest! {
     #[test]
     fn lists_are_read_back_and_always_written_the_same(list in any_list()) {

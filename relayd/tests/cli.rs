@@ -17,7 +17,17 @@ use support::{assert_golden, fixture, idle_server, relayd, stdout, wait_until};
 #[test]
 fn help_is_up_to_date() {
     let mut text = String::new();
-    for command in [&["--help"][..], &["config", "--help"], &["run-log", "show", "--help"]] {
+    for command in [
+        &["--help"][..],
+        &["config", "--help"],
+        &["run-log", "show", "--help"],
+        &["node", "--help"],
+        &["node", "accept", "--help"],
+        &["token", "create", "--help"],
+        &["routes", "--help"],
+        &["ca", "issue", "--help"],
+        &["server-key", "--help"],
+    ] {
         text.push_str(&format!("$ relayd {}\n{}\n", command.join(" "), stdout(command)));
     }
     assert_golden("help.txt", &text);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `relayd node` and `relayd token`: the program on a registry in SQLite.
+//! `relayd node` and `relayd token`: the program on a registry in SQLite and in PostgreSQL.
 
+mod common;
 mod support;
 
 use std::{fs, process::Stdio};
 
+use common::cluster;
 use protocol::hash::KeyHash;
 use relayd::{config::DatabaseUrl, db::Connection};
 use serde_json::Value;
@@ -12,6 +14,7 @@ use support::{idle_server, relayd, stdout};
 
 struct Root {
     directory: tempfile::TempDir,
+    database: DatabaseUrl,
 }
 
 /// What a command said.
@@ -22,24 +25,37 @@ struct Said {
 }
 
 impl Root {
-    /// A root with these nodes: id, host name, state, role, policy server.
+    /// A root with these nodes in SQLite: id, host name, state, role, policy server.
     fn new(nodes: &[[&str; 5]]) -> Self {
         let directory = idle_server("");
-        let path = directory.path().display().to_string();
+        let file = directory.path().join("relayd.db");
+        Self::with(directory, DatabaseUrl::Sqlite(file), nodes)
+    }
+
+    /// The same in PostgreSQL.
+    fn on_postgres(nodes: &[[&str; 5]]) -> Self {
+        let cluster = cluster::shared();
+        let url = cluster.url("postgres", &cluster.create_database());
+        Self::with(idle_server(""), DatabaseUrl::Postgres(url), nodes)
+    }
+
+    fn with(directory: tempfile::TempDir, database: DatabaseUrl, nodes: &[[&str; 5]]) -> Self {
         let main = directory.path().join("main.conf");
-        let more =
-            format!("[nodes]\nsource = \"database\"\n[output.database]\nurl = \"sqlite:{path}/relayd.db\"\n");
+        let url = match &database {
+            DatabaseUrl::Postgres(url) => url.clone(),
+            DatabaseUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+        };
+        let more = format!("[nodes]\nsource = \"database\"\n[output.database]\nurl = \"{url}\"\n");
         fs::write(&main, fs::read_to_string(&main).unwrap() + &more).unwrap();
-        stdout(&["-c", &path, "database", "migrate"]);
-        let root = Self { directory };
+        stdout(&["-c", directory.path().to_str().unwrap(), "database", "migrate"]);
+        let root = Self { directory, database };
         let sql: String = nodes.iter().map(insert).collect();
         root.sql(&format!("BEGIN; {sql} COMMIT"));
         root
     }
 
     fn sql(&self, sql: &str) {
-        let url = DatabaseUrl::Sqlite(self.directory.path().join("relayd.db"));
-        Connection::open(&url).unwrap().execute(sql).unwrap();
+        Connection::open(&self.database).unwrap().execute(sql).unwrap();
     }
 
     fn run(&self, args: &[&str]) -> Said {
@@ -75,7 +91,7 @@ impl Root {
     /// Host names that a list has.
     fn listed(&self, filter: &[&str]) -> Vec<String> {
         let said = self.run(&[&["node", "list", "--json"], filter].concat());
-        assert!(said.code == 0 || (said.code == 4 && said.out.is_empty()), "{}", said.err);
+        assert_eq!(said.code, 0, "{}", said.err);
         let lines = said.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.map(|node| node["hostname"].as_str().unwrap().to_owned()).collect()
     }
@@ -100,94 +116,106 @@ const DB1: &str = "22222222-aaaa-4000-8000-000000000003";
 const RELAY: &str = "33333333-aaaa-4000-8000-000000000004";
 const BELOW: &str = "44444444-aaaa-4000-8000-000000000005";
 
+const FLEET: [[&str; 5]; 5] = [
+    [WEB1, "web1.example.org", "pending", "node", "root"],
+    [WEB2, "web2.example.org", "pending", "node", "root"],
+    [DB1, "db1.example.org", "accepted", "node", "root"],
+    [RELAY, "relay.example.org", "pending", "relay", "root"],
+    [BELOW, "below.example.org", "accepted", "node", RELAY],
+];
+
 fn fleet() -> Root {
-    Root::new(&[
-        [WEB1, "web1.example.org", "pending", "node", "root"],
-        [WEB2, "web2.example.org", "pending", "node", "root"],
-        [DB1, "db1.example.org", "accepted", "node", "root"],
-        [RELAY, "relay.example.org", "pending", "relay", "root"],
-        [BELOW, "below.example.org", "accepted", "node", RELAY],
-    ])
+    Root::new(&FLEET)
+}
+
+/// The same in either database.
+fn fleets() -> [Root; 2] {
+    [fleet(), Root::on_postgres(&FLEET)]
 }
 
 #[test]
 fn nodes_are_found_by_what_they_have_in_common() {
-    let root = fleet();
-    let all = ["below", "db1", "relay", "web1", "web2"].map(|name| format!("{name}.example.org"));
-    assert_eq!(root.listed(&[]), all);
-    for (filter, expected) in [
-        (&["--state", "pending"][..], &["relay", "web1", "web2"][..]),
-        (&["--name", "WEB*", "--state", "pending"], &["web1", "web2"]),
-        (&["--relay", "relay.example.org"], &["below"]),
-        (&["--below", "root"], &["below", "db1", "relay", "web1", "web2"]),
-        (&["--silent-for", "2d", "--state", "accepted"], &["below", "db1"]),
-        (&["--conflicts"], &[]),
-        (&["--state", "revoked"], &[]),
-    ] {
-        let expected: Vec<_> = expected.iter().map(|name| format!("{name}.example.org")).collect();
-        assert_eq!(root.listed(filter), expected, "{filter:?}");
+    for root in fleets() {
+        let all = ["below", "db1", "relay", "web1", "web2"].map(|name| format!("{name}.example.org"));
+        assert_eq!(root.listed(&[]), all);
+        for (filter, expected) in [
+            (&["--state", "pending"][..], &["relay", "web1", "web2"][..]),
+            (&["--name", "WEB*", "--state", "pending"], &["web1", "web2"]),
+            (&["--relay", "relay.example.org"], &["below"]),
+            (&["--below", "root"], &["below", "db1", "relay", "web1", "web2"]),
+            (&["--silent-for", "2d", "--state", "accepted"], &["below", "db1"]),
+            (&["--conflicts"], &[]),
+            (&["--state", "revoked"], &[]),
+        ] {
+            let expected: Vec<_> = expected.iter().map(|name| format!("{name}.example.org")).collect();
+            assert_eq!(root.listed(filter), expected, "{filter:?}");
+        }
+        let table = root.says(&["node", "list"]);
+        let row = table.lines().find(|line| line.contains("db1.example.org")).unwrap();
+        assert!(row.starts_with(DB1) && row.contains("accepted") && row.contains(&fingerprint(DB1)), "{row}");
+        assert!(table.ends_with("5 nodes\n"), "{table}");
+        assert_eq!(root.says(&["node", "list", "--name", "nobody"]), "0 nodes\n");
     }
-    let table = root.says(&["node", "list"]);
-    let row = table.lines().find(|line| line.contains("db1.example.org")).unwrap();
-    assert!(row.starts_with(DB1) && row.contains("accepted") && row.contains(&fingerprint(DB1)), "{row}");
-    assert!(table.ends_with("5 nodes\n"), "{table}");
 }
 
 #[test]
 fn a_node_is_named_by_id_start_or_host_name_and_never_guessed() {
-    let root = fleet();
-    for name in [DB1, "22222222", "DB1.example.org"] {
-        assert_eq!(root.node(name)["node_id"], DB1);
+    for root in fleets() {
+        for name in [DB1, "22222222", "DB1.example.org"] {
+            assert_eq!(root.node(name)["node_id"], DB1);
+        }
+        for (name, why) in [("nobody", "no node"), ("2222222", "no node"), ("11111111", "may be any of")] {
+            let said = root.run(&["node", "show", name]);
+            assert!(said.code == 4 && said.err.contains(why), "{name}: {} {}", said.code, said.err);
+        }
+        let text = root.says(&["node", "show", "db1.example.org"]);
+        assert!(text.contains(&format!("fingerprint  {}", fingerprint(DB1))), "{text}");
     }
-    for (name, why) in [("nobody", "no node"), ("2222222", "no node"), ("11111111", "may be any of")] {
-        let said = root.run(&["node", "show", name]);
-        assert!(said.code == 4 && said.err.contains(why), "{name}: {} {}", said.code, said.err);
-    }
-    let text = root.says(&["node", "show", "db1.example.org"]);
-    assert!(text.contains(&format!("fingerprint  {}", fingerprint(DB1))), "{text}");
 }
 
 #[test]
 fn states_follow_what_the_operator_says() {
-    let root = fleet();
-    let said = root.says(&["node", "accept", "web1.example.org", "--fingerprint", &fingerprint(WEB1)]);
-    assert_eq!(said, "1 accepted\n");
-    let node = root.node(WEB1);
-    assert!(node["state"] == "accepted" && node["decided_by"] == "alice", "{node}");
-    assert_eq!(root.says(&["node", "accept", WEB1]), "0 accepted, 1 were so already\n");
-    let other = root.run(&["node", "accept", WEB2, "--fingerprint", &fingerprint(WEB1)]);
-    assert!(other.code == 1 && other.err.contains(&fingerprint(WEB2)), "{}", other.err);
-    assert_eq!(root.state(WEB2), "pending");
+    for root in fleets() {
+        let said = root.says(&["node", "accept", "web1.example.org", "--fingerprint", &fingerprint(WEB1)]);
+        assert_eq!(said, "1 accepted\n");
+        let node = root.node(WEB1);
+        assert!(node["state"] == "accepted" && node["decided_by"] == "alice", "{node}");
+        assert_eq!(root.says(&["node", "accept", WEB1]), "0 accepted, 1 were so already\n");
+        let other = root.run(&["node", "accept", WEB2, "--fingerprint", &fingerprint(WEB1)]);
+        assert!(other.code == 1 && other.err.contains(&fingerprint(WEB2)), "{}", other.err);
+        assert_eq!(root.state(WEB2), "pending");
 
-    root.says(&["node", "reject", WEB2]);
-    assert_eq!(root.state(WEB2), "rejected");
-    root.says(&["node", "accept", WEB2]);
-    root.says(&["node", "revoke", WEB1, WEB2, WEB1]);
-    assert_eq!((root.state(WEB1), root.state(WEB2)), ("revoked".into(), "revoked".into()));
-    assert_eq!(root.run(&["node", "reject", WEB1]).code, 1);
-    root.says(&["node", "accept", WEB1]);
-    root.says(&["node", "delete", WEB2]);
-    assert_eq!(root.run(&["node", "show", WEB2]).code, 4);
-    // One name that is wrong, and nothing is done to the others.
-    assert_eq!(root.run(&["node", "revoke", WEB1, "nobody"]).code, 4);
-    assert_eq!(root.state(WEB1), "accepted");
+        root.says(&["node", "reject", WEB2]);
+        assert_eq!(root.state(WEB2), "rejected");
+        root.says(&["node", "accept", WEB2]);
+        root.says(&["node", "revoke", WEB1, WEB2, WEB1]);
+        assert_eq!((root.state(WEB1), root.state(WEB2)), ("revoked".into(), "revoked".into()));
+        assert_eq!(root.run(&["node", "reject", WEB1]).code, 1);
+        root.says(&["node", "accept", WEB1]);
+        root.says(&["node", "delete", WEB2]);
+        assert_eq!(root.run(&["node", "show", WEB2]).code, 4);
+        // One name that is wrong, and nothing is done to the others.
+        assert_eq!(root.run(&["node", "revoke", WEB1, "nobody"]).code, 4);
+        assert_eq!(root.state(WEB1), "accepted");
+    }
 }
 
 #[test]
 fn relays_need_to_be_accepted_as_such_and_nodes_move_below_them() {
-    let root = fleet();
-    let said = root.run(&["node", "accept", RELAY]);
-    assert!(said.code == 1 && said.err.contains("--relay"), "{}", said.err);
-    let move_to = ["node", "move", DB1, "--to", "relay.example.org"];
-    assert_ne!(root.run(&move_to).code, 0, "it is no relay yet");
-    root.says(&["node", "accept", RELAY, "--relay"]);
-    root.says(&move_to);
-    assert_eq!(root.node(DB1)["policy_server"], RELAY);
-    assert_eq!(root.run(&["node", "delete", RELAY]).code, 1, "there are nodes below it");
-    assert_eq!(root.says(&["node", "move", "--relay", RELAY, "--to", "root", "--yes"]), "2 moved\n");
-    assert_eq!(root.node(DB1)["policy_server"], "root");
-    // Relays are made one by one.
-    assert_eq!(root.run(&["node", "accept", "--all-pending", "--relay", "--yes"]).code, 2);
+    for root in fleets() {
+        let said = root.run(&["node", "accept", RELAY]);
+        assert!(said.code == 1 && said.err.contains("--relay"), "{}", said.err);
+        let move_to = ["node", "move", DB1, "--to", "relay.example.org"];
+        assert_ne!(root.run(&move_to).code, 0, "it is no relay yet");
+        root.says(&["node", "accept", RELAY, "--relay"]);
+        root.says(&move_to);
+        assert_eq!(root.node(DB1)["policy_server"], RELAY);
+        assert_eq!(root.run(&["node", "delete", RELAY]).code, 1, "there are nodes below it");
+        assert_eq!(root.says(&["node", "move", "--relay", RELAY, "--to", "root", "--yes"]), "2 moved\n");
+        assert_eq!(root.node(DB1)["policy_server"], "root");
+        // Relays are made one by one.
+        assert_eq!(root.run(&["node", "accept", "--all-pending", "--relay", "--yes"]).code, 2);
+    }
 }
 
 #[test]
@@ -222,31 +250,33 @@ fn thousands_are_handled_with_word_about_progress() {
 
 #[test]
 fn conflicts_are_shown_until_they_are_resolved() {
-    let root = fleet();
-    root.sql(&format!(
-        "INSERT INTO node_conflict (nodeid, kind, key_hash, address, detail, first_seen, last_seen, count) \
-         VALUES ('{DB1}', 'other_key', '{}', '192.0.2.7', 'another key\x1b[2J claims this id', 1700000000, \
-         1700000100, 3)",
-        fingerprint(WEB1)
-    ));
-    assert_eq!(root.listed(&["--conflicts"]), ["db1.example.org"]);
-    assert!(root.says(&["node", "list"]).contains("db1.example.org  (1 conflict)"));
-    let text = root.says(&["node", "show", DB1]);
-    assert!(text.contains("other_key: another key") && text.contains("192.0.2.7"), "{text}");
-    assert!(
-        text.contains(&fingerprint(WEB1)) && text.contains("3 times") && !text.contains('\x1b'),
-        "{text}"
-    );
-    root.says(&["node", "resolve", DB1]);
-    assert!(root.listed(&["--conflicts"]).is_empty());
-    assert!(root.says(&["node", "show", DB1]).contains("by alice"));
+    for root in fleets() {
+        root.sql(&format!(
+            "INSERT INTO node_conflict (nodeid, kind, key_hash, address, detail, first_seen, last_seen, count) \
+             VALUES ('{DB1}', 'other_key', '{}', '192.0.2.7', 'another key\x1b[2J claims this id', 1700000000, \
+             1700000100, 3)",
+            fingerprint(WEB1)
+        ));
+        assert_eq!(root.listed(&["--conflicts"]), ["db1.example.org"]);
+        assert!(root.says(&["node", "list"]).contains("db1.example.org  (1 conflict)"));
+        let text = root.says(&["node", "show", DB1]);
+        assert!(text.contains("other_key: another key") && text.contains("192.0.2.7"), "{text}");
+        assert!(
+            text.contains(&fingerprint(WEB1)) && text.contains("3 times") && !text.contains('\x1b'),
+            "{text}"
+        );
+        root.says(&["node", "resolve", DB1]);
+        assert!(root.listed(&["--conflicts"]).is_empty());
+        assert!(root.says(&["node", "show", DB1]).contains("by alice"));
+    }
 }
 
 #[test]
 fn where_another_program_decides_the_setting_is_named() {
     let root = fleet();
     let main = root.directory.path().join("main.conf");
-    let text = fs::read_to_string(&main).unwrap().replace("source = \"database\"", "source = \"files\"");
+    let text = fs::read_to_string(&main).unwrap().replace("source = \"database\"", "source = \"files\"")
+        + "[processing.reporting]\noutput = \"database\"\n";
     fs::write(&main, text).unwrap();
     assert_eq!(root.listed(&["--state", "accepted"]).len(), 2);
     for args in [&["node", "accept", WEB1][..], &["token", "create", "--host", "a"]] {
@@ -256,37 +286,58 @@ fn where_another_program_decides_the_setting_is_named() {
 }
 
 #[test]
-fn tokens_are_shown_once_and_kept_as_digests() {
+fn a_server_without_database_gets_none_by_being_asked() {
     let root = fleet();
-    let create = ["token", "create", "--host", "web{n}.example.org", "--count", "3", "--expires", "1h"];
-    let made = root.run(&create);
-    assert_eq!(made.code, 0, "{}", made.err);
-    let tokens: Vec<_> = made.out.lines().map(|line| line.split_once('-').unwrap()).collect();
-    assert_eq!(tokens.len(), 3);
-    assert!(made.err.contains("web3.example.org") && made.err.ends_with("3 tokens made\n"), "{}", made.err);
-    let list = root.says(&["token", "list", "--json"]) + &root.says(&["token", "list"]);
-    let files: Vec<u8> = fs::read_dir(root.directory.path())
-        .unwrap()
-        .flat_map(|entry| fs::read(entry.unwrap().path()).unwrap_or_default())
-        .collect();
-    for (id, secret) in &tokens {
-        assert!(list.contains(id) && made.err.contains(id));
-        assert!(!list.contains(secret) && !made.err.contains(secret));
-        assert!(!files.windows(secret.len()).any(|window| window == secret.as_bytes()));
-    }
-    let as_json = root.says(&["token", "create", "--host", "db1", "--json"]);
-    let one: Value = serde_json::from_str(&as_json).unwrap();
-    assert!(one["host"] == "db1" && one["token"].as_str().unwrap().starts_with(one["id"].as_str().unwrap()));
+    let main = root.directory.path().join("main.conf");
+    let text = fs::read_to_string(&main).unwrap().replace("source = \"database\"", "source = \"files\"")
+        + "[processing.reporting]\noutput = \"disabled\"\n";
+    fs::write(&main, text).unwrap();
+    fs::remove_file(root.directory.path().join("relayd.db")).unwrap();
+    let said = root.run(&["node", "list"]);
+    assert!(said.code == 2 && said.err.contains("nodes_list_file"), "{}", said.err);
+    assert!(!root.directory.path().join("relayd.db").exists());
+}
 
-    let (id, _) = tokens[0];
-    assert_eq!(root.says(&["token", "revoke", id]), format!("{id}  revoked\n"));
-    assert!(root.says(&["token", "list", "--state", "revoked"]).contains(id));
-    assert!(!root.says(&["token", "list", "--state", "usable"]).contains(id));
-    assert_eq!(root.run(&["token", "list", "--state", "used"]).code, 4);
-    assert_eq!(root.run(&["token", "revoke", "000000000000"]).code, 4);
-    for bad in [&["--host", "a b"][..], &["--host", "a", "--expires", "0s"], &["--host", "a", "--count", "0"]]
-    {
-        assert_eq!(root.run(&[&["token", "create"], bad].concat()).code, 2, "{bad:?}");
+#[test]
+fn tokens_are_shown_once_and_kept_as_digests() {
+    for root in fleets() {
+        let create = ["token", "create", "--host", "web{n}.example.org", "--count", "3", "--expires", "1h"];
+        let made = root.run(&create);
+        assert_eq!(made.code, 0, "{}", made.err);
+        let tokens: Vec<_> = made.out.lines().map(|line| line.split_once('-').unwrap()).collect();
+        assert_eq!(tokens.len(), 3);
+        assert!(
+            made.err.contains("web3.example.org") && made.err.ends_with("3 tokens made\n"),
+            "{}",
+            made.err
+        );
+        let list = root.says(&["token", "list", "--json"]) + &root.says(&["token", "list"]);
+        let files: Vec<u8> = fs::read_dir(root.directory.path())
+            .unwrap()
+            .flat_map(|entry| fs::read(entry.unwrap().path()).unwrap_or_default())
+            .collect();
+        for (id, secret) in &tokens {
+            assert!(list.contains(id) && made.err.contains(id));
+            assert!(!list.contains(secret) && !made.err.contains(secret));
+            assert!(!files.windows(secret.len()).any(|window| window == secret.as_bytes()));
+        }
+        let as_json = root.says(&["token", "create", "--host", "db1", "--json"]);
+        let one: Value = serde_json::from_str(&as_json).unwrap();
+        assert!(
+            one["host"] == "db1" && one["token"].as_str().unwrap().starts_with(one["id"].as_str().unwrap())
+        );
+
+        let (id, _) = tokens[0];
+        assert_eq!(root.says(&["token", "revoke", id]), format!("{id}  revoked\n"));
+        assert!(root.says(&["token", "list", "--state", "revoked"]).contains(id));
+        assert!(!root.says(&["token", "list", "--state", "usable"]).contains(id));
+        assert_eq!(root.says(&["token", "list", "--state", "used"]), "0 tokens\n");
+        assert_eq!(root.run(&["token", "revoke", "000000000000"]).code, 4);
+        for bad in
+            [&["--host", "a b"][..], &["--host", "a", "--expires", "0s"], &["--host", "a", "--count", "0"]]
+        {
+            assert_eq!(root.run(&[&["token", "create"], bad].concat()).code, 2, "{bad:?}");
+        }
     }
 }
 

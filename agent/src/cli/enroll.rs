@@ -13,16 +13,13 @@ use super::{
     print, runtime, stop_on_signals,
 };
 use crate::{
-    enrol::{self, Ended, EnrolError, words},
+    enrol::{self, Ended, EnrolError, TOKEN_VARIABLE, words},
     identity::{self, InitOptions},
     server::succession,
-    settings::Settings,
+    settings::{Secret, Settings},
     state::State,
     upkeep,
 };
-
-/// Where a token may be, so that no list of processes shows it.
-const TOKEN_VARIABLE: &str = "AGENT_ENROLMENT_TOKEN";
 
 /// Longest token file.
 const MAX_TOKEN_FILE: u64 = 4096;
@@ -54,8 +51,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "sha256//…")]
     pin: Option<String>,
     /// One-time token. Better: --token-file.
-    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
-    token: Option<String>,
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file", value_parser = secret)]
+    token: Option<Secret>,
     /// File with the one-time token; `-` for standard input.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -154,10 +151,14 @@ fn print_unless(not: bool, text: &str) -> Result<(), CliError> {
     if not { Ok(()) } else { print(text) }
 }
 
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text.to_owned()))
+}
+
 /// The token, from where it is shown to nobody, if possible.
 fn token(args: &mut Args) -> Result<Option<Zeroizing<String>>, CliError> {
-    if let Some(token) = args.token.take() {
-        return Ok(Some(Zeroizing::new(token)));
+    if let Some(Secret(token)) = args.token.take() {
+        return Ok(Some(token));
     }
     let Some(file) = &args.token_file else {
         let variable = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());

@@ -39,6 +39,9 @@ use crate::{
     upload::{answer::retry_after_at, backoff},
 };
 
+/// Environment variable with a one-time token: no list of processes shows it.
+pub const TOKEN_VARIABLE: &str = "AGENT_ENROLMENT_TOKEN";
+
 /// What to ask for.
 pub struct Options {
     /// Name of this machine, for people and tokens.

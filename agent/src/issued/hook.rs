@@ -6,6 +6,8 @@ use std::{path::Path, process::Stdio, time::Duration};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{process::Command, time::timeout};
 
+use crate::enrol::TOKEN_VARIABLE;
+
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -15,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub async fn run(words: &[String], environment: &[(&str, Option<&Path>)]) -> Result<(), String> {
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).process_group(0);
+    command.args(arguments).stdin(Stdio::null()).process_group(0).env_remove(TOKEN_VARIABLE);
     for (name, path) in environment {
         match path {
             Some(path) => command.env(name, path),

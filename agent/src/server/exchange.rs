@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One request over a connection of its own: what identity needs, now and then.
 
-use std::net::IpAddr;
-
 use protocol::{hash::KeyHash, tls::ServerTrust};
 
 use super::{
@@ -11,7 +9,7 @@ use super::{
     target::Target,
     trust,
 };
-use crate::settings::Settings;
+use crate::{settings::Settings, state::State};
 
 /// An answer, and what the connection has shown.
 pub struct Exchange {
@@ -19,20 +17,21 @@ pub struct Exchange {
     pub reply: Reply,
     /// Key of the server.
     pub server_key: Option<KeyHash>,
-    /// Address of this node.
-    pub own_address: Option<IpAddr>,
     /// How the server's keys have changed, in words.
     pub keys: Vec<String>,
 }
 
-/// Connects, asks, and follows the server's keys.
+/// Connects, asks, and remembers what the connection tells: the server's keys, this node's address.
 pub async fn exchange(settings: &Settings, target: &Target, ask: &Ask) -> Result<Exchange, ConnectionError> {
     let mut connection = Connection::open(target).await?;
     let reply = connection.ask(target, ask).await?;
+    if let (Some(address), Ok(state)) = (connection.own_address, State::open(&settings.paths.state)) {
+        state.note_address(address);
+    }
     let seen = Seen::new(&connection.server_keys, &reply.headers);
     let keys = succession::heed(settings, &seen)
         .unwrap_or_else(|e| vec![format!("the policy server's keys cannot be followed: {e}")]);
-    Ok(Exchange { reply, server_key: connection.server_key(), own_address: connection.own_address, keys })
+    Ok(Exchange { reply, server_key: connection.server_key(), keys })
 }
 
 /// Pins the key of a server that was met for the first time. Gives it, if it is new.

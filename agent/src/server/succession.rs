@@ -96,7 +96,7 @@ impl Seen {
     /// From a connection and the headers of an answer on it.
     pub fn new(chain: &[Vec<u8>], headers: &HeaderMap) -> Self {
         let announced = headers.get(SERVER_PINS).and_then(|value| value.to_str().ok());
-        let announced = announced.and_then(|text| parse_pins(text)).unwrap_or_default();
+        let announced = announced.and_then(parse_pins).unwrap_or_default();
         Self { chain: chain.to_vec(), announced }
     }
 }

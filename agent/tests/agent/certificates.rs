@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent cert`: issued, renewed, exported.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use agent::identity::Identity;
+use agent::{identity::Identity, server::trust, settings::Settings};
 use protocol::{certificate::Certificate, enrolment::State, private_key};
 use serde_json::Value;
 
 use crate::{
-    node::{Node, eventually, signal, text},
+    node::{Node, eventually, signal, text, write},
     root::{Root, key},
 };
 
@@ -148,4 +148,19 @@ fn a_new_key_gets_its_own_and_exports_follow() {
     assert_eq!(leaf(&cert).key_hash(), identity.certificate.key_hash());
     let exported = private_key::from_pem(&fs::read(&key).unwrap()).unwrap();
     assert_eq!(exported.public_key_to_der().unwrap(), identity.certificate.spki_der());
+}
+
+#[test]
+fn in_certificate_validation_mode_it_is_the_client_certificate_while_it_is_valid() {
+    let (_root, node) = enrolled((-60, 3));
+    let used = || {
+        let (settings, _) = Settings::load(node.root()).unwrap();
+        let identity = Identity::load(&node.paths).unwrap();
+        trust::client_identity(&settings, &identity).unwrap().0.fingerprint()
+    };
+    let own = node.identity.certificate.fingerprint();
+    assert_eq!(used(), own, "by key, the own certificate does");
+    write(&node.paths.agent_conf, "server = localhost\ncert_validation = true\n");
+    assert_eq!(used(), leaf(&node.paths.issued_certificate).fingerprint());
+    eventually("it ends", || (used() == own).then_some(()));
 }

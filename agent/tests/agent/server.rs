@@ -8,7 +8,6 @@ use std::{
     thread,
 };
 
-use openssl::pkey::{PKey, Private};
 use protocol::{
     certificate::Certificate,
     hash::KeyHash,

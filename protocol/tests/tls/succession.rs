@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A client that slept through changes of the server's key gets in by signatures of the earlier keys.
 
-use openssl::x509::X509;
+use openssl::{ssl::SslVersion, x509::X509};
 use protocol::{
     certificate::Certificate,
     private_key::{KeyKind, generate},
@@ -10,8 +10,8 @@ use protocol::{
 };
 
 use crate::{
-    V1_3,
-    peers::{Template, Usage, handshake, identity},
+    V1_2,
+    peers::{Template, Usage, handshake_with, identity},
 };
 
 /// Servers whose keys follow each other, the newest first.
@@ -29,12 +29,22 @@ fn certificates(servers: &[ClientIdentity]) -> Vec<Certificate> {
     servers.iter().map(|server| server.0.clone()).collect()
 }
 
-/// Whether a client with the pin of `pinned` connects to a server that has the key of `chain[0]`.
-fn connects(chain: &[ClientIdentity], pinned: &ClientIdentity) -> bool {
+/// Whether a client with this trust connects to a server that has the key of `chain[0]`; both versions
+/// of TLS agree.
+fn connects_with(trust: &ServerTrust, chain: &[ClientIdentity]) -> bool {
     let server = ServerIdentity::new(certificates(chain), chain[0].1.clone()).unwrap();
-    let trust = ServerTrust::Pins(vec![pinned.0.key_hash()]);
-    let client = connector(&trust, V1_3, None).unwrap();
-    handshake(acceptor(&server, V1_3, admit_all(), None).unwrap(), client, None).is_ok()
+    let [newer, older] = [SslVersion::TLS1_3, SslVersion::TLS1_2].map(|newest| {
+        let client = connector(trust, V1_2, None).unwrap();
+        let server = acceptor(&server, V1_2, admit_all(), None).unwrap();
+        handshake_with(server, client, None, |ssl| ssl.set_max_proto_version(Some(newest)).unwrap()).is_ok()
+    });
+    assert_eq!(newer, older);
+    newer
+}
+
+/// The same for a client with the pin of `pinned`.
+fn connects(chain: &[ClientIdentity], pinned: &ClientIdentity) -> bool {
+    connects_with(&ServerTrust::Pins(vec![pinned.0.key_hash()]), chain)
 }
 
 #[test]
@@ -72,6 +82,15 @@ fn a_certificate_that_was_only_sent_along_vouches_for_nothing() {
     let servers = succession(old, 2);
     let broken = [servers[0].clone(), thief, servers[2].clone()];
     assert!(!connects(&broken, &servers[2]));
+}
+
+/// Relays trust the certificate of their upstream as an anchor: they follow as well.
+#[test]
+fn an_anchor_follows_a_succession() {
+    let servers = succession(identity("root"), 2);
+    let anchor = |server: &ClientIdentity| ServerTrust::Anchors(vec![server.0.clone()]);
+    assert!(servers.iter().all(|server| connects_with(&anchor(server), &servers)));
+    assert!(!connects_with(&anchor(&identity("root")), &servers));
 }
 
 #[test]

@@ -56,11 +56,11 @@ Whoever has ca.key can make certificates for everything: keep the backup of it o
     /// Issue a certificate for a service.
     #[command(after_help = "Examples:
   relayd ca issue --host db.example.org --key-out db.key --out db.pem
-  relayd ca issue --host www.example.org --dns example.org --ip 192.0.2.7 --csr www.csr --out www.pem
-  relayd ca issue --host relay1.example.org --node ID --key-out agent-http.key --out agent-http.cert
+  relayd ca issue --host www.example.org --dns example.org --csr www.csr --out www.pem
+  relayd ca issue --host r1.example.org --node ID --key-out r1.key --out r1.pem
 
-The file holds the certificate and then that of the authority. Nodes need none of this: they fetch
-and renew their own certificates, and `agent cert export` copies those for services.")]
+The file holds the certificate and then that of the authority. Nodes need none of this: they
+fetch and renew their own certificates, and `agent cert export` copies those for services.")]
     Issue(Issue),
     /// Make the certificate of the authority valid for longer. Key and name stay, and all that was issued.
     #[command(after_help = "Example:

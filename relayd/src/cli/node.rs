@@ -65,8 +65,8 @@ NODE is an id, the first 8 or more characters of one, or a host name that only o
   relayd node accept --name 'web*.example.org'
   relayd node accept relay1.example.org --relay
 
-Compare the fingerprint with the one that `agent enroll` prints on the node. Filters choose among those
-that wait.")]
+Compare the fingerprint with the one that `agent enroll` prints on the node. Filters choose
+among those that wait.")]
     Accept {
         #[command(flatten)]
         selection: Selection,
@@ -219,11 +219,7 @@ fn list(
     let nodes = admin::list(c, &filter)?;
     let mut out = BufWriter::new(io::stdout().lock());
     print::list(&mut out, &nodes, json)?;
-    out.flush()?;
-    match nodes.is_empty() {
-        true => Err(CliError::nothing("no such nodes")),
-        false => Ok(()),
-    }
+    Ok(out.flush()?)
 }
 
 fn show(c: &mut Connection, node: &str, json: bool) -> Result<(), CliError> {

@@ -32,6 +32,7 @@ pub use resolve_outputs::AGENT_KEY;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use protocol::{hash::KeyHash, node_id::NodeId, node_id_rule::NodeIdRule, tls::TlsVersion};
+use zeroize::Zeroizing;
 
 /// Everything, resolved.
 #[derive(Debug, Clone)]
@@ -212,9 +213,9 @@ pub struct Upstream {
     /// User of basic authentication.
     pub user: String,
     /// Password for run logs and inventory updates.
-    pub password: Option<String>,
+    pub password: Option<Zeroizing<String>>,
     /// Password for new inventories.
-    pub default_password: String,
+    pub default_password: Zeroizing<String>,
     /// How the upstream server is known.
     pub trust: UpstreamTrust,
     /// Own certificate and key to present, if any.
@@ -306,9 +307,9 @@ pub struct BasicAuth {
     /// User name.
     pub user: String,
     /// Password for run logs and inventory updates.
-    pub password: String,
+    pub password: Zeroizing<String>,
     /// Password for new inventories.
-    pub initial_password: String,
+    pub initial_password: Zeroizing<String>,
 }
 
 impl std::fmt::Debug for BasicAuth {

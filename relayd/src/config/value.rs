@@ -10,6 +10,7 @@ use protocol::{
     tls::TlsVersion,
 };
 use toml::de::DeValue;
+use zeroize::Zeroizing;
 
 /// A type of setting.
 pub trait Value: Sized {
@@ -29,9 +30,9 @@ pub trait Value: Sized {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 
-/// A text that is never shown.
+/// A text that is never shown, and erased when dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
+pub struct Secret(pub Zeroizing<String>);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,7 +80,7 @@ impl Value for Secret {
         "text in double quotes; a secret, never logged".to_owned()
     }
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
-        String::read(value).map(Self)
+        String::read(value).map(|text| Self(text.into()))
     }
     fn show(&self) -> Option<String> {
         Some(quoted(&self.0))

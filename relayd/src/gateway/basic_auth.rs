@@ -7,6 +7,7 @@
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use openssl::{base64::encode_block, memcmp, sha::sha256};
 use protocol::urls::UploadKind;
+use zeroize::Zeroizing;
 
 use crate::config::BasicAuth;
 
@@ -20,7 +21,8 @@ impl Credentials {
     /// From the configured users.
     pub fn new(config: &BasicAuth) -> Self {
         let digest = |password: &str| {
-            sha256(encode_block(format!("{}:{password}", config.user).as_bytes()).as_bytes())
+            let pair = Zeroizing::new(format!("{}:{password}", config.user));
+            sha256(Zeroizing::new(encode_block(pair.as_bytes())).as_bytes())
         };
         Self { regular: digest(&config.password), initial: digest(&config.initial_password) }
     }
@@ -53,8 +55,8 @@ mod tests {
     fn each_kind_has_its_password() {
         let credentials = Credentials::new(&BasicAuth {
             user: "rudder".into(),
-            password: "secret".into(),
-            initial_password: "rudder".into(),
+            password: Zeroizing::new("secret".into()),
+            initial_password: Zeroizing::new("rudder".into()),
         });
         let headers = |values: &[&str]| {
             let mut headers = HeaderMap::new();

@@ -19,7 +19,7 @@ pub use super::{
     token::NewToken,
 };
 use crate::{
-    config::{Config, NodesSource},
+    config::{Config, NodesSource, RunLogOutput},
     db::{Connection, Database, DbError, query::Value},
 };
 
@@ -100,6 +100,11 @@ pub fn open(config: &Config, purpose: Purpose) -> Result<Connection, AdminError>
         (NodesSource::Files, Purpose::Write) => {
             "another program says which nodes there are (nodes.source = \"files\"): use that, or set \
              nodes.source = \"database\""
+        }
+        // Its database would be made only to find nothing in it.
+        (NodesSource::Files, Purpose::Read) if config.run_logs.output != RunLogOutput::Database => {
+            "this server stores nothing in a database (processing.reporting.output): its nodes are in \
+             general.nodes_list_file, or ask the root"
         }
         (NodesSource::Files, Purpose::Read) | (NodesSource::Database, _) => {
             return Ok(Database::open(&config.database)?.connect()?);

@@ -10,6 +10,7 @@ use diesel::QueryResult;
 use protocol::{
     certificate::Certificate,
     enrolment::{Answer, Request, State},
+    hash::KeyHash,
     node_id::NodeId,
     smime,
 };
@@ -43,17 +44,42 @@ pub(super) fn roll_over(
         let text = format!("the request of the new key is for node {}", request.node_id);
         return Ok(Err(RegistryError::Invalid(text)));
     }
+    let new = New {
+        hash: &request.key_hash,
+        spki: request.spki_der(),
+        certificate: request.certificate(),
+    };
+    introduce(change, id, &keys, signer.valid_until.is_none(), &new, overlap, rules).map(Ok)
+}
+
+/// A key that shall become the current one.
+pub(super) struct New<'a> {
+    pub(super) hash: &'a KeyHash,
+    pub(super) spki: &'a [u8],
+    pub(super) certificate: Option<&'a Certificate>,
+}
+
+/// Makes a key the current one of a node; one of its `keys` vouched for it, the current one or another.
+pub(super) fn introduce(
+    change: &mut Change<'_>,
+    id: &NodeId,
+    keys: &[KeyRow],
+    by_current: bool,
+    new: &New<'_>,
+    overlap: Duration,
+    rules: &Rules,
+) -> QueryResult<Answer> {
     let answer = |state, detail: &str| {
-        Ok(Ok(Answer {
+        Ok(Answer {
             state,
             node_id: id.clone(),
-            key_hash: request.key_hash.clone(),
+            key_hash: new.hash.clone(),
             detail: detail.to_owned(),
             retry_after: None,
             has_ca: rules.has_ca,
-        }))
+        })
     };
-    let new_hash = request.key_hash.to_string();
+    let new_hash = new.hash.to_string();
     match keys.iter().find(|key| key.key_hash == new_hash) {
         // Sent again because the answer was lost.
         Some(key) if key.valid_until.is_none() => return answer(State::Accepted, "it is the current key"),
@@ -62,27 +88,27 @@ pub(super) fn roll_over(
         }
         None => {}
     }
-    if signer.valid_until.is_some() {
+    if !by_current {
         let detail = "signed with a key that was replaced; sign with the current one";
         return answer(State::Refused, detail);
     }
     let sql = "SELECT nodeid AS text FROM node_key WHERE key_hash = $1 LIMIT 1";
     if let Some(owner) = change.connection.row::<TextRow>(sql, &[Value::Text(&new_hash)])? {
         let detail = format!("node {id} asks for a key that is one of node {}", owner.text);
-        let new = NewConflict {
+        let conflict = NewConflict {
             node_id: id,
             kind: ConflictKind::OtherId,
-            key_hash: Some(&request.key_hash),
+            key_hash: Some(new.hash),
             address: None,
             detail: &detail,
         };
-        note_conflict(change.connection, change.now, &new)?;
+        note_conflict(change.connection, change.now, &conflict)?;
         return answer(State::Conflict, "the key is one of another node");
     }
-    change.add_key(id, &request.key_hash, Some(request.spki_der()))?;
+    change.add_key(id, new.hash, Some(new.spki))?;
     let end = change.now.saturating_add(i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX));
-    change.retire_keys(id, &request.key_hash, end)?;
-    if let Some(certificate) = request.certificate() {
+    change.retire_keys(id, new.hash, end)?;
+    if let Some(certificate) = new.certificate {
         change.add_certificate(id, certificate, "node")?;
     }
     change.touch(id)?;

@@ -14,6 +14,7 @@
 //! | [`record`], [`row`] | what is known of nodes; the rows it is read from |
 //! | [`change`] | transactions that change something |
 //! | [`enrol`], [`token`], [`program`] | who is taken in |
+//! | [`inventory`] | what inventories say of identities |
 //! | [`keys`] | a node changes its key, or gets a certificate |
 //! | [`admin`], [`select`] | what operators do |
 //! | [`service`], [`mirror`] | the thread that owns the connection; the accepted nodes in memory |
@@ -33,6 +34,7 @@ mod contacts;
 mod enrol;
 mod files;
 mod follow;
+mod inventory;
 mod keys;
 mod metrics;
 mod mirror;
@@ -57,6 +59,7 @@ pub use self::service::{Running, Settings, StartError, start};
 pub use self::{
     contacts::{Contact, Contacts, Recorder},
     follow::Followed,
+    inventory::{Introduced, Introduction},
 };
 use self::{
     program::Verdict,
@@ -124,6 +127,12 @@ impl Registry {
     pub async fn certify(&self, node: &NodeId, request: Request) -> Result<Option<Vec<u8>>, RegistryError> {
         let node = node.clone();
         self.ask(|reply| Job::Certify { node, request, reply }).await
+    }
+
+    /// Takes note of what an inventory says about the identity of its node.
+    pub async fn introduce(&self, introduction: Introduction) -> Result<Introduced, RegistryError> {
+        let introduction = Box::new(introduction);
+        self.ask(|reply| Job::Introduce { introduction, reply }).await
     }
 
     async fn ask<T>(

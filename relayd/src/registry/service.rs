@@ -27,6 +27,7 @@ use super::{
     change::{Change, change},
     enrol::{self, Claim, Decision, Rules},
     files::Files,
+    inventory::{self, Introduced, Introduction},
     keys,
     metrics::{Metrics, PUT_OFF},
     mirror::Mirror,
@@ -151,6 +152,10 @@ pub(super) enum Job {
         node: NodeId,
         request: Request,
         reply: Reply<Option<Vec<u8>>>,
+    },
+    Introduce {
+        introduction: Box<Introduction>,
+        reply: Reply<Introduced>,
     },
 }
 
@@ -403,6 +408,10 @@ impl Service {
                     Err(error) => Outcome::Error(error),
                 }
             }
+            Job::Introduce { introduction, .. } => {
+                let overlap = self.settings.key_overlap;
+                Outcome::Introduced(inventory::introduce(change, introduction, overlap, &self.rules)?)
+            }
         })
     }
 
@@ -467,6 +476,7 @@ fn verdict(change: &mut Change<'_>, asked: &Answer, accept: bool, by: &str) -> Q
 enum Outcome {
     Answer(Answer, bool),
     Chain(Option<Vec<u8>>),
+    Introduced(Introduced),
     Error(RegistryError),
 }
 
@@ -474,9 +484,11 @@ impl Outcome {
     fn label(&self) -> &'static str {
         match self {
             Self::Answer(answer, _) => answer.state.as_str(),
-            Self::Chain(_) => State::Accepted.as_str(),
-            Self::Error(RegistryError::Down(_) | RegistryError::TooManyPending) => PUT_OFF,
-            Self::Error(_) => State::Refused.as_str(),
+            Self::Chain(_) | Self::Introduced(Introduced::Taken) => State::Accepted.as_str(),
+            Self::Introduced(Introduced::Answered(answer)) => answer.state.as_str(),
+            Self::Introduced(Introduced::TooManyPending)
+            | Self::Error(RegistryError::Down(_) | RegistryError::TooManyPending) => PUT_OFF,
+            Self::Introduced(Introduced::BadSignature) | Self::Error(_) => State::Refused.as_str(),
         }
     }
 
@@ -484,9 +496,29 @@ impl Outcome {
         match self {
             Self::Answer(answer, undecided) => Ok((answer, undecided)),
             Self::Error(error) => Err(error),
-            Self::Chain(_) => Err(RegistryError::Invalid("it was asked for something else".into())),
+            Self::Chain(_) | Self::Introduced(_) => Err(mismatch()),
         }
     }
+
+    fn chain(self) -> Result<Option<Vec<u8>>, RegistryError> {
+        match self {
+            Self::Chain(chain) => Ok(chain),
+            Self::Error(error) => Err(error),
+            Self::Answer(..) | Self::Introduced(_) => Err(mismatch()),
+        }
+    }
+
+    fn introduced(self) -> Result<Introduced, RegistryError> {
+        match self {
+            Self::Introduced(introduced) => Ok(introduced),
+            Self::Error(error) => Err(error),
+            Self::Answer(..) | Self::Chain(_) => Err(mismatch()),
+        }
+    }
+}
+
+fn mismatch() -> RegistryError {
+    RegistryError::Invalid("it was asked for something else".into())
 }
 
 impl Job {
@@ -500,16 +532,8 @@ impl Job {
             Self::Decide { reply, .. } | Self::RollOver { reply, .. } => {
                 drop(reply.send(outcome.answer().map(|(answer, _)| answer)));
             }
-            Self::Certify { reply, .. } => {
-                drop(reply.send(match outcome {
-                    Outcome::Chain(chain) => Ok(chain),
-                    other => {
-                        Err(other.answer().err().unwrap_or_else(|| {
-                            RegistryError::Invalid("it was asked for something else".into())
-                        }))
-                    }
-                }))
-            }
+            Self::Certify { reply, .. } => drop(reply.send(outcome.chain())),
+            Self::Introduce { reply, .. } => drop(reply.send(outcome.introduced())),
         }
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where run logs and inventories go: stored here (root) or forwarded (relay).
+//! Where run logs and inventories go: stored or used here (root), or forwarded (relay).
 
+pub mod enrol;
 pub mod forward;
 pub mod store;

@@ -177,7 +177,7 @@ impl Follower {
                     match heard {
                         Heard::Nothing if waited => BETWEEN_UNCHANGED.saturating_sub(asked.elapsed()),
                         Heard::Nothing => Duration::ZERO,
-                        Heard::All | Heard::Changes | Heard::Failure => AFTER_CHANGE,
+                        Heard::All | Heard::Changes => AFTER_CHANGE,
                     }
                 }
                 Err(trouble) => {
@@ -238,9 +238,7 @@ impl Follower {
 
     fn confirmed(&self, heard: Heard) {
         let now = Utc::now();
-        self.metrics.heard(heard);
-        self.metrics.up.set(1);
-        self.metrics.confirmed.set(now.timestamp());
+        self.metrics.heard(heard, now.timestamp());
         let mut state = self.status.lock();
         state.confirmed = Some(now);
         if let Some((since, _)) = state.trouble.take() {
@@ -250,8 +248,7 @@ impl Follower {
     }
 
     fn failed(&self, trouble: &Trouble) {
-        self.metrics.heard(Heard::Failure);
-        self.metrics.up.set(0);
+        self.metrics.failed();
         let text = trouble.to_string();
         let mut state = self.status.lock();
         let since = match &state.trouble {

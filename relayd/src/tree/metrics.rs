@@ -6,14 +6,12 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 /// Metrics of a [`Follower`](super::Follower).
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Whether the upstream answered last time.
-    pub up: IntGauge,
-    /// When it did last.
-    pub confirmed: IntGauge,
+    up: IntGauge,
+    confirmed: IntGauge,
     answers: IntCounterVec,
 }
 
-/// How asking the upstream ended.
+/// What the upstream said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// All nodes.
@@ -22,19 +20,17 @@ pub enum Heard {
     Changes,
     /// That nothing changed.
     Nothing,
-    /// Nothing of use.
-    Failure,
 }
 
-impl Heard {
-    const ALL: [Self; 4] = [Self::All, Self::Changes, Self::Nothing, Self::Failure];
+/// The label of an attempt that brought nothing of use.
+const FAILURE: &str = "failure";
 
+impl Heard {
     fn label(self) -> &'static str {
         match self {
             Self::All => "full",
             Self::Changes => "changes",
             Self::Nothing => "unchanged",
-            Self::Failure => "failure",
         }
     }
 }
@@ -52,17 +48,26 @@ impl Metrics {
             confirmed: IntGauge::new("relayd_tree_confirmed_timestamp_seconds", confirmed)?,
             answers: IntCounterVec::new(Opts::new("relayd_tree_answers_total", answers), &["answer"])?,
         };
-        for heard in Heard::ALL {
+        for heard in [Heard::All, Heard::Changes, Heard::Nothing] {
             metrics.answers.with_label_values(&[heard.label()]);
         }
+        metrics.answers.with_label_values(&[FAILURE]);
         registry.register(Box::new(metrics.up.clone()))?;
         registry.register(Box::new(metrics.confirmed.clone()))?;
         registry.register(Box::new(metrics.answers.clone()))?;
         Ok(metrics)
     }
 
-    /// Counts an answer.
-    pub fn heard(&self, heard: Heard) {
+    /// Notes an answer, which came at that Unix time.
+    pub fn heard(&self, heard: Heard, now: i64) {
         self.answers.with_label_values(&[heard.label()]).inc();
+        self.up.set(1);
+        self.confirmed.set(now);
+    }
+
+    /// Notes that there was none of use.
+    pub fn failed(&self) {
+        self.answers.with_label_values(&[FAILURE]).inc();
+        self.up.set(0);
     }
 }

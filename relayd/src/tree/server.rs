@@ -25,7 +25,9 @@ use crate::nodes::{NodeTable, Nodes};
 /// Answers who asks for the nodes below it.
 pub struct Server {
     nodes: Nodes,
-    history: Arc<Mutex<History>>,
+    epoch: u64,
+    /// Begins when somebody asks for the first time: until then no table but the newest is kept.
+    history: Arc<Mutex<Option<History>>>,
     /// Documents being made at a time: one of many nodes takes a processor for a while.
     making: Semaphore,
     asking: Arc<Mutex<HashMap<NodeId, usize>>>,
@@ -67,10 +69,10 @@ impl Server {
         if openssl::rand::rand_bytes(&mut epoch).is_err() {
             epoch = chrono::Utc::now().timestamp_micros().to_le_bytes();
         }
-        let table = nodes.borrow().clone();
         Self {
-            history: Arc::new(Mutex::new(History::new(u64::from_le_bytes(epoch), table))),
             nodes,
+            epoch: u64::from_le_bytes(epoch),
+            history: Arc::default(),
             making: Semaphore::new(MAKING),
             asking: Arc::default(),
         }
@@ -106,9 +108,12 @@ impl Server {
     /// What is new for a client; the first to ask after a publication compares the tables.
     async fn news(&self, client: &NodeId, since: Option<Version>) -> (News, Version, Arc<NodeTable>) {
         let (history, nodes, client) = (self.history.clone(), self.nodes.clone(), client.clone());
+        let epoch = self.epoch;
         blocking(move || {
             let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
-            history.advance(nodes.borrow().clone());
+            let table = nodes.borrow().clone();
+            let history = history.get_or_insert_with(|| History::new(epoch, table.clone()));
+            history.advance(table);
             (history.news(&client, since), history.version(), history.table().clone())
         })
         .await

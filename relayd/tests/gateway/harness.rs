@@ -139,7 +139,8 @@ pub fn settings(directory: &Path) -> config::Gateway {
 }
 
 pub fn passwords() -> BasicAuth {
-    BasicAuth { user: "rudder".into(), password: "secret".into(), initial_password: "rudder".into() }
+    let secret = |text: &str| text.to_owned().into();
+    BasicAuth { user: "rudder".into(), password: secret("secret"), initial_password: secret("rudder") }
 }
 
 pub const REGULAR: &str = "Authorization: Basic cnVkZGVyOnNlY3JldA==\r\n";

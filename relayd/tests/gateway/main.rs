@@ -6,6 +6,7 @@ mod answers;
 mod authority;
 mod curl;
 mod disk;
+mod enrolment;
 mod hardening;
 mod harness;
 mod hostile;

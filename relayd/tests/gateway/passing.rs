@@ -74,7 +74,7 @@ async fn relay_below(address: SocketAddr, pin: KeyHash, newcomers_per_minute: Op
         port: address.port(),
         user: "rudder".into(),
         password: None,
-        default_password: String::new(),
+        default_password: String::new().into(),
         trust: UpstreamTrust::Pins(vec![pin]),
         client_identity: None,
         idle_timeout: PATIENCE,

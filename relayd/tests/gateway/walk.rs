@@ -87,7 +87,7 @@ impl World {
             port: 1,
             user: "rudder".into(),
             password: None,
-            default_password: String::new(),
+            default_password: String::new().into(),
             trust: UpstreamTrust::DangerousNone,
             client_identity: None,
             idle_timeout: PATIENCE,

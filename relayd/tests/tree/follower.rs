@@ -10,21 +10,17 @@ use std::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use prometheus::Registry;
 use protocol::{
     hash::KeyHash,
     node_list::{NodeEntry, NodeList},
 };
-use relayd::{
-    metrics::CompatibleMetrics,
-    nodes::{NodeTable, Nodes},
-    tree::{self, Follower, FollowerStatus},
-    upstream::UpstreamClient,
-};
-use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use relayd::{nodes::NodeTable, tree};
+use tokio::sync::watch;
 
-use crate::upstream::{Act, Relay, SOON, Server, id, names, until};
+use crate::{
+    following::Following,
+    upstream::{Act, Relay, Server, id, names},
+};
 
 /// Nodes with their policy server; all with one key.
 fn table(nodes: &[(&str, &str)]) -> Arc<NodeTable> {
@@ -41,58 +37,6 @@ fn table(nodes: &[(&str, &str)]) -> Arc<NodeTable> {
 
 const TREE: [(&str, &str); 7] =
     [("root", "root"), ("a", "root"), ("a1", "a"), ("aa", "a"), ("aa1", "aa"), ("b", "root"), ("b1", "b")];
-
-/// A relay that follows.
-struct Following {
-    nodes: Nodes,
-    status: FollowerStatus,
-    metrics: Registry,
-    compatible: CompatibleMetrics,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl Following {
-    fn start(relay: &Relay, client: Arc<UpstreamClient>) -> Self {
-        let metrics = Registry::new();
-        let compatible = CompatibleMetrics::new(&metrics).unwrap();
-        let started = Follower::start(&relay.general(), client, compatible.clone(), &metrics);
-        let (follower, nodes) = started.unwrap();
-        let (status, stop) = (follower.status(), CancellationToken::new());
-        let run = follower.run(stop.clone());
-        let task = tokio::spawn(async move { run.await.unwrap() });
-        Self { nodes, status, metrics, compatible, stop, task }
-    }
-
-    async fn until(&mut self, what: &str, expected: &[&str]) {
-        until(&mut self.nodes, what, |names| names == expected).await;
-    }
-
-    /// Waits until the status says so.
-    async fn until_status(&self, status: &str) -> serde_json::Value {
-        let begun = Instant::now();
-        loop {
-            let json = self.status.to_json();
-            if json["status"] == status && (status == "error" || !json["confirmed"].is_null()) {
-                return json;
-            }
-            assert!(begun.elapsed() < SOON, "{json}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn metric(&self, name: &str) -> String {
-        let text = prometheus::TextEncoder::new().encode_to_string(&self.metrics.gather()).unwrap();
-        let line =
-            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
-        line.rsplit_once(' ').unwrap().1.to_owned()
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        self.task.await.unwrap();
-    }
-}
 
 fn tells(tree: &Arc<tree::Server>) -> impl Fn(&crate::upstream::Seen) -> Act + Send + 'static {
     let tree = tree.clone();

@@ -25,6 +25,7 @@ use openssl::ssl::Ssl;
 use prometheus::Registry;
 use protocol::{
     certificate::Certificate,
+    hash::KeyHash,
     node_id::NodeId,
     private_key::{self, KeyKind},
     tls::{self, ClientIdentity, TlsVersion},
@@ -227,14 +228,22 @@ impl Relay {
         }
     }
 
+    pub fn key_hash(&self) -> KeyHash {
+        self.identity.0.key_hash()
+    }
+
     pub fn upstream(&self, server: &Server) -> Upstream {
+        self.upstream_at(server.address, server.identity.0.key_hash())
+    }
+
+    pub fn upstream_at(&self, address: SocketAddr, pin: KeyHash) -> Upstream {
         Upstream {
-            host: server.address.ip().to_string(),
-            port: server.address.port(),
+            host: address.ip().to_string(),
+            port: address.port(),
             user: "relay".into(),
             password: None,
-            default_password: "initial".into(),
-            trust: UpstreamTrust::Pins(vec![server.identity.0.key_hash()]),
+            default_password: "initial".to_owned().into(),
+            trust: UpstreamTrust::Pins(vec![pin]),
             client_identity: Some(self.files()),
             idle_timeout: Duration::from_secs(2),
             oldest_tls: TlsVersion::V1_3,
@@ -242,7 +251,11 @@ impl Relay {
     }
 
     pub fn client(&self, server: &Server) -> Arc<UpstreamClient> {
-        Arc::new(UpstreamClient::new(&self.upstream(server), &Registry::new()).unwrap())
+        Self::client_of(&self.upstream(server))
+    }
+
+    pub fn client_of(upstream: &Upstream) -> Arc<UpstreamClient> {
+        Arc::new(UpstreamClient::new(upstream, &Registry::new()).unwrap())
     }
 }
 

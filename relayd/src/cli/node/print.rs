@@ -23,11 +23,14 @@ pub fn list(out: &mut impl Write, nodes: &[NodeRecord], json: bool) -> io::Resul
         }
         return Ok(());
     }
-    if nodes.is_empty() {
-        return Ok(());
-    }
     let now = Utc::now();
-    writeln!(out, "{:<36}  {:<8}  {:<5}  {:>4}  {:<52}  NAME", "ID", "STATE", "ROLE", "SEEN", "FINGERPRINT")?;
+    if !nodes.is_empty() {
+        writeln!(
+            out,
+            "{:<36}  {:<8}  {:<5}  {:>4}  {:<52}  NAME",
+            "ID", "STATE", "ROLE", "SEEN", "FINGERPRINT"
+        )?;
+    }
     for node in nodes {
         let seen = node.last_contact.map_or_else(|| "-".into(), |time| age(now, time));
         let key = node.key_hash.as_ref().map_or_else(|| "-".into(), ToString::to_string);

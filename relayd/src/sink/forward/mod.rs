@@ -31,6 +31,7 @@ use hyper::{
 };
 use prometheus::Registry;
 use protocol::urls::UploadKind;
+use zeroize::Zeroizing;
 
 use self::{
     answer::Answer,
@@ -234,13 +235,14 @@ fn authorization(upstream: &Upstream, kind: UploadKind) -> Result<Option<HeaderV
     let (user, password) = match kind {
         UploadKind::NewInventory => ("rudder", Some(upstream.default_password.as_str())),
         UploadKind::RunLog | UploadKind::InventoryUpdate => {
-            (upstream.user.as_str(), upstream.password.as_deref())
+            (upstream.user.as_str(), upstream.password.as_deref().map(String::as_str))
         }
     };
     let Some(password) = password else { return Ok(None) };
-    let pair = openssl::base64::encode_block(format!("{user}:{password}").as_bytes());
-    let mut value =
-        HeaderValue::try_from(format!("Basic {pair}")).map_err(|_| ForwardError::Header("password"))?;
+    let pair = Zeroizing::new(format!("{user}:{password}"));
+    let pair = Zeroizing::new(openssl::base64::encode_block(pair.as_bytes()));
+    let text = Zeroizing::new(format!("Basic {}", *pair));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| ForwardError::Header("password"))?;
     value.set_sensitive(true);
     Ok(Some(value))
 }

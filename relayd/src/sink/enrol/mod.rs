@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Inventories that enrol nodes (`processing.inventory.output = "registry"`, protocol 6.5).
+//!
+//! ```text
+//! X.ocs.gz ─┐ both there   unpack, read, verify      registry
+//!           ├────────────▶ identity and signature ──▶ taken: both are linked into received/, then go
+//! X.ocs.sign┘                                     └─▶ refused: both go to failed/ with the reason
+//! ```
+//! Nothing else of an inventory is looked at. Its newest one of each node stays in `received/`, for
+//! whoever wants to know more.
+
+mod inventory;
+mod pairs;
+mod signature;
+
+use std::{
+    fs::{self, DirBuilder},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use chrono::Utc;
+use openssl::sha::sha512;
+use protocol::{
+    compression::{self, Compression},
+    enrolment::State,
+    limits,
+    node_id::NodeId,
+};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use self::{
+    inventory::Identity,
+    pairs::{Pair, Task, Verdicts},
+    signature::Signature,
+};
+use crate::{
+    registry::{Introduced, Introduction, Registry, RegistryError},
+    spool::{
+        Sink, SpoolFile,
+        disposition::{Disposition, Outcome, Reason, Rejection, Release},
+        open_regular,
+    },
+};
+
+/// Enrols nodes by their inventories.
+pub struct Enrol {
+    registry: Registry,
+    /// Where inventories go that were taken.
+    received: PathBuf,
+    max_size: u64,
+    verdicts: Verdicts,
+    /// An inventory may take much memory once unpacked.
+    one: Semaphore,
+}
+
+/// How soon to look again for the other file of a pair.
+const OTHER_FILE: Duration = Duration::from_secs(5);
+/// A file whose other one has not come by then is refused.
+const ALONE: Duration = Duration::from_secs(600);
+/// How soon to try again when too many nodes wait.
+const TOO_MANY: Duration = Duration::from_secs(300);
+
+impl Enrol {
+    /// Makes it, and `received/` beside the spool. Files larger than `max_size` are refused.
+    pub fn new(registry: Registry, inventories: &Path, max_size: u64) -> io::Result<Self> {
+        let received = inventories.join("received");
+        DirBuilder::new().recursive(true).mode(0o770).create(&received)?;
+        let (verdicts, one) = (Verdicts::default(), Semaphore::new(1));
+        Ok(Self { registry, received, max_size, verdicts, one })
+    }
+
+    async fn look_at(&self, pair: &Pair) -> Disposition {
+        let Ok(_one) = self.one.acquire().await else { return later(false, "stopping", None) };
+        let (files, max_size) = (pair.clone(), self.max_size);
+        let introduction = match spawn_blocking(move || read(&files, max_size)).await {
+            Ok(Ok(introduction)) => introduction,
+            Ok(Err(disposition)) => return disposition,
+            Err(e) if e.is_panic() => {
+                return rejected(
+                    Reason::BadContent,
+                    "relayd has a fault that this file triggers; please report it",
+                );
+            }
+            Err(_) => return later(false, "stopping", None),
+        };
+        let node_id = introduction.node_id.clone();
+        match self.registry.introduce(introduction).await {
+            Ok(Introduced::Taken) => self.keep(pair, &node_id).await,
+            Ok(Introduced::TooManyPending) | Err(RegistryError::TooManyPending) => {
+                later(false, "too many nodes wait for a decision", Some(TOO_MANY))
+            }
+            Ok(Introduced::BadSignature) => {
+                rejected(Reason::BadSignature, "not signed with a key of the node, nor with that in it")
+            }
+            Ok(Introduced::Answered(answer)) => {
+                let reason = match answer.state {
+                    State::Conflict => Reason::Conflict,
+                    State::Rejected | State::Revoked => Reason::UnknownNode,
+                    _ => Reason::BadContent,
+                };
+                rejected(reason, answer.detail)
+            }
+            Err(RegistryError::Down(detail)) => later(true, detail, None),
+            Err(error @ (RegistryError::Invalid(_) | RegistryError::Refused(_))) => {
+                rejected(Reason::BadContent, error.to_string())
+            }
+        }
+    }
+
+    /// Links both files into `received/`, in place of the former ones of the node.
+    async fn keep(&self, pair: &Pair, node_id: &NodeId) -> Disposition {
+        let (pair, received, node) = (pair.clone(), self.received.clone(), node_id.clone());
+        let work = move || {
+            [&pair.inventory, &pair.signature].into_iter().try_for_each(|file| keep(file, &received, &node))
+        };
+        match spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e))) {
+            Ok(()) => Disposition::Accepted(Outcome::Stored),
+            Err(e) => later(false, format!("cannot keep it in {}: {e}", self.received.display()), None),
+        }
+    }
+}
+
+impl Sink for Enrol {
+    async fn deliver(&self, file: &SpoolFile) -> Disposition {
+        match self.verdicts.task(file) {
+            Task::Ended(disposition) => disposition,
+            Task::Wait => later(false, "its other file is being looked at", Some(Duration::from_secs(1))),
+            Task::Alone if age(&file.path).is_some_and(|age| age < ALONE) => {
+                later(false, "waits for its signature, or for the inventory of this signature", Some(OTHER_FILE))
+            }
+            Task::Alone => rejected(Reason::BadSignature, "its signature, or its inventory, has not come"),
+            Task::LookAt(pair) => {
+                let disposition = self.look_at(&pair).await;
+                self.verdicts.end(&pair, file, &disposition);
+                disposition
+            }
+        }
+    }
+}
+
+/// From two files to who they say they are from.
+fn read(pair: &Pair, max_size: u64) -> Result<Introduction, Disposition> {
+    let signature = read_bounded(&pair.signature, signature::MAX_SIZE)?;
+    let signature = Signature::read(&signature).map_err(|e| rejected(Reason::BadSignature, e.to_string()))?;
+    let packed = read_bounded(&pair.inventory, max_size)?;
+    let is_packed = pair.inventory.extension().is_some_and(|extension| extension == "gz");
+    let compression = if is_packed { Compression::Gzip } else { Compression::None };
+    let xml = compression::unpack(&packed, compression, limits::INVENTORY_INFLATED)
+        .map_err(|e| rejected(Reason::BadCompression, e.to_string()))?;
+    let digest = sha512(&xml);
+    let identity = inventory::read(&String::from_utf8_lossy(&xml), Utc::now())
+        .map_err(|e| rejected(Reason::BadContent, e.to_string()))?;
+    let Identity { node_id, hostname, policy_server, certificate } = identity;
+    let is_signed_by = Box::new(move |spki: &[u8]| signature.is_by(spki, &digest));
+    Ok(Introduction { node_id, hostname, policy_server, certificate, is_signed_by })
+}
+
+fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Disposition> {
+    let mut content = Vec::new();
+    let read = open_regular(path).and_then(|file| file.take(max + 1).read_to_end(&mut content));
+    match read {
+        Ok(_) if content.len() as u64 > max => {
+            Err(rejected(Reason::TooLarge, format!("{} is over {max} bytes", path.display())))
+        }
+        Ok(_) => Ok(content),
+        Err(e) => Err(later(false, format!("cannot read {}: {e}", path.display()), None)),
+    }
+}
+
+/// Links a file under the name of its node, in place of the former one.
+fn keep(file: &Path, received: &Path, node_id: &NodeId) -> io::Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let kind = match name.as_ref() {
+        name if name.ends_with(".sign") => ".ocs.sign",
+        name if name.ends_with(".gz") => ".ocs.gz",
+        _ => ".ocs",
+    };
+    let target = received.join(format!("{node_id}{kind}"));
+    let temporary = received.join(format!(".{node_id}{kind}.tmp"));
+    match fs::remove_file(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    fs::hard_link(file, &temporary).or_else(|_| fs::copy(file, &temporary).map(drop))?;
+    // Two links to one file: then rename does nothing, and the temporary one must go.
+    if is_same(&temporary, &target) { fs::remove_file(&temporary) } else { fs::rename(&temporary, &target) }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let facts = |path: &Path| path.symlink_metadata().map(|facts| (facts.dev(), facts.ino())).ok();
+    facts(one).is_some() && facts(one) == facts(other)
+}
+
+fn age(path: &Path) -> Option<Duration> {
+    SystemTime::now().duration_since(path.symlink_metadata().ok()?.modified().ok()?).ok()
+}
+
+fn rejected(reason: Reason, detail: impl Into<String>) -> Disposition {
+    Disposition::Rejected(Rejection { reason, detail: detail.into(), maybe_incomplete: false })
+}
+
+fn later(outlet_down: bool, detail: impl Into<String>, retry_after: Option<Duration>) -> Disposition {
+    Disposition::Released(Release { outlet_down, detail: detail.into(), retry_after })
+}
