@@ -44,11 +44,7 @@ pub(super) fn roll_over(
         let text = format!("the request of the new key is for node {}", request.node_id);
         return Ok(Err(RegistryError::Invalid(text)));
     }
-    let new = New {
-        hash: &request.key_hash,
-        spki: request.spki_der(),
-        certificate: request.certificate(),
-    };
+    let new = New { hash: &request.key_hash, spki: request.spki_der(), certificate: request.certificate() };
     introduce(change, id, &keys, signer.valid_until.is_none(), &new, overlap, rules).map(Ok)
 }
 

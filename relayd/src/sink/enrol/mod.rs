@@ -128,9 +128,11 @@ impl Sink for Enrol {
         match self.verdicts.task(file) {
             Task::Ended(disposition) => disposition,
             Task::Wait => later(false, "its other file is being looked at", Some(Duration::from_secs(1))),
-            Task::Alone if age(&file.path).is_some_and(|age| age < ALONE) => {
-                later(false, "waits for its signature, or for the inventory of this signature", Some(OTHER_FILE))
-            }
+            Task::Alone if age(&file.path).is_some_and(|age| age < ALONE) => later(
+                false,
+                "waits for its signature, or for the inventory of this signature",
+                Some(OTHER_FILE),
+            ),
             Task::Alone => rejected(Reason::BadSignature, "its signature, or its inventory, has not come"),
             Task::LookAt(pair) => {
                 let disposition = self.look_at(&pair).await;
