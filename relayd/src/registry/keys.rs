@@ -136,7 +136,10 @@ pub(super) fn certify(
     if let Some(recent) = recent(change, id, &hash, settings, &authority)? {
         return Ok(Ok(Some(chain(&recent))));
     }
-    let certificate = match authority.issue_node(request, settings) {
+    // The name under which it was accepted: else a node could have a certificate for any host.
+    let mut named = request.clone();
+    named.hostname = row::node(change.connection, id)?.map(|node| node.hostname).unwrap_or_default();
+    let certificate = match authority.issue_node(&named, settings) {
         Ok(certificate) => certificate,
         Err(error) => return Ok(Err(down(&error))),
     };

@@ -19,7 +19,7 @@ use crate::{config, db::Connection, nodes};
 /// Who decided about the root.
 const BY: &str = "this server";
 
-/// The certificates of the root itself: of its gateway and of its agent, as far as they name it.
+/// The certificates of the root itself: of its agent and of its gateway, as far as they name it.
 pub(super) fn certificates(id: &NodeId, paths: &[PathBuf]) -> Vec<Certificate> {
     let read = |path: &PathBuf| Certificate::from_pem(&std::fs::read(path).ok()?).ok();
     let mut all: Vec<Certificate> =

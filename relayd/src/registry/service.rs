@@ -68,7 +68,7 @@ impl Settings {
             enrolment: config.enrolment.clone(),
             ca: config.ca.clone(),
             key_overlap: config.nodes.key_overlap,
-            own_certificates: gateway.into_iter().chain([config::AGENT_CERTIFICATE.into()]).collect(),
+            own_certificates: [config::AGENT_CERTIFICATE.into()].into_iter().chain(gateway).collect(),
         }
     }
 }
@@ -196,8 +196,8 @@ const POLL: Duration = Duration::from_millis(500);
 const COUNT: Duration = Duration::from_secs(15);
 /// How long to leave a database alone that does not work.
 const DOWN: Duration = Duration::from_secs(1);
-/// A table is made again only after this many times as long as making it took.
-const TABLE_SPACING: u32 = 4;
+/// A table is made again only after as long as making it took, but not later than after this.
+const TABLE_SPACING: Duration = Duration::from_secs(1);
 
 /// Starts the registry: its first table is there when this returns. Blocks.
 pub fn start(
@@ -333,7 +333,7 @@ impl Service {
         self.sender.send_replace(Arc::new(table));
         self.table = TableTimes {
             stale: false,
-            not_before: Some(Instant::now() + started.elapsed() * TABLE_SPACING),
+            not_before: Some(Instant::now() + started.elapsed().min(TABLE_SPACING)),
             next_end: self.mirror.next_end(now),
         };
     }

