@@ -12,18 +12,13 @@
 use std::{io, time::Duration};
 
 use bytes::Bytes;
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use protocol::{
-    certificate::Certificate,
     enrolment::{Answer, Request, State as Standing},
-    node_id::NodeId,
     private_key::KeyKind,
     smime,
-    tls::ClientIdentity,
-    urls::{IDENTITY, IdentityKind},
+    urls::IdentityKind,
 };
-use serde::Deserialize;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,11 +27,10 @@ use crate::{
         connection::{Ask, ConnectionError, Reply},
         exchange::exchange,
         target::{Target, TargetError},
-        trust,
+        trust, whoami,
     },
     settings::Settings,
     state::{LockError, State},
-    upload::backoff,
 };
 
 /// What is asked for.
@@ -47,9 +41,6 @@ pub struct Options {
     /// How long to wait until the policy server knows the new key.
     pub wait: Duration,
 }
-
-/// Shortest and longest time between two questions whether the new key is known.
-const BETWEEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
 /// Changes the key. Gives the new identity, which is in use.
 pub async fn roll(
@@ -95,10 +86,9 @@ async fn hand_over(
     wait: Duration,
     say: &mut impl FnMut(&str),
 ) -> Result<(), RollError> {
-    let deadline = Instant::now() + wait;
     let own_pki = trust::has_https_pair(settings);
     // After an interruption the root may have agreed already, and the old key be out of date.
-    if !own_pki && is_known(settings, new).await.unwrap_or(false) {
+    if !own_pki && whoami::is_known(settings, new).await.unwrap_or(false) {
         return Ok(());
     }
     let answer = announce(settings, old, new).await?;
@@ -118,20 +108,7 @@ async fn hand_over(
         return Ok(());
     }
     say("the root has the new key; waiting until the policy server knows it");
-    let mut between = BETWEEN.0;
-    loop {
-        let problem = match is_known(settings, new).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => "it does not know the new key yet".to_owned(),
-            Err(e) => e.to_string(),
-        };
-        let pause = between.mul_f64(0.75 + backoff::random() / 2.0);
-        if Instant::now() + pause >= deadline {
-            return Err(RollError::NotYet(problem));
-        }
-        tokio::time::sleep(pause).await;
-        between = (between * 2).min(BETWEEN.1);
-    }
+    whoami::wait_until_known(settings, new, wait).await.map_err(RollError::NotYet)
 }
 
 /// Sends the request for the new key, signed with the old one.
@@ -151,35 +128,6 @@ async fn announce(settings: &Settings, old: &Identity, new: &Identity) -> Result
     let reply = exchange(settings, &target, &ask).await?.reply;
     match Answer::from_json(&reply.body) {
         Ok(answer) if answer.state.status() == reply.status.as_u16() => Ok(answer),
-        _ => Err(unexpected(&reply)),
-    }
-}
-
-/// What a server says about its client.
-#[derive(Deserialize)]
-struct Whoami {
-    node_id: NodeId,
-    key_hash: String,
-}
-
-/// Whether the policy server takes a client with this key for this node.
-async fn is_known(settings: &Settings, identity: &Identity) -> Result<bool, RollError> {
-    let client: ClientIdentity = (identity.certificate.clone(), identity.key.clone());
-    let target = Target::of(settings, Some(&client))?;
-    let ask = Ask { method: Method::GET, path: IDENTITY.to_owned(), content_type: None, body: Bytes::new() };
-    let reply = match exchange(settings, &target, &ask).await {
-        Ok(exchange) => exchange.reply,
-        // A key of nobody may already fail the handshake, when its id is somebody's.
-        Err(ConnectionError::Tls(_) | ConnectionError::Http(_)) => return Ok(false),
-        Err(e) => return Err(e.into()),
-    };
-    match reply.status {
-        StatusCode::OK => {
-            let whoami = serde_json::from_slice::<Whoami>(&reply.body).map_err(|_| unexpected(&reply))?;
-            let hash = Certificate::key_hash(&identity.certificate).to_string();
-            Ok(whoami.node_id == identity.node_id && whoami.key_hash == hash)
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(false),
         _ => Err(unexpected(&reply)),
     }
 }

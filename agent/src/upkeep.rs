@@ -152,6 +152,9 @@ pub async fn certificates(
     let mut current = issued;
     if now || (wanted && may) {
         match issued::fetch(settings, identity).await {
+            Ok(Some(same)) if current.as_ref().is_some_and(|current| current.chain() == same.chain()) => {
+                eprintln!("agent: the root's authority has no newer certificate for this node yet");
+            }
             Ok(Some(new)) => {
                 let until = new.certificate.not_after().format("%F %T UTC");
                 eprintln!("agent: a new certificate of the root's authority, valid until {until}");

@@ -209,6 +209,7 @@ fn one(certificate: &Certificate) -> Value {
     json!({
         "key": certificate.key_hash().to_string(),
         "fingerprint": fingerprint,
+        "names": certificate.dns_names(),
         "not_before": certificate.not_before(),
         "not_after": certificate.not_after(),
     })
@@ -223,9 +224,10 @@ fn for_people(shown: &Value) -> String {
         Value::Null => "issued    none\n".to_owned(),
         _ if issued["of_key_in_use"] == false => "issued    for an older key; it is renewed\n".to_owned(),
         _ => format!(
-            "issued    until {}, renewed at {}\nauthority until {}\n",
+            "issued    until {}, renewed at {}, for {}\nauthority until {}\n",
             text(&issued["not_after"]),
             text(&issued["renewal"]),
+            names(&issued["names"]),
             text(&issued["authority"]["not_after"])
         ),
     };
@@ -233,6 +235,11 @@ fn for_people(shown: &Value) -> String {
         out += &format!("problem   {problem}\n");
     }
     out + &listed(shown)
+}
+
+fn names(names: &Value) -> String {
+    let names: Vec<&str> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if names.is_empty() { "no host name".to_owned() } else { names.join(", ") }
 }
 
 fn listed(shown: &Value) -> String {

@@ -15,11 +15,14 @@ use super::{
 use crate::{
     enrol::{self, Ended, EnrolError, TOKEN_VARIABLE, words},
     identity::{self, InitOptions},
-    server::succession,
+    server::{succession, trust, whoami},
     settings::{Secret, Settings},
     state::State,
     upkeep,
 };
+
+/// How long it may take from the root's decision until the policy server knows it.
+const UNTIL_KNOWN: Duration = Duration::from_secs(20);
 
 /// Longest token file.
 const MAX_TOKEN_FILE: u64 = 4096;
@@ -109,14 +112,20 @@ pub(super) fn run(root: &Path, mut args: Args) -> Result<ExitCode, CliError> {
         let say = |text: &str| eprintln!("agent: {text}");
         let ended = enrol::enrol(&settings, &identity, &options, say, &stop).await?;
         let mut problems = vec![];
-        if let Ended::Decided(Answer { state: Standing::Accepted, has_ca: true, .. }) = &ended {
-            // The server was just pinned, or not: what counts is in the files.
-            problems = upkeep::certificates(&settings, &state, &identity, false).await?;
+        if let Ended::Decided(Answer { state: Standing::Accepted, .. }) = &ended {
+            // So that what comes next can send at once.
+            if !trust::has_https_pair(&settings)
+                && let Err(problem) = whoami::wait_until_known(&settings, &identity, UNTIL_KNOWN).await
+            {
+                problems.push(format!("the policy server is not ready for this node: {problem}"));
+            }
+            // Whatever the answer says of an authority: it may be a moment older than that.
+            problems.extend(upkeep::certificates(&settings, &state, &identity, false).await?);
         }
         Ok::<_, CliError>((ended, problems))
     })?;
     for problem in problems {
-        eprintln!("agent: the daemon tries again: {problem}");
+        eprintln!("agent: {problem}");
     }
     upkeep::wake(&state)?;
     let (answer, code) = match &ended {
@@ -137,7 +146,7 @@ pub(super) fn run(root: &Path, mut args: Args) -> Result<ExitCode, CliError> {
         print(&format!("state        {}\n", answer.state.as_str()))?;
         if code == 5 {
             eprintln!("agent: {}", words::decided(answer));
-        } else if !answer.detail.is_empty() {
+        } else if code == 0 && !answer.detail.is_empty() {
             eprintln!("agent: {}", answer.detail);
         }
         if let (true, 0, Some(server)) = (args.as_relay, code, &settings.server) {

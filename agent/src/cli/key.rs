@@ -4,6 +4,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Subcommand;
+use protocol::node_id::NodeId;
 
 use super::{CliError, init::Key, print, runtime, stop_on_signals};
 use crate::{
@@ -61,14 +62,14 @@ pub(super) fn run(
     Args { action: Action::Roll(args) }: Args,
 ) -> Result<ExitCode, CliError> {
     let state = State::open(&settings.paths.state)?;
-    if Enrolment::load(&state).as_relay && !args.also_server {
+    let before = Identity::load(&settings.paths)?;
+    if is_server(settings, &state, &before) && !args.also_server {
         return Err(CliError::Configuration(
-            "this machine is a relay, and unless gateway.certificate says otherwise its nodes know it by this \
-             key\n    change the gateway's key with `relayd server-key next`, or give --also-server"
+            "this machine is a policy server, and unless gateway.certificate says otherwise its nodes know it by \
+             this key\n    see `relayd server-key` for the gateway's key; when it has files of its own, give --also-server"
                 .into(),
         ));
     }
-    let before = Identity::load(&settings.paths)?;
     let options = roll::Options { kind: args.key.into(), wait: args.wait };
     let (identity, problems) = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
@@ -85,6 +86,12 @@ pub(super) fn run(
     let hash = |identity: &Identity| identity.certificate.key_hash();
     print(&format!("old  {}\nnew  {}\n", hash(&before), hash(&identity)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether nodes may know this machine by the key of its agent.
+fn is_server(settings: &Settings, state: &State, identity: &Identity) -> bool {
+    let relayd = settings.paths.agent_conf.with_file_name("relayd").join("main.conf");
+    Enrolment::load(state).as_relay || identity.node_id == NodeId::root() || relayd.exists()
 }
 
 impl From<RollError> for CliError {

@@ -134,7 +134,7 @@ pub async fn enrol(
                 if answer.state != enrolment::State::Pending {
                     return Ok(Ended::Decided(answer));
                 }
-                say_once(words::pending(&answer));
+                say_once(words::pending(&answer, options.as_relay));
                 let retry_after = answer.retry_after.map(Duration::from_secs);
                 last = Some(answer);
                 (String::new(), retry_after)

@@ -8,11 +8,14 @@ use protocol::{
 };
 
 /// What is waited for, and what ends it.
-pub fn pending(answer: &Answer) -> String {
+pub fn pending(answer: &Answer, as_relay: bool) -> String {
+    let role = if as_relay { "--relay " } else { "" };
     format!(
-        "waiting for an operator to accept this node{}\n    on the root: compare the fingerprint with `relayd node show {id}`, then `relayd node accept {id}`",
-        in_brackets(&answer.detail),
-        id = answer.node_id
+        "waiting for an operator to accept this node{}\n    on the root, if the fingerprint is the one above: relayd node accept {role}{} --fingerprint {}",
+        // The root may say the same with its own words.
+        in_brackets(if answer.detail.contains("relayd node accept") { "" } else { &answer.detail }),
+        answer.node_id,
+        answer.key_hash
     )
 }
 

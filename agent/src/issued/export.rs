@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use openssl::sha::sha256;
 use protocol::private_key;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +38,7 @@ pub struct Export {
     pub key_mode: u32,
     /// Program and arguments to run after each change.
     pub hook: Vec<String>,
-    /// Fingerprint of the certificate that was exported, once all was done.
+    /// What was exported, once all was done.
     #[serde(default)]
     pub done: Option<String>,
     /// Why the last attempt failed.
@@ -109,9 +110,10 @@ pub fn forget(state: &State, path: &Path) -> io::Result<usize> {
     Ok(all.len() - kept.len())
 }
 
-/// What names the state of an export: certificate and key go together.
+/// What names the state of an export. The key goes with the certificate, but the same certificate may
+/// come with a newer one of its authority.
 fn mark(issued: &Issued) -> String {
-    issued.certificate.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(&issued.chain()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether an export of this certificate is not done.

@@ -100,7 +100,8 @@ pub fn of_key(settings: &Settings, identity: &Identity) -> Option<Issued> {
 
 /// Gets a new certificate for the key in use and keeps it. `None`: the root has no authority.
 pub async fn fetch(settings: &Settings, identity: &Identity) -> Result<Option<Issued>, FetchError> {
-    let request = Request::make(&identity.key, &identity.node_id, &crate::enrol::hostname(), false, None)
+    // The root puts the host name in under which it has accepted this node.
+    let request = Request::make(&identity.key, &identity.node_id, "", false, None)
         .map_err(|e| FetchError::Request(e.to_string()))?;
     let client = trust::client_identity(settings, identity)?;
     let target = Target::of(settings, Some(&client))?;

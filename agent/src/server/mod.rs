@@ -6,6 +6,7 @@
 //! | [`target`] | address, proxy, trust and identity, resolved for one attempt |
 //! | [`connection`], [`progress`] | one kept-alive HTTPS connection and its time-outs |
 //! | [`exchange`] | one request over a connection of its own |
+//! | [`whoami`] | whether it knows this node |
 //! | [`trust`] | which keys the policy server may have |
 //! | [`succession`] | how that set changes: keys announced by the server, keys signed by its last one |
 //!
@@ -17,3 +18,4 @@ pub mod progress;
 pub mod succession;
 pub mod target;
 pub mod trust;
+pub mod whoami;

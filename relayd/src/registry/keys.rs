@@ -44,11 +44,7 @@ pub(super) fn roll_over(
         let text = format!("the request of the new key is for node {}", request.node_id);
         return Ok(Err(RegistryError::Invalid(text)));
     }
-    let new = New {
-        hash: &request.key_hash,
-        spki: request.spki_der(),
-        certificate: request.certificate(),
-    };
+    let new = New { hash: &request.key_hash, spki: request.spki_der(), certificate: request.certificate() };
     introduce(change, id, &keys, signer.valid_until.is_none(), &new, overlap, rules).map(Ok)
 }
 
@@ -140,7 +136,10 @@ pub(super) fn certify(
     if let Some(recent) = recent(change, id, &hash, settings, &authority)? {
         return Ok(Ok(Some(chain(&recent))));
     }
-    let certificate = match authority.issue_node(request, settings) {
+    // The name under which it was accepted: else a node could have a certificate for any host.
+    let mut named = request.clone();
+    named.hostname = row::node(change.connection, id)?.map(|node| node.hostname).unwrap_or_default();
+    let certificate = match authority.issue_node(&named, settings) {
         Ok(certificate) => certificate,
         Err(error) => return Ok(Err(down(&error))),
     };

@@ -77,8 +77,11 @@ const LOGDATE: &[&str] = &[REQUEST, "CONTENT", "ACCESSLOG", "LOGDATE"];
 
 /// Reads an inventory. The caller has yet to check its signature.
 pub(super) fn read(xml: &str, now: DateTime<Utc>) -> Result<Identity, InventoryError> {
-    let mut wanted = [UUID, HOSTNAME, CERTIFICATE, POLICY_SERVER, FQDN, LOGDATE]
-        .map(|path| Wanted { path, text: None, is_closed: false });
+    let mut wanted = [UUID, HOSTNAME, CERTIFICATE, POLICY_SERVER, FQDN, LOGDATE].map(|path| Wanted {
+        path,
+        text: None,
+        is_closed: false,
+    });
     find(xml, &mut wanted)?;
     let [uuid, hostname, certificate, policy_server, fqdn, logdate] =
         wanted.map(|wanted| wanted.text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()));
@@ -86,9 +89,8 @@ pub(super) fn read(xml: &str, now: DateTime<Utc>) -> Result<Identity, InventoryE
     let policy_server = id("POLICY_SERVER_UUID", policy_server)?;
     let certificate = certificate.ok_or(InventoryError::Missing("AGENT_CERT"))?;
     let certificate = Certificate::from_pem(certificate.as_bytes())?;
-    let names_it = certificate
-        .sole_node_id()
-        .is_some_and(|named| named.as_str().eq_ignore_ascii_case(node_id.as_str()));
+    let names_it =
+        certificate.sole_node_id().is_some_and(|named| named.as_str().eq_ignore_ascii_case(node_id.as_str()));
     if !names_it {
         return Err(InventoryError::OtherNode(node_id));
     }
@@ -97,7 +99,10 @@ pub(super) fn read(xml: &str, now: DateTime<Utc>) -> Result<Identity, InventoryE
         hostname.filter(is_name).or(fqdn.filter(is_name)).ok_or(InventoryError::Missing("HOSTNAME"))?;
     let is_host_character = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if hostname.len() > 255 || !hostname.chars().all(is_host_character) {
-        return Err(InventoryError::Malformed("HOSTNAME", "not 1 to 255 letters, digits, '-', '_', '.'".into()));
+        return Err(InventoryError::Malformed(
+            "HOSTNAME",
+            "not 1 to 255 letters, digits, '-', '_', '.'".into(),
+        ));
     }
     check_date(logdate, now)?;
     Ok(Identity { node_id, hostname, policy_server, certificate })
@@ -222,7 +227,8 @@ mod tests {
 
     #[test]
     fn reads_who_it_is_from() {
-        let software = "<SOFTWARES><NAME>a &amp; b &#x21;</NAME><HOSTNAME>no</HOSTNAME></SOFTWARES>".repeat(99);
+        let software =
+            "<SOFTWARES><NAME>a &amp; b &#x21;</NAME><HOSTNAME>no</HOSTNAME></SOFTWARES>".repeat(99);
         let xml = document(&format!("{software}{DATE}{}", rudder("n1", &certificate("n1"))));
         let identity = read(&xml, now()).unwrap();
         assert_eq!((identity.node_id.as_str(), &*identity.hostname), ("n1", "h.example.org"));

@@ -32,7 +32,10 @@ impl Pair {
         let inventory = match name.strip_suffix(SIGNATURE) {
             Some(plain) => {
                 let candidates = [format!("{plain}{PACKED}"), plain.to_owned()];
-                candidates.into_iter().map(|name| file.path.with_file_name(name)).find(|path| is_file(path))?
+                candidates
+                    .into_iter()
+                    .map(|name| file.path.with_file_name(name))
+                    .find(|path| is_file(path))?
             }
             None => file.path.clone(),
         };

@@ -91,7 +91,8 @@ mod tests {
             assert!(!Signature(vec![1, 2]).is_by(&spki, &sha512(b"inventory")));
         }
         let weak = rsa(1024);
-        let signature = Signer::new(MessageDigest::sha512(), &weak).unwrap().sign_oneshot_to_vec(b"x").unwrap();
+        let signature =
+            Signer::new(MessageDigest::sha512(), &weak).unwrap().sign_oneshot_to_vec(b"x").unwrap();
         assert!(!Signature(signature).is_by(&weak.public_key_to_der().unwrap(), &sha512(b"x")));
     }
 
