@@ -5,8 +5,8 @@
 //! relays and root nothing stops then. But other programs, and agents or servers that check certificates, do
 //! look at the date; so it is said 30 days before, each day again, and more loudly in the last 7 days.
 //!
-//! Dates are read at start and at each reload, as the daemon reads the certificates themselves: what counts
-//! is the one in use, not the one that somebody put there and forgot to load.
+//! Dates are read when the daemon reads the certificates themselves, most of them at start and at each reload:
+//! what counts is the one in use, not the one that somebody put there and forgot to load.
 
 mod metrics;
 mod nodes;
@@ -57,7 +57,7 @@ pub struct Expiry {
 #[derive(Default)]
 struct State {
     /// The dates of the certificates in use.
-    ends: Vec<(&'static str, DateTime<Utc>)>,
+    ends: HashMap<&'static str, DateTime<Utc>>,
     /// When the last warning about each was given.
     warned: HashMap<&'static str, Instant>,
 }
@@ -96,19 +96,26 @@ impl Expiry {
 
     /// Reads the dates again. A file that is not there or cannot be read has none: whoever uses it says so.
     pub fn load(&self) {
-        let mut ends = Vec::new();
-        for watched in &self.watched {
+        self.read(|_| true);
+        self.reloaded.notify_one();
+    }
+
+    fn read(&self, which: impl Fn(&Watched) -> bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for watched in self.watched.iter().filter(|watched| which(watched)) {
             let end = watched.not_after();
             self.metrics.certificate(watched.label, end);
-            ends.extend(end.map(|end| (watched.label, end)));
+            match end {
+                Some(end) => state.ends.insert(watched.label, end),
+                None => state.ends.remove(watched.label),
+            };
         }
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).ends = ends;
-        self.reloaded.notify_one();
     }
 
     /// Counts, and says what has to be said now: of each certificate once a day. Takes its time when there
     /// are many nodes.
     pub fn check(&self) -> Vec<Warning> {
+        self.read(|watched| watched.is_read_when_used);
         let now = DateTime::<Utc>::from(self.clock.wall());
         let steady = self.clock.steady();
         let table = self.nodes.borrow().clone();
@@ -128,8 +135,7 @@ impl Expiry {
         };
         let mut warnings = Vec::new();
         for watched in &self.watched {
-            let end = ends.iter().find(|(label, _)| *label == watched.label).map(|(_, end)| *end);
-            let warning = end.and_then(|end| watched.warning(end, now));
+            let warning = ends.get(watched.label).and_then(|end| watched.warning(*end, now));
             warnings.extend(due(watched.label, warning));
         }
         warnings.extend(due("nodes", found.of_own()));

@@ -146,10 +146,15 @@ fn the_date_in_use_counts_until_a_reload_and_a_new_certificate_ends_the_warnings
 #[test]
 fn the_next_key_and_the_authority_are_watched_when_they_are_there() {
     let server = server(500, &[], "");
+    assert!(server.warnings().is_empty());
     fs::write(server.directory.path().join("server.cert.next"), certificate("root", 3)).unwrap();
     fs::create_dir(server.directory.path().join("ca")).unwrap();
     fs::write(server.directory.path().join("ca/ca.cert"), certificate("ca", 20)).unwrap();
+    // That of the authority is read each time that it is used; the next key is announced by a reload.
+    let said = server.warnings();
+    assert!(matches!(&said[..], [(false, ca)] if ca.contains("relayd ca renew")), "{said:?}");
     server.expiry.load();
+    server.clock.pass(days(1));
     let said = server.warnings();
     assert!(
         matches!(&said[..], [(true, next), (false, ca)]
