@@ -19,6 +19,7 @@ use prometheus::{Registry, process_collector::ProcessCollector};
 use relayd::{
     api::{Api, ApiHandles, Check},
     config::LocalAddress,
+    gateway::access::{Listener, Who, table},
     metrics::CompatibleMetrics,
     reload,
 };
@@ -167,6 +168,20 @@ fn everything_else_is_not_found() {
     }
     // HEAD has no body, but the same answer.
     assert_eq!(server.ask("HEAD", "/rudder/relay-api/1/system/info").0, "HTTP/1.1 404 Not Found");
+}
+
+#[test]
+fn the_rule_table_has_all_that_is_answered_and_nothing_of_the_gateway_is() {
+    let directory = support::idle_server("");
+    let server = serve(directory.path(), None);
+    for row in table() {
+        for method in row.methods.iter().filter(|_| row.who != [Who::Nobody]) {
+            let path = row.path.replace(['<', '>', ' '], "");
+            let (status, _, body) = server.ask(method, &path);
+            let is_found = !status.ends_with("404 Not Found");
+            assert_eq!(is_found, row.listener == Listener::Local, "{method} {path}: {status} {body}");
+        }
+    }
 }
 
 #[test]

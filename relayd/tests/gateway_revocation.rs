@@ -50,7 +50,13 @@ async fn revoking_some_closes_their_connections_and_costs_the_others_nothing() {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
 
-    let gateway = start_with(|settings| settings.max_connections = NODES + 100).await;
+    // On a busy machine it takes a while until each of them had its turn.
+    let patient = Duration::from_secs(300);
+    let gateway = start_with(|settings| {
+        settings.max_connections = NODES + 100;
+        (settings.header_timeout, settings.idle_timeout) = (patient, patient);
+    })
+    .await;
     let fleet: Vec<_> = (0..NODES)
         .map(|n| {
             let id = format!("node-{n}");

@@ -210,6 +210,8 @@ fn relays_need_to_be_accepted_as_such_and_nodes_move_below_them() {
         root.says(&["node", "accept", RELAY, "--relay"]);
         root.says(&move_to);
         assert_eq!(root.node(DB1)["policy_server"], RELAY);
+        let text = root.says(&["node", "show", DB1]);
+        assert!(text.contains(&format!("connects to  {RELAY}  (relay.example.org)\n")), "{text}");
         assert_eq!(root.run(&["node", "delete", RELAY]).code, 1, "there are nodes below it");
         assert_eq!(root.says(&["node", "move", "--relay", RELAY, "--to", "root", "--yes"]), "2 moved\n");
         assert_eq!(root.node(DB1)["policy_server"], "root");
@@ -223,7 +225,7 @@ fn filters_do_nothing_before_somebody_said_yes() {
     let root = fleet();
     let said = root.run(&["node", "accept", "--name", "web*"]);
     assert!(
-        said.code == 2 && said.err.contains("2 nodes match") && said.err.contains("--yes"),
+        said.code == 2 && said.err.contains("2 nodes chosen") && said.err.contains("--yes"),
         "{}",
         said.err
     );
@@ -234,6 +236,11 @@ fn filters_do_nothing_before_somebody_said_yes() {
     assert_eq!(root.run(&["node", "revoke"]).code, 2);
     assert_eq!(root.run(&["node", "revoke", WEB1, "--name", "web*"]).code, 2);
     assert_eq!(root.says(&["node", "revoke", "--name", "web*", "--yes"]), "2 revoked\n");
+    // The root is never among those that a filter chooses; by name it is refused.
+    root.sql(&insert(&["root", "root.example.org", "accepted", "node", "root"]));
+    assert_eq!(root.run(&["node", "revoke", "--name", "root*", "--yes"]).code, 4);
+    let said = root.run(&["node", "revoke", "root"]);
+    assert!(said.code == 1 && said.err.contains("this root"), "{}", said.err);
     let said = root.run(&["node", "accept", "--all-pending", "--yes"]);
     assert!(said.code == 1 && said.out == "0 accepted, 1 refused\n", "{}{}", said.out, said.err);
 }

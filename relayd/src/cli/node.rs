@@ -13,7 +13,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use protocol::{hash::KeyHash, node_id::NodeId};
+use protocol::{hash::KeyHash, limits::RELAY_DEPTH, node_id::NodeId};
 
 use self::select::{AttachedTo, Chosen, FilterArgs, More, Selection};
 use super::{CliError, output};
@@ -22,7 +22,7 @@ use crate::{
     db::Connection,
     registry::{
         admin::{self, Accept, AdminError, Outcome, Outcomes, Purpose},
-        record::NodeState,
+        record::{NodeRecord, NodeState},
     },
     spool::disposition::printable,
 };
@@ -225,7 +225,22 @@ fn list(
 fn show(c: &mut Connection, node: &str, json: bool) -> Result<(), CliError> {
     let id = admin::find(c, node)?;
     let details = admin::get(c, &id)?.ok_or_else(|| CliError::nothing(format!("there is no node {id}")))?;
-    Ok(print::show(&mut io::stdout().lock(), &details, json)?)
+    let above = above(c, &details.node)?;
+    Ok(print::show(&mut io::stdout().lock(), &details, &above, json)?)
+}
+
+/// The servers on the way from a node to the root, as far as they are known.
+fn above(c: &mut Connection, node: &NodeRecord) -> Result<Vec<NodeRecord>, AdminError> {
+    let mut way: Vec<NodeRecord> = Vec::new();
+    while way.len() < RELAY_DEPTH {
+        let last = way.last().unwrap_or(node);
+        if last.node_id.is_root() || last.policy_server == last.node_id {
+            break;
+        }
+        let Some(next) = admin::get(c, &last.policy_server.clone())? else { break };
+        way.push(next.node);
+    }
+    Ok(way)
 }
 
 /// Chooses, asks, does it part by part, and says how it went.
@@ -260,16 +275,16 @@ fn act(
     tally.verdict()
 }
 
-fn ask(action: &Action, nodes: &[crate::registry::record::NodeRecord]) -> Result<bool, CliError> {
+fn ask(action: &Action, nodes: &[NodeRecord]) -> Result<bool, CliError> {
     const SHOWN: usize = 5;
     let names: Vec<_> = nodes.iter().take(SHOWN).map(|node| printable(&node.hostname)).collect();
     let more = if nodes.len() > SHOWN { ", …" } else { "" };
-    let question = format!("{} {} nodes ({}{more})?", action.verb, nodes.len(), names.join(", "));
+    let number = output::counted(nodes.len(), "node");
+    let question = format!("{} {number} ({}{more})?", action.verb, names.join(", "));
     output::confirm(&question)?.ok_or_else(|| {
         CliError::usage(format!(
-            "{} nodes match; when nobody can be asked, say --yes (first look with `relayd node list` and the \
-             same filters)",
-            nodes.len()
+            "{number} chosen; when nobody can be asked, say --yes (first look with `relayd node list` and the \
+             same filters)"
         ))
     })
 }

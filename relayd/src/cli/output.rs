@@ -34,6 +34,11 @@ pub fn date(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// `1 node`, `2 nodes`.
+pub fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Asks on the terminal; `None` when nobody can be asked.
 pub fn confirm(question: &str) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() {

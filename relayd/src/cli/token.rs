@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{
     CliError,
     node::{duration, operator},
-    output::date,
+    output::{counted, date},
 };
 use crate::{
     config::Config,
@@ -148,7 +148,7 @@ fn create(c: &mut Connection, hosts: &[String], expires: Duration, json: bool) -
         }
         out.flush()?;
     }
-    Ok(writeln!(table, "{} tokens made", hosts.len())?)
+    Ok(writeln!(table, "{} made", counted(hosts.len(), "token"))?)
 }
 
 fn list(c: &mut Connection, states: &[StateArg], json: bool) -> Result<(), CliError> {
@@ -167,7 +167,7 @@ fn list(c: &mut Connection, states: &[StateArg], json: bool) -> Result<(), CliEr
         for token in &tokens {
             print(&mut out, token)?;
         }
-        writeln!(out, "{} tokens", tokens.len())?;
+        writeln!(out, "{}", counted(tokens.len(), "token"))?;
     }
     Ok(out.flush()?)
 }

@@ -27,7 +27,7 @@ pub use load::{Loaded, load, load_logging};
 pub use logging_file::Logging;
 pub use main_file::InventoryOutput;
 pub use problem::ConfigError;
-pub use resolve_outputs::AGENT_KEY;
+pub use resolve_outputs::{AGENT_CERTIFICATE, AGENT_KEY};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -13,7 +13,8 @@ use super::{
     resolve::Resolver,
 };
 
-const AGENT_CERTIFICATE: &str = "/opt/rudder/etc/ssl/agent.cert";
+/// Where the agent on this machine has its certificate (protocol 1.3).
+pub const AGENT_CERTIFICATE: &str = "/opt/rudder/etc/ssl/agent.cert";
 /// Where the agent on this machine has its key (protocol 1.2).
 pub const AGENT_KEY: &str = "/var/rudder/cfengine-community/ppkeys/localhost.priv";
 const EMBEDDED_DATABASE: &str = "/var/rudder/relayd/relayd.db";

@@ -5,6 +5,7 @@
 //! run logs      output = database   spool ─▶ store ─▶ database
 //!               output = upstream   spool ─▶ forward ─▶ upstream
 //! inventories   output = upstream   two spools ─▶ forward ─▶ upstream
+//!               output = registry   two spools ─▶ enrol ─▶ registry
 //!               output = disabled   two directories, for the server application
 //! gateway       listens             a door into each spool that is there
 //! ```
@@ -28,6 +29,7 @@ use crate::{
     registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
     sink::{
+        enrol::Enrol,
         forward::Forward,
         store::{Store, StoreSettings},
     },
@@ -75,14 +77,21 @@ impl Services<'_> {
                 doors.run_logs = self.forward(UploadKind::RunLog, &run_logs.spool)?;
             }
         }
-        if self.config.inventories.output == InventoryOutput::Upstream {
-            let settings = &self.config.inventories.spool;
-            doors.new_inventories = self.forward(UploadKind::NewInventory, settings)?;
-            doors.inventory_updates = self.forward(UploadKind::InventoryUpdate, settings)?;
-        } else if self.config.gateway.is_some() {
-            let settings = &self.config.inventories.spool;
-            doors.new_inventories = Some(bare_door(UploadKind::NewInventory, settings)?);
-            doors.inventory_updates = Some(bare_door(UploadKind::InventoryUpdate, settings)?);
+        let settings = &self.config.inventories.spool;
+        match self.config.inventories.output {
+            InventoryOutput::Upstream => {
+                doors.new_inventories = self.forward(UploadKind::NewInventory, settings)?;
+                doors.inventory_updates = self.forward(UploadKind::InventoryUpdate, settings)?;
+            }
+            InventoryOutput::Registry => {
+                doors.new_inventories = self.enrol(UploadKind::NewInventory, settings)?;
+                doors.inventory_updates = self.enrol(UploadKind::InventoryUpdate, settings)?;
+            }
+            InventoryOutput::Disabled if self.config.gateway.is_some() => {
+                doors.new_inventories = Some(bare_door(UploadKind::NewInventory, settings)?);
+                doors.inventory_updates = Some(bare_door(UploadKind::InventoryUpdate, settings)?);
+            }
+            InventoryOutput::Disabled => {}
         }
         self.watch_expiry(nodes.clone())?;
         self.gateway(nodes, doors)
@@ -130,6 +139,17 @@ impl Services<'_> {
         Store::start(settings, nodes, database, self.registry, self.compatible.clone())
             .map(|store| store.telling(self.contacts.clone()))
             .map_err(starting("the store"))
+    }
+
+    /// A spool of inventories that enrol nodes.
+    fn enrol(&mut self, kind: UploadKind, settings: &SpoolSettings) -> Result<Option<Door>, StartError> {
+        let registry = self.node_registry.clone().ok_or("nodes.source is not \"database\"");
+        let registry = registry.map_err(starting("enrolment by inventories"))?;
+        let (spool, door) = self.spool(kind, settings)?;
+        let enrol = Enrol::new(registry, &settings.directory, settings.max_file_size)
+            .map_err(starting("enrolment by inventories"))?;
+        self.tasks.spawn(kind.segment(), spool.run(Arc::new(enrol), self.tasks.stop()));
+        Ok(door)
     }
 
     /// A spool whose files go upstream.

@@ -138,8 +138,13 @@ fn sqlite(path: &Path) -> Result<SqliteConnection, DbError> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o750).create(parent).map_err(io)?;
     }
-    // Made here so that its mode, which the files beside it inherit, is never a wider one.
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(io)?;
+    // Made here so that its mode, which the files beside it inherit, is never a wider one. A file that is
+    // there must not be opened: closing any descriptor of it would end the locks of all connections that
+    // this process has to it, and the next process to leave would delete the log that they write to.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(e)),
+        _ => {}
+    }
     let name = path.to_str().ok_or_else(|| {
         DbError::Connect(format!("{}: the path of an SQLite database must be UTF-8", path.display()))
     })?;
@@ -164,6 +169,27 @@ mod tests {
         let url = with_defaults("postgres://u@h/d?connect_timeout=1");
         assert!(url.contains("?connect_timeout=1&") && !url.contains("connect_timeout=5"), "{url}");
         assert!(with_defaults("postgres://u@h/d").contains("?connect_timeout=5&"));
+    }
+
+    /// When the lock of the first connection is gone, another process that leaves deletes its log.
+    #[test]
+    fn a_second_connection_leaves_the_locks_of_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("relayd.db");
+        let mut first = sqlite(&path).unwrap();
+        first.batch_execute("CREATE TABLE t (n)").unwrap();
+        drop(sqlite(&path).unwrap());
+        let read = || {
+            let output = std::process::Command::new("sqlite3")
+                .arg(&path)
+                .arg("SELECT count(*) FROM t")
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(read(), "0\n");
+        first.batch_execute("INSERT INTO t VALUES (1)").unwrap();
+        assert_eq!(read(), "1\n");
     }
 
     #[test]

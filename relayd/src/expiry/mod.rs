@@ -20,7 +20,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use prometheus::Registry;
-use protocol::certificate::Certificate;
+use protocol::{certificate::Certificate, node_id::NodeId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,7 @@ pub struct Expiry {
     watched: Vec<Watched>,
     /// Whether clients need a valid certificate here.
     checks_clients: bool,
+    own_id: NodeId,
     nodes: Nodes,
     clock: Arc<dyn Clock>,
     metrics: ExpiryMetrics,
@@ -84,6 +85,7 @@ impl Expiry {
         let expiry = Self {
             watched: watched::of(config),
             checks_clients: matches!(clients, Some(ClientTrust::Authority { .. })),
+            own_id: config.general.node_id.clone(),
             nodes,
             clock,
             metrics: ExpiryMetrics::new(registry)?,
@@ -160,7 +162,8 @@ impl Expiry {
         let table = self.nodes.borrow().clone();
         let mut counts = NodeCounts::default();
         let mut first: Option<(DateTime<Utc>, String)> = None;
-        for (node, _) in table.list().iter() {
+        // This server's own are watched one by one.
+        for (node, _) in table.list().iter().filter(|(node, _)| **node != self.own_id) {
             let last = table.certificates(node).iter().map(Certificate::not_after).max();
             let Some(last) = last else { continue };
             counts.add(last - now);
@@ -179,7 +182,7 @@ impl Expiry {
             false => Warning {
                 urgent: false,
                 text: format!(
-                    "the certificates of {soon} nodes expire within 30 days, first that of {first}; nothing \
+                    "certificates of nodes expire within 30 days: {soon}, first that of {first}; nothing \
                      stops by that, because this server knows nodes by their keys; only other users of these \
                      certificates need new ones"
                 ),
@@ -187,8 +190,8 @@ impl Expiry {
             true => Warning {
                 urgent: counts.expired + counts.week > 0,
                 text: format!(
-                    "the certificates of {soon} nodes expire within 30 days, first that of {first}, and those of \
-                     {} have expired; the gateway refuses these nodes from then on \
+                    "certificates of nodes expire within 30 days: {soon}, and have expired: {}, first that of \
+                     {first}; the gateway refuses these nodes from then on \
                      (gateway.client_authentication is \"authority\"): renew them with your authority",
                     counts.expired
                 ),

@@ -152,7 +152,7 @@ fn nodes_are_counted_by_their_longest_certificate_and_nothing_stops_for_pinned_k
     let said = server.warnings();
     assert!(
         matches!(&said[..], [(false, text)]
-            if text.contains("2 nodes") && text.contains("that of d") && text.contains("nothing stops")),
+            if text.contains("30 days: 2, first that of d") && text.contains("nothing stops")),
         "{said:?}"
     );
     let metrics = server.metrics();

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 
+use chrono::{DateTime, Utc};
 use openssl::x509::X509;
 use protocol::{certificate::Certificate, node_id::NodeId};
 
@@ -18,7 +19,8 @@ pub struct Peer {
     /// Where it connects from.
     pub address: SocketAddr,
     shown: Shown,
-    verified: bool,
+    /// Until when authorities of this server vouch for it.
+    verified_until: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,11 @@ impl Peer {
             Some(Err(_)) => Shown::Unreadable,
             Some(Ok(certificate)) => Shown::Certificate(Box::new(certificate)),
         };
-        Self { address, shown, verified }
+        let verified_until = match &shown {
+            Shown::Certificate(certificate) if verified => Some(certificate.not_after()),
+            _ => None,
+        };
+        Self { address, shown, verified_until }
     }
 
     /// What it showed, if that can be read.
@@ -65,6 +71,10 @@ impl Peer {
             Shown::Certificate(certificate) => Some(certificate),
             Shown::Nothing | Shown::Unreadable => None,
         }
+    }
+
+    fn is_verified(&self, now: DateTime<Utc>) -> bool {
+        self.verified_until.is_some_and(|until| now <= until)
     }
 
     /// Who this is.
@@ -76,7 +86,7 @@ impl Peer {
         };
         match trust {
             ClientTrust::Key => by_key(certificate, table),
-            ClientTrust::Authority { .. } if !self.verified => Client::Unknown,
+            ClientTrust::Authority { .. } if !self.is_verified(Utc::now()) => Client::Unknown,
             ClientTrust::Authority { node_id, .. } => match certificate.node_id_by(node_id) {
                 Some(node) if table.list().get(&node).is_some() => Client::Node(node),
                 _ => Client::Certified,
@@ -93,5 +103,25 @@ fn by_key(certificate: &Certificate, table: &NodeTable) -> Client {
             Client::Misnamed { key_of: node.clone() }
         }
         Some(node) => Client::Node(node.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use protocol::private_key::{self, KeyKind};
+
+    use super::*;
+
+    #[test]
+    fn what_authorities_said_ends_with_the_certificate() {
+        let key = private_key::generate(KeyKind::P256).unwrap();
+        let certificate = private_key::self_signed(&key, &NodeId::root()).unwrap();
+        let end = certificate.not_after();
+        let peer =
+            |verified| Peer::new("192.0.2.1:1".parse().unwrap(), Some(certificate.x509().clone()), verified);
+        assert!(peer(true).is_verified(end));
+        assert!(!peer(true).is_verified(end + TimeDelta::seconds(1)), "on a connection that is open still");
+        assert!(!peer(false).is_verified(end));
     }
 }

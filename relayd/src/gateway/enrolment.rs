@@ -12,7 +12,7 @@ use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{
-    Method, Request, StatusCode,
+    Method, StatusCode,
     body::Incoming,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use super::{
-    access::{self, Asked, Subject},
+    access::Asked,
     answer::{Answer, Refusal},
     body::{announced_length, read_whole},
     client::Client,
@@ -71,6 +71,18 @@ const USUAL_RATE: u32 = 60;
 /// A relay speaks for nodes that nobody knows yet: it counts for at least so many.
 const RELAY_WEIGHT: u32 = 10;
 
+/// A request that was let in, before its body.
+pub struct Case {
+    kind: IdentityKind,
+    node: NodeId,
+    way: Way,
+    content_type: HeaderValue,
+    length: u64,
+    address: IpAddr,
+    who: Counted,
+    weight: u32,
+}
+
 /// What a request says about its way here.
 #[derive(Debug, PartialEq, Eq)]
 struct Way {
@@ -108,47 +120,47 @@ impl Desk {
         if is_open { Ok(()) } else { Err(Refusal::NotFound) }
     }
 
-    /// Answers a request about `node`, which was let in by nobody yet.
-    pub async fn take(
+    /// Reads what the head of a request about `node` says, which was let in.
+    pub fn admit(
         &self,
         kind: IdentityKind,
         node: &NodeId,
         asked: &Asked<'_>,
-        request: Request<Incoming>,
-    ) -> Result<Answer, Refusal> {
-        access::check(asked, Subject::Node(node))?;
-        let (head, body) = request.into_parts();
-        let content_type = check_type(kind, &head.headers)?;
-        let way = Way::read(asked, &head.headers)?;
-        let length = announced_length(&head.headers, most(kind))?;
-        self.count(asked)?;
-        let body = self.read(body, length).await?;
+        headers: &HeaderMap,
+    ) -> Result<Case, Refusal> {
+        let content_type = check_type(kind, headers)?;
+        let way = Way::read(asked, headers)?;
+        let length = announced_length(headers, most(kind))?;
+        let address = asked.peer.address.ip();
+        let (who, weight) = match asked.client {
+            Client::Node(client) => {
+                let weight = self.weights.borrow().of_node(client);
+                let is_relay = asked.table.list().get(client).is_some_and(|entry| entry.is_relay);
+                (Counted::Node(client.clone()), if is_relay { weight.max(RELAY_WEIGHT) } else { weight })
+            }
+            _ => (Counted::by_address(address), 1),
+        };
+        Ok(Case { kind, node: node.clone(), way, content_type, length, address, who, weight })
+    }
+
+    /// Answers it.
+    pub async fn take(&self, case: Case, body: Incoming) -> Result<Answer, Refusal> {
+        self.rates.count(case.who, case.weight).map_err(Refusal::TooOften)?;
+        let body = self.read(body, case.length).await?;
+        let (kind, node, way) = (case.kind, &case.node, case.way);
         // Requests are read strictly on each relay already: what is none goes no further.
         let wanted = Wanted::read(kind, node, &body)?;
         match &self.decides {
             Enrolment::Off => Err(Refusal::NotFound),
             Enrolment::Here(registry) => {
-                let address = asked.peer.address.ip();
-                decide(registry, wanted, node, way.place, address, body).await.map_err(undecided)
+                decide(registry, wanted, node, way.place, case.address, body).await.map_err(undecided)
             }
             Enrolment::Upstream(upstream) => {
-                let path = kind.path(node);
-                let passed = upstream.pass(Method::PUT, &path, way.headers(content_type)?, body).await;
+                let headers = way.headers(case.content_type)?;
+                let passed = upstream.pass(Method::PUT, &kind.path(node), headers, body).await;
                 passed.map_err(|error| unreachable(&error)).and_then(passed_on)
             }
         }
-    }
-
-    fn count(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
-        let (counted, weight) = match asked.client {
-            Client::Node(node) => {
-                let weight = self.weights.borrow().of_node(node);
-                let is_relay = asked.table.list().get(node).is_some_and(|entry| entry.is_relay);
-                (Counted::Node(node.clone()), if is_relay { weight.max(RELAY_WEIGHT) } else { weight })
-            }
-            _ => (Counted::by_address(asked.peer.address.ip()), 1),
-        };
-        self.rates.count(counted, weight).map_err(Refusal::TooOften)
     }
 
     async fn read(&self, body: Incoming, length: u64) -> Result<Bytes, Refusal> {

@@ -2,11 +2,15 @@
 //! The HTTPS listener for nodes and relays.
 //!
 //! ```text
-//! listener ─▶ connection ─▶ service ─▶ route, access ─▶ upload ─▶ part file ─▶ directory commit
-//!  accept      TLS, peer,    one         who may          body      write,       one fsync of the
-//!  drain       time-outs     request     what             in        fsync,       directory for many
-//!              strict heads                               pieces    rename       uploads, then 2xx
+//! listener ─▶ connection ─▶ service ─▶ route, rules, access ─┬▶ uploads ─▶ part file ─▶ directory commit
+//!  accept      TLS, peer,    one        who may what         │   body       write,       one fsync of the
+//!  drain       time-outs     request                         │   in         fsync,       directory for many
+//!              strict heads                                  │   pieces     rename       uploads, then 2xx
+//!                 ▲                                          ├▶ enrolment ─▶ registry, or upstream
+//!               open: closed when its node is revoked        └▶ tree: the nodes below a relay
 //! ```
+//!
+//! What may be asked, and by whom, is in `rules` and nowhere else.
 //!
 //! Invariant: a `2xx` to an upload means that file and directory entry are on stable storage. An
 //! fsync that fails is never tried again: nothing is acknowledged any more and [`Gateway::run`]

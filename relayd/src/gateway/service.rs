@@ -19,7 +19,7 @@ use super::{
     answer::{Answer, Identity, Refusal, close_after},
     body::content_length,
     client::{Client, Peer},
-    enrolment::Desk,
+    enrolment::{Case, Desk},
     guarded_io::Activity,
     metrics::{Counting, GatewayMetrics},
     open::OpenConnections,
@@ -28,7 +28,7 @@ use super::{
     rules::{Purpose, Rule},
     throttle::Throttle,
     tls::Acceptor,
-    uploads::Uploads,
+    uploads::{OpenDoor, UploadCount, Uploads},
 };
 use crate::{config::ClientTrust, nodes::Nodes, tree};
 
@@ -62,6 +62,15 @@ struct Seen {
     client: Option<Client>,
     name: Option<UploadName>,
     node: Option<NodeId>,
+}
+
+/// What was let in.
+enum Admitted<'a> {
+    Uuid,
+    Upload(&'a OpenDoor, UploadName, UploadCount),
+    Identity(Case),
+    Tree(NodeId),
+    WhoAmI(Identity),
 }
 
 impl Service {
@@ -156,17 +165,41 @@ impl Service {
         seen: &mut Seen,
         stop: &CancellationToken,
     ) -> Result<Answer, Refusal> {
+        match self.admit(peer, &request, seen)? {
+            Admitted::Uuid => Ok(Answer::Text(format!("{}\n", self.own_id).into())),
+            Admitted::Upload(door, name, counted) => {
+                self.uploads.take(door, &name, counted, peer, request.into_body()).await
+            }
+            Admitted::Identity(case) => self.desk.take(case, request.into_body()).await,
+            Admitted::Tree(node) => {
+                self.reads.count(Counted::Node(node.clone()), 1).map_err(Refusal::TooOften)?;
+                let _counting = Counting::one(&self.metrics.waiting);
+                let ask = tree::Ask::read(request.uri().query(), request.headers());
+                Ok(Answer::Tree(self.tree.answer(&node, &ask, stop).await))
+            }
+            Admitted::WhoAmI(identity) => Ok(Answer::Identity(identity)),
+        }
+    }
+
+    /// Whether this may be asked, by the newest table. That is not kept: a body may take long, and news
+    /// longer.
+    fn admit(
+        &self,
+        peer: &Peer,
+        request: &Request<Incoming>,
+        seen: &mut Seen,
+    ) -> Result<Admitted<'_>, Refusal> {
         let (rule, route) = Route::parse(request.method(), request.uri().path())?;
         let table = self.nodes.borrow().clone();
         let client = &*seen.client.insert(peer.client(&table, &self.trust));
         let by_authority = matches!(self.trust, ClientTrust::Authority { .. });
         let mut asked =
             Asked { rule, peer, client, table: &table, password: None, by_authority, own_id: &self.own_id };
-        match route {
+        Ok(match route {
             Route::Uuid => {
                 seen.rule = Some(rule);
                 access::check(&asked, Subject::Nothing)?;
-                Ok(Answer::Text(format!("{}\n", self.own_id).into()))
+                Admitted::Uuid
             }
             Route::Upload(kind, name) => {
                 let door = self.uploads.door(kind)?;
@@ -174,29 +207,29 @@ impl Service {
                 asked.password = self.uploads.password(kind, request.headers());
                 access::check_identity(&asked)?;
                 let name = &*seen.name.insert(UploadName::parse(kind, &name)?);
-                self.uploads.take(door, name, &asked, request).await
+                access::check(&asked, Subject::File(name))?;
+                let length = door.length(request.headers())?;
+                Admitted::Upload(door, name.clone(), self.uploads.counted(name, length, &asked))
             }
             Route::Identity(kind, node) => {
                 self.desk.check_open(kind)?;
                 seen.rule = Some(rule);
                 let node = &*seen.node.insert(node);
-                self.desk.take(kind, node, &asked, request).await
+                access::check(&asked, Subject::Node(node))?;
+                Admitted::Identity(self.desk.admit(kind, node, &asked, request.headers())?)
             }
             Route::Tree => {
                 seen.rule = Some(rule);
                 access::check(&asked, Subject::Nothing)?;
                 let Client::Node(node) = client else { return Err(Refusal::NotFound) };
-                self.reads.count(Counted::Node(node.clone()), 1).map_err(Refusal::TooOften)?;
-                let _counting = Counting::one(&self.metrics.waiting);
-                let ask = tree::Ask::read(request.uri().query(), request.headers());
-                Ok(Answer::Tree(self.tree.answer(node, &ask, stop).await))
+                Admitted::Tree(node.clone())
             }
             Route::WhoAmI => {
                 seen.rule = Some(rule);
                 access::check(&asked, Subject::Nothing)?;
-                identity(&asked).map(Answer::Identity)
+                Admitted::WhoAmI(identity(&asked)?)
             }
-        }
+        })
     }
 
     fn log(&self, peer: &Peer, seen: &Seen, refusal: &Refusal) {

@@ -5,17 +5,17 @@
 
 use std::{sync::Arc, time::Instant};
 
-use hyper::{Request, body::Incoming, header::HeaderMap};
+use hyper::{body::Incoming, header::HeaderMap};
 use protocol::urls::UploadKind;
 use tokio::sync::{mpsc, watch};
 
 use super::{
     Door,
-    access::{self, Asked, Subject},
+    access::Asked,
     answer::{Answer, Refusal},
     basic_auth::Credentials,
     body::announced_length,
-    client::Client,
+    client::{Client, Peer},
     directory::Directory,
     disk::{DiskWatch, Room},
     metrics::{Counting, GatewayMetrics},
@@ -43,6 +43,14 @@ pub struct OpenDoors {
     pub inventory_updates: Option<OpenDoor>,
 }
 
+/// What counts of an upload that was let in.
+pub struct UploadCount {
+    who: Counted,
+    weight: u32,
+    /// Of the body, in bytes.
+    length: u64,
+}
+
 /// What takes uploads in.
 pub struct Uploads {
     doors: OpenDoors,
@@ -59,6 +67,11 @@ impl OpenDoor {
     pub fn new(directory: Arc<Directory>, door: Door, high_water_percent: u8) -> Self {
         let disk = DiskWatch::new(directory.fd().clone(), directory.path().to_owned(), high_water_percent);
         Self { directory, disk, notices: door.notices, max_size: door.max_size }
+    }
+
+    /// The length that the body has to have.
+    pub fn length(&self, headers: &HeaderMap) -> Result<u64, Refusal> {
+        announced_length(headers, self.max_size)
     }
 }
 
@@ -101,17 +114,16 @@ impl Uploads {
         self.credentials.as_ref().map(|credentials| credentials.allow(kind, headers))
     }
 
-    /// Takes in an upload with this name, which was let in by nobody yet.
+    /// Takes in an upload that was let in.
     pub async fn take(
         &self,
         door: &OpenDoor,
         name: &UploadName,
-        asked: &Asked<'_>,
-        request: Request<Incoming>,
+        UploadCount { who, weight, length }: UploadCount,
+        peer: &Peer,
+        body: Incoming,
     ) -> Result<Answer, Refusal> {
         let start = Instant::now();
-        access::check(asked, Subject::File(name))?;
-        let length = announced_length(request.headers(), door.max_size)?;
         if door.directory.is_stopped() {
             return Err(upload::STOPPED);
         }
@@ -123,16 +135,10 @@ impl Uploads {
             Room::Elsewhere => return Err(upload::ELSEWHERE),
         }
         // Last, so that what was not the client's fault is not counted against it.
-        let (counted, weight) = self.counted(name, asked);
-        self.rates.count(counted, weight).map_err(Refusal::TooOften)?;
+        self.rates.count(who, weight).map_err(Refusal::TooOften)?;
         let _counting = Counting::one(&self.metrics.uploads);
-        let upload = Upload {
-            name: name.as_str(),
-            length,
-            is_gzip: name.is_gzip(),
-            body: request.into_body(),
-            slowest: self.slowest_body,
-        };
+        let upload =
+            Upload { name: name.as_str(), length, is_gzip: name.is_gzip(), body, slowest: self.slowest_body };
         let answer = upload::receive(upload, &door.directory, &self.budget, &self.metrics).await?;
         // A lost notice is made up for by the spool's sweep.
         let _ = door.notices.try_send(name.as_str().to_owned());
@@ -140,7 +146,7 @@ impl Uploads {
         tracing::debug!(
             queue_id = %name.queue_id(),
             node_id = name.node_id().as_ref().map(tracing::field::display),
-            peer = %asked.peer.address,
+            peer = %peer.address,
             length,
             "upload stored"
         );
@@ -148,14 +154,15 @@ impl Uploads {
     }
 
     /// For whom an upload counts, and how many it speaks for.
-    fn counted(&self, name: &UploadName, asked: &Asked<'_>) -> (Counted, u32) {
-        match asked.client {
+    pub fn counted(&self, name: &UploadName, length: u64, asked: &Asked<'_>) -> UploadCount {
+        let (who, weight) = match asked.client {
             Client::Node(node) => (Counted::Node(node.clone()), self.weights.borrow().of_node(node)),
             // With a password, the name alone says who; only names of the list are bounded.
-            _ => match name.node_id().filter(|node| asked.table.list().get(node).is_some()) {
+            _ => match name.node_id().filter(|node| asked.table.knows(node)) {
                 Some(node) => (Counted::Node(node), 1),
                 None => (Counted::by_address(asked.peer.address.ip()), 1),
             },
-        }
+        };
+        UploadCount { who, weight, length }
     }
 }

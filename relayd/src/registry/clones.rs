@@ -238,9 +238,9 @@ mod tests {
             }
         }
 
-        /// Two machines that both carry on are found out, whoever runs when, from the fourth turn on.
+        /// Two machines that both carry on are found out, whoever runs when, from the fifth turn on.
         #[test]
-        fn two_machines_are_found_out(turns in prop::collection::vec(1..4_u64, 4..20), lead in 0..5_u64) {
+        fn two_machines_are_found_out(turns in prop::collection::vec(1..4_u64, 5..20), lead in 0..5_u64) {
             let mut sightings = Sightings::default();
             let mut counters = [10_u64, 10 + lead];
             let (mut start, mut found) = (0, false);

@@ -2,7 +2,10 @@
 //! What the registry knows before anybody asks: the root itself, and the nodes of the list that was
 //! there before it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use diesel::QueryResult;
 use protocol::{certificate::Certificate, node_id::NodeId};
@@ -16,13 +19,21 @@ use super::{
     row,
 };
 use crate::{
-    config,
+    config::{self, Config},
     db::{Connection, query::Value},
     nodes,
 };
 
 /// Who decided about the root.
 const BY: &str = "this server";
+
+/// Where the certificate of this server as a node is: that of the agent on it, which signs with its key. A
+/// server without agent has that of its gateway, whose key may change more often.
+pub(super) fn certificate_file(config: &Config) -> Option<PathBuf> {
+    let agents = Path::new(config::AGENT_CERTIFICATE);
+    let gateways = config.gateway.as_ref().map(|gateway| gateway.identity.certificate.clone());
+    if agents.exists() { Some(agents.to_owned()) } else { gateways }
+}
 
 /// The certificate of this server; without one the root has no key in the list.
 pub(super) fn certificate(path: &Path) -> Option<Certificate> {
@@ -55,7 +66,7 @@ pub(super) fn enter(
 ) -> QueryResult<()> {
     let certificate = certificate.filter(|one| one.sole_node_id() == Some(id));
     if certificate.is_none() {
-        warn!("gateway.certificate does not name node {id}: the node list says no key of the root");
+        warn!("no certificate of this server names node {id}: the node list says no key of the root");
     }
     let hash = certificate.map(Certificate::key_hash);
     let text = hash.as_ref().map(ToString::to_string);

@@ -55,7 +55,7 @@ pub struct Settings {
     pub ca: config::Ca,
     /// How long a replaced key stays valid.
     pub key_overlap: Duration,
-    /// The certificate of this server.
+    /// The certificate of this server as a node: what it signs with is checked with it.
     pub own_certificate: Option<PathBuf>,
 }
 
@@ -67,7 +67,7 @@ impl Settings {
             enrolment: config.enrolment.clone(),
             ca: config.ca.clone(),
             key_overlap: config.nodes.key_overlap,
-            own_certificate: config.gateway.as_ref().map(|gateway| gateway.identity.certificate.clone()),
+            own_certificate: own::certificate_file(config),
         }
     }
 }

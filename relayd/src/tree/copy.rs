@@ -12,10 +12,11 @@ use std::{
 };
 
 use protocol::node_list::{NodeList, NodeListError};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::worker::Worker;
 use crate::{
     durable::{self, Access},
     nodes::Nodes,
@@ -76,11 +77,11 @@ impl Copy {
     }
 
     /// Writes each list that is published, the last one also when stopped.
-    pub async fn keep(self, mut nodes: Nodes, stop: CancellationToken) {
+    pub async fn keep(self, mut nodes: Nodes, worker: Worker, stop: CancellationToken) {
         let mut warned = false;
         while let Some(Ok(())) = stop.run_until_cancelled(nodes.changed()).await {
             let mut pause = BETWEEN_WRITES;
-            match self.write_newest(&mut nodes).await {
+            match self.write_newest(&mut nodes, &worker).await {
                 Ok(()) => warned = false,
                 Err(error) => {
                     if !warned {
@@ -98,14 +99,14 @@ impl Copy {
             let _ = timeout(pause, stop.cancelled()).await;
         }
         if nodes.has_changed().unwrap_or(true)
-            && let Err(error) = self.write_newest(&mut nodes).await
+            && let Err(error) = self.write_newest(&mut nodes, &worker).await
         {
             warn!("cannot write {}: {error}", self.0.display());
         }
     }
 
-    async fn write_newest(&self, nodes: &mut Nodes) -> io::Result<()> {
+    async fn write_newest(&self, nodes: &mut Nodes, worker: &Worker) -> io::Result<()> {
         let (copy, table) = (self.clone(), nodes.borrow_and_update().clone());
-        spawn_blocking(move || copy.write(table.list())).await.map_err(io::Error::other)?
+        worker.run(move || copy.write(table.list())).await
     }
 }

@@ -5,6 +5,7 @@
 //! the answer while nothing changes. Whatever goes wrong, the last good table stays.
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -23,7 +24,6 @@ use protocol::{
 };
 use tokio::{
     sync::{Notify, watch},
-    task::spawn_blocking,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,7 @@ use super::{
     backoff::Backoff,
     copy::Copy,
     metrics::{Heard, Metrics},
+    worker::Worker,
 };
 use crate::{
     config,
@@ -54,6 +55,7 @@ pub struct Follower {
     patient: bool,
     metrics: Metrics,
     compatible: CompatibleMetrics,
+    worker: Worker,
     status: FollowerStatus,
     hurry: Arc<Notify>,
 }
@@ -71,8 +73,14 @@ struct State {
 
 /// Why following cannot begin.
 #[derive(Debug, thiserror::Error)]
-#[error("metrics of the node tree: {0}")]
-pub struct FollowerError(#[from] prometheus::Error);
+pub enum FollowerError {
+    /// A metric is registered twice.
+    #[error("metrics of the node tree: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// No thread can be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
 
 /// Why an attempt brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +143,7 @@ impl Follower {
             patient: false,
             metrics: Metrics::new(registry)?,
             compatible,
+            worker: Worker::start()?,
             status: FollowerStatus::default(),
             hurry: Arc::default(),
         };
@@ -156,7 +165,7 @@ impl Follower {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
         let mut written = self.sender.subscribe();
         written.mark_unchanged();
-        let keep = self.copy.clone().keep(written, stop.clone());
+        let keep = self.copy.clone().keep(written, self.worker.clone(), stop.clone());
         let follow = async {
             // An answer that is waited for is of no use to a daemon that stops.
             stop.run_until_cancelled(self.follow()).await;
@@ -219,9 +228,7 @@ impl Follower {
     /// Takes a document over: all of it or nothing.
     async fn take(&mut self, answer: Fetched) -> Result<Heard, Trouble> {
         let (own_id, table) = (self.own_id.clone(), self.sender.borrow().clone());
-        let taken = spawn_blocking(move || read(&answer, &table, &own_id)).await;
-        // Only a panic ends it otherwise, and that goes on.
-        let taken = taken.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        let taken = self.worker.run(move || read(&answer, &table, &own_id)).await?;
         if let Some(table) = taken.table {
             self.publish(table);
         }
@@ -333,7 +340,9 @@ fn version_of(headers: &HeaderMap) -> Option<String> {
 
 fn refused(answer: &Fetched) -> Trouble {
     let hint = match answer.status.as_u16() {
-        401 | 403 => "; is this relay accepted there, with the key of output.upstream.client_key?",
+        401 | 403 => {
+            "; is this relay accepted there (`relayd node accept --relay`), with the key of output.upstream?"
+        }
         404 => "; does it tell relays which nodes are below them?",
         300..=399 => "; redirects are not followed, check output.upstream.host",
         _ => "",

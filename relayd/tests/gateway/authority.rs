@@ -9,6 +9,7 @@ use openssl::{
     hash::MessageDigest,
     nid::Nid,
     pkey::{PKey, Private},
+    ssl::{SslContext, SslMethod, SslVerifyMode},
     x509::{
         X509, X509Name,
         extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName},
@@ -130,6 +131,29 @@ async fn a_valid_chain_and_a_name_of_the_list_are_both_needed() {
         assert_eq!(uuid(&gateway, Some(&identity)).await, expected_uuid, "{what}");
     }
     assert_eq!(uuid(&gateway, None).await, 401);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_chain_that_is_nonsense_harms_nobody() {
+    let gateway = start().await;
+    // Issued by one, and sent with the certificate of another of the same name.
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (certificate, key) = ours.issue(Says { uid: Some("nobody"), ..PLAIN });
+    let mut builder = SslContext::builder(SslMethod::tls_client()).unwrap();
+    builder.set_verify(SslVerifyMode::NONE);
+    builder.set_certificate(certificate.x509()).unwrap();
+    builder.set_private_key(&key).unwrap();
+    builder.add_extra_chain_cert(theirs.certificate.clone()).unwrap();
+    let nonsense = builder.build();
+    // All on one thread, as one connection's errors would be another's.
+    let mut node = gateway.connect(Some(&gateway.fleet.direct)).await;
+    for n in 0..20 {
+        let mut strange = Client::connect_with(gateway.address, &nonsense).await.unwrap();
+        let path = format!("/reports/{}", run_log(DIRECT, n));
+        assert_eq!(node.put(&path, "", &gzip(b"x")).await.status, 201);
+        assert_eq!(strange.put(&path, "", &gzip(b"x")).await.status, 403);
+    }
     gateway.stop().await;
 }
 

@@ -286,11 +286,16 @@ async fn a_client_hears_of_the_nodes_below_it_and_waits_for_changes() {
     let unchanged = client.ask("GET", "/nodes", &format!("If-None-Match: {tag}\r\n")).await;
     assert_eq!(unchanged.status, 304);
 
-    let waiting = format!("If-None-Match: {tag}\r\nPrefer: wait=300\r\n");
-    let request = format!("GET /nodes?changes HTTP/1.1\r\nHost: x\r\n{waiting}\r\n");
+    let patient = format!("If-None-Match: {tag}\r\nPrefer: wait=300\r\n");
+    let request = format!("GET /nodes?changes HTTP/1.1\r\nHost: x\r\n{patient}\r\n");
     client.send(request.as_bytes()).await.unwrap();
-    // Not of its concern: it goes on waiting.
+    let waiting = || world.gateway.metric("relayd_gateway_tree_requests_in_flight") == 1.0;
+    eventually("the request waits", waiting).await;
+    // Not of its concern: it goes on waiting, and does not keep the table that was there before.
+    let before = Arc::downgrade(&*world.gateway.nodes.borrow());
     world.gateway.nodes.send_replace(world.table(true));
+    eventually("the table before is gone", || before.upgrade().is_none()).await;
+    assert!(waiting());
     let mut nodes = serde_json::to_value(()).unwrap();
     for (id, entry) in world.table(true).list().iter().filter(|(id, _)| id.as_str() != "other") {
         let hash = entry.key_hash.as_ref().unwrap().to_string();
@@ -304,9 +309,8 @@ async fn a_client_hears_of_the_nodes_below_it_and_waits_for_changes() {
 
     // Who waits does not hold up the end.
     let tag = changed.header("etag").unwrap();
-    let waiting = format!("If-None-Match: {tag}\r\nPrefer: wait=300\r\n");
-    client.send(format!("GET /nodes HTTP/1.1\r\nHost: x\r\n{waiting}\r\n").as_bytes()).await.unwrap();
-    let waiting = || world.gateway.metric("relayd_gateway_tree_requests_in_flight") == 1.0;
+    let patient = format!("If-None-Match: {tag}\r\nPrefer: wait=300\r\n");
+    client.send(format!("GET /nodes HTTP/1.1\r\nHost: x\r\n{patient}\r\n").as_bytes()).await.unwrap();
     eventually("the request waits", waiting).await;
     world.gateway.stop().await;
     assert_eq!(client.reply().await.unwrap().status, 304);

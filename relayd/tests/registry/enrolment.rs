@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Nodes come in, by hand and by token, and go.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use protocol::enrolment::State;
 use relayd::registry::{
@@ -9,21 +9,10 @@ use relayd::registry::{
     record::{ConflictKind, NodeState, TokenState},
 };
 
-use crate::rig::{ADDRESS, Machine, Place, postgres, sqlite};
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// Runs a test on both kinds of database.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(super::sqlite()).await; })*
-        }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(super::postgres()).await; })*
-        }
-    };
-}
+use crate::{
+    on_both,
+    rig::{ADDRESS, HOUR, Machine, Place},
+};
 
 on_both!(
     a_node_is_accepted_by_hand_and_revoked,
@@ -58,7 +47,7 @@ async fn a_node_is_accepted_by_hand_and_revoked(place: Place) {
     root.until("revoked", |table| !table.knows(&machine.id)).await;
     assert_eq!(root.enrol(&machine, None).await.unwrap().state, State::Revoked);
     // Whoever has its key does not come back with a token either.
-    let token = admin::create_tokens(&mut c, &[machine.hostname.clone()], HOUR, "op").unwrap();
+    let token = admin::create_tokens(&mut c, std::slice::from_ref(&machine.hostname), HOUR, "op").unwrap();
     assert_eq!(root.enrol(&machine, Some(&token[0].text)).await.unwrap().state, State::Revoked);
 
     assert_eq!(admin::delete(&mut c, &ids).unwrap()[0].1, Outcome::Done);
@@ -118,7 +107,7 @@ async fn the_first_key_keeps_the_id(place: Place) {
     assert_eq!(other_key.key_hash, Some(second.certificate.key_hash()));
     assert_eq!(other_key.address.as_deref(), Some(&*ADDRESS.to_string()));
     assert_eq!(admin::list(&mut c, &Filter { conflicts: true, ..Filter::default() }).unwrap().len(), 2);
-    assert_eq!(admin::resolve(&mut c, &[first.id.clone()], "op").unwrap()[0].1, Outcome::Done);
+    assert_eq!(admin::resolve(&mut c, std::slice::from_ref(&first.id), "op").unwrap()[0].1, Outcome::Done);
     assert!(admin::get(&mut c, &first.id).unwrap().unwrap().conflicts.iter().all(|c| c.resolved.is_some()));
     root.stop().await;
 }

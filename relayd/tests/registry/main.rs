@@ -4,5 +4,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod contacts;
+mod decisions;
 mod enrolment;
+mod files;
+mod inventories;
+mod keys;
+mod many;
 mod rig;

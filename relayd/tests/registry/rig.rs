@@ -28,9 +28,23 @@ use crate::common::{cluster::shared, fleet::config_of};
 
 /// Longest wait for something that has to happen.
 pub const SOON: Duration = Duration::from_secs(20);
+pub const HOUR: Duration = Duration::from_secs(3600);
 pub const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
-/// A database of each kind, empty.
+/// Runs tests on both kinds of database.
+#[macro_export]
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name($crate::rig::sqlite()).await; })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name($crate::rig::postgres()).await; })*
+        }
+    };
+}
+
+/// A database, empty, and a directory.
 pub struct Place {
     pub url: DatabaseUrl,
     pub directory: tempfile::TempDir,

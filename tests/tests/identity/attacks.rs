@@ -258,6 +258,27 @@ fn anothers_things_look_like_missing_ones() -> Result<()> {
     Ok(())
 }
 
+/// A node gets a certificate for its own name, whatever it asks for.
+#[test]
+fn a_certificate_names_nobody_else() -> Result<()> {
+    let mut realm = Realm::prepare()?;
+    realm.operator(&["ca", "init"])?;
+    realm.root.start()?;
+    let relay = realm.relay(&realm.root)?;
+    let machine = realm.machine(&relay, Keys::P256)?;
+    let connector = connector(&machine, relay.key_hash())?;
+    let request = Newcomer::new(&machine, "db.example.com").request()?;
+    let path = format!("/certificates/{}", machine.node_id);
+    let headers = [tests::enrolment::CONTENT_TYPE];
+    let reply = client::once(relay.gateway(), &connector, Method::PUT, &path, &headers, request)?;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let issued = Certificate::from_pem(&reply.body)?;
+    assert_eq!(issued.dns_names(), ["machine.example.com"]);
+    assert_eq!(issued.sole_node_id(), Some(&machine.node_id));
+    assert_eq!(issued.key_hash(), machine.key_hash());
+    Ok(())
+}
+
 /// Requests are limited by address, and a slow stranger holds up nobody.
 #[test]
 fn enrolment_is_limited() -> Result<()> {

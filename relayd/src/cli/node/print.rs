@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    cli::output::{date, short},
+    cli::output::{counted, date, short},
     registry::record::{CertificateRecord, ConflictRecord, KeyRecord, NodeDetails, NodeRecord},
     spool::disposition::printable,
 };
@@ -42,11 +42,11 @@ pub fn list(out: &mut impl Write, nodes: &[NodeRecord], json: bool) -> io::Resul
             several => writeln!(out, "  ({several} conflicts)")?,
         }
     }
-    writeln!(out, "{} nodes", nodes.len())
+    writeln!(out, "{}", counted(nodes.len(), "node"))
 }
 
-/// Prints all about one node.
-pub fn show(out: &mut impl Write, details: &NodeDetails, json: bool) -> io::Result<()> {
+/// Prints all about one node; `above` are the servers between it and the root, its own one first.
+pub fn show(out: &mut impl Write, details: &NodeDetails, above: &[NodeRecord], json: bool) -> io::Result<()> {
     if json {
         serde_json::to_writer(&mut *out, details)?;
         return out.write_all(b"\n");
@@ -56,14 +56,23 @@ pub fn show(out: &mut impl Write, details: &NodeDetails, json: bool) -> io::Resu
     writeln!(out, "host name    {}", printable(&node.hostname))?;
     writeln!(out, "state        {}{}", node.state, decided(node))?;
     writeln!(out, "role         {}", node.role.as_str())?;
-    writeln!(out, "connects to  {}", node.policy_server)?;
+    writeln!(out, "connects to  {}{}", node.policy_server, place(above))?;
     writeln!(out, "first asked  {}", date(node.requested))?;
     let from = node.address.as_deref().map(|address| format!(" from {}", printable(address)));
-    let seen = node.last_contact.map_or_else(|| "never".into(), date);
-    writeln!(out, "last seen    {seen}{}", from.unwrap_or_default())?;
+    match (node.last_contact.map(date), from.unwrap_or_default()) {
+        (Some(seen), from) => writeln!(out, "last seen    {seen}{from}")?,
+        (None, from) if from.is_empty() => writeln!(out, "last seen    never")?,
+        (None, from) => writeln!(out, "last seen    never; asked{from}")?,
+    }
     keys.iter().try_for_each(|key| show_key(out, key))?;
     certificates.iter().try_for_each(|certificate| show_certificate(out, certificate))?;
     conflicts.iter().try_for_each(|conflict| show_conflict(out, conflict))
+}
+
+/// The way to the root, by host names.
+fn place(above: &[NodeRecord]) -> String {
+    let names: Vec<_> = above.iter().map(|server| printable(&server.hostname)).collect();
+    if names.is_empty() { String::new() } else { format!("  ({})", names.join(", then ")) }
 }
 
 fn decided(node: &NodeRecord) -> String {

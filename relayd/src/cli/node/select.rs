@@ -164,7 +164,9 @@ impl Selection {
         if more.all_pending {
             filter.states = vec![NodeState::Pending];
         }
-        let nodes = admin::list(c, &filter)?;
+        let mut nodes = admin::list(c, &filter)?;
+        // It is not up to itself.
+        nodes.retain(|node| !node.node_id.is_root());
         match nodes.is_empty() {
             true => Err(CliError::nothing("no such nodes")),
             false => Ok(Chosen::Filtered(nodes)),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! X.ocs.gz ─┐ both there   unpack, read, verify      registry
-//!           ├────────────▶ identity and signature ──▶ taken: both are linked into received/, then go
+//!           ├────────────▶ identity and signature ──▶ taken: both are kept in received/, then go
 //! X.ocs.sign┘                                     └─▶ refused: both go to failed/ with the reason
 //! ```
 //! Nothing else of an inventory is looked at. Its newest one of each node stays in `received/`, for
@@ -14,9 +14,9 @@ mod pairs;
 mod signature;
 
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File},
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -57,7 +57,7 @@ pub struct Enrol {
 }
 
 /// How soon to look again for the other file of a pair.
-const OTHER_FILE: Duration = Duration::from_secs(5);
+const OTHER_FILE: Duration = Duration::from_secs(2);
 /// A file whose other one has not come by then is refused.
 const ALONE: Duration = Duration::from_secs(600);
 /// How soon to try again when too many nodes wait.
@@ -110,7 +110,7 @@ impl Enrol {
         }
     }
 
-    /// Links both files into `received/`, in place of the former ones of the node.
+    /// Copies both files into `received/`, in place of the former ones of the node.
     async fn keep(&self, pair: &Pair, node_id: &NodeId) -> Disposition {
         let (pair, received, node) = (pair.clone(), self.received.clone(), node_id.clone());
         let work = move || {
@@ -150,8 +150,14 @@ fn read(pair: &Pair, max_size: u64) -> Result<Introduction, Disposition> {
     let packed = read_bounded(&pair.inventory, max_size)?;
     let is_packed = pair.inventory.extension().is_some_and(|extension| extension == "gz");
     let compression = if is_packed { Compression::Gzip } else { Compression::None };
-    let xml = compression::unpack(&packed, compression, limits::INVENTORY_INFLATED)
-        .map_err(|e| rejected(Reason::BadCompression, e.to_string()))?;
+    let xml = compression::unpack(&packed, compression, limits::INVENTORY_INFLATED).map_err(|e| {
+        Disposition::Rejected(Rejection {
+            reason: Reason::BadCompression,
+            detail: e.to_string(),
+            // It may still be written.
+            maybe_incomplete: true,
+        })
+    })?;
     let digest = sha512(&xml);
     let identity = inventory::read(&String::from_utf8_lossy(&xml), Utc::now())
         .map_err(|e| rejected(Reason::BadContent, e.to_string()))?;
@@ -172,7 +178,8 @@ fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Disposition> {
     }
 }
 
-/// Links a file under the name of its node, in place of the former one.
+/// Copies a file under the name of its node, in place of the former one. A link would not do: a spool
+/// refuses files that have others.
 fn keep(file: &Path, received: &Path, node_id: &NodeId) -> io::Result<()> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let kind = match name.as_ref() {
@@ -180,20 +187,10 @@ fn keep(file: &Path, received: &Path, node_id: &NodeId) -> io::Result<()> {
         name if name.ends_with(".gz") => ".ocs.gz",
         _ => ".ocs",
     };
-    let target = received.join(format!("{node_id}{kind}"));
     let temporary = received.join(format!(".{node_id}{kind}.tmp"));
-    match fs::remove_file(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    fs::hard_link(file, &temporary).or_else(|_| fs::copy(file, &temporary).map(drop))?;
-    // Two links to one file: then rename does nothing, and the temporary one must go.
-    if is_same(&temporary, &target) { fs::remove_file(&temporary) } else { fs::rename(&temporary, &target) }
-}
-
-fn is_same(one: &Path, other: &Path) -> bool {
-    let facts = |path: &Path| path.symlink_metadata().map(|facts| (facts.dev(), facts.ino())).ok();
-    facts(one).is_some() && facts(one) == facts(other)
+    fs::copy(file, &temporary)?;
+    File::open(&temporary)?.sync_all()?;
+    fs::rename(&temporary, received.join(format!("{node_id}{kind}")))
 }
 
 fn age(path: &Path) -> Option<Duration> {

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//! First inventories enrol nodes; later ones bring new certificates and keys.
+
+use std::{fs, path::PathBuf, slice::from_ref, sync::Arc, time::Duration};
+
+use chrono::Utc;
+use openssl::{hash::MessageDigest, sign::Signer};
+use protocol::{compression, urls::UploadKind};
+use relayd::{
+    config::SpoolSettings,
+    registry::{
+        admin::{self, Accept},
+        record::{ConflictKind, NodeState},
+    },
+    sink::enrol::Enrol,
+    spool::Spool,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    on_both,
+    rig::{Machine, Place, Root, until},
+};
+
+on_both!(
+    a_first_inventory_makes_a_node_known_in_any_order_of_its_files,
+    what_is_not_signed_by_the_node_goes_to_failed_with_both_files,
+    an_inventory_signed_with_the_current_key_brings_the_next,
+);
+
+struct Desk {
+    directory: PathBuf,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Desk {
+    fn open(place: &Place, root: &Root) -> Self {
+        let directory = place.path("inventories");
+        let settings = SpoolSettings {
+            directory: directory.clone(),
+            sweep_every: Some(Duration::from_millis(200)),
+            max_file_size: 20 << 20,
+            max_in_flight: 16,
+            clean_every: Duration::from_secs(3600),
+            retention: Duration::from_secs(86_400),
+        };
+        let spool = Spool::open(UploadKind::NewInventory, &settings, &prometheus::Registry::new()).unwrap();
+        let enrol = Enrol::new(root.registry.clone(), &directory, settings.max_file_size).unwrap();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move { spool.run(Arc::new(enrol), stopped).await.unwrap() });
+        Self { directory, stop, task }
+    }
+
+    fn put(&self, name: &str, content: &[u8]) {
+        let temporary = self.directory.join(format!(".{name}"));
+        fs::write(&temporary, content).unwrap();
+        fs::rename(temporary, self.directory.join("incoming").join(name)).unwrap();
+    }
+
+    fn names(&self, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.join(directory)).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+/// An inventory that has the certificate of one machine, and its signature by another one's key.
+fn inventory(of: &Machine, signed_by: &Machine) -> (Vec<u8>, Vec<u8>) {
+    let certificate = String::from_utf8(of.certificate.to_pem()).unwrap();
+    let xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<REQUEST><CONTENT><ACCESSLOG><LOGDATE>{}</LOGDATE></ACCESSLOG>\
+         <RUDDER><AGENT><AGENT_CERT>{certificate}</AGENT_CERT><OWNER>root</OWNER>\
+         <POLICY_SERVER_UUID>root</POLICY_SERVER_UUID></AGENT><HOSTNAME>{}</HOSTNAME><UUID>{}</UUID></RUDDER>\
+         </CONTENT><DEVICEID>x</DEVICEID></REQUEST>",
+        Utc::now().format("%Y-%m-%d %H:%M:%S"),
+        of.hostname,
+        of.id
+    );
+    let mut signer = Signer::new(MessageDigest::sha512(), &signed_by.key).unwrap();
+    let digest: String =
+        signer.sign_oneshot_to_vec(xml.as_bytes()).unwrap().iter().map(|b| format!("{b:02x}")).collect();
+    let sign = format!("header=rudder-signature-v1\nalgorithm=sha512\ndigest={digest}\nhostname=x\n");
+    (compression::gzip(xml.as_bytes()), sign.into_bytes())
+}
+
+async fn a_first_inventory_makes_a_node_known_in_any_order_of_its_files(place: Place) {
+    let root = place.start();
+    let desk = Desk::open(&place, &root);
+    for (id, signature_first) in [("n1", false), ("n2", true)] {
+        let machine = Machine::new(id);
+        let (content, sign) = inventory(&machine, &machine);
+        let mut files = [(format!("{id}.ocs.gz"), content), (format!("{id}.ocs.sign"), sign)];
+        if signature_first {
+            files.reverse();
+        }
+        desk.put(&files[0].0, &files[0].1);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(desk.names("incoming").len(), 1, "it waits for the other one");
+        desk.put(&files[1].0, &files[1].1);
+        until("both are taken", || desk.names("incoming").is_empty()).await;
+        let node = admin::get(&mut place.connect(), &machine.id).unwrap().unwrap();
+        assert_eq!((node.node.state, node.node.hostname), (NodeState::Pending, machine.hostname.clone()));
+        assert_eq!(node.certificates.len(), 1);
+        admin::accept(&mut place.connect(), from_ref(&machine.id), "op", &Accept::default()).unwrap();
+        let table = root.until("accepted", |table| table.knows(&machine.id)).await;
+        assert_eq!(table.identify(&machine.certificate), Some(&machine.id));
+    }
+    assert_eq!(desk.names("received"), ["n1.ocs.gz", "n1.ocs.sign", "n2.ocs.gz", "n2.ocs.sign"]);
+    assert_eq!(desk.names("failed"), [""; 0]);
+    desk.close().await;
+    root.stop().await;
+}
+
+async fn what_is_not_signed_by_the_node_goes_to_failed_with_both_files(place: Place) {
+    let root = place.start();
+    let desk = Desk::open(&place, &root);
+    let (machine, thief) = (Machine::new("n1"), Machine::new("n1"));
+    root.enrol(&machine, None).await.unwrap();
+    for (name, of, by, reason) in [
+        // Signed by somebody else than the key in it.
+        ("a", &machine, &thief, "bad_signature"),
+        // A second key claims the id.
+        ("b", &thief, &thief, "conflict"),
+    ] {
+        let (content, sign) = inventory(of, by);
+        desk.put(&format!("{name}.ocs.gz"), &content);
+        desk.put(&format!("{name}.ocs.sign"), &sign);
+        for file in [format!("{name}.ocs.gz"), format!("{name}.ocs.sign")] {
+            let path = desk.directory.join("failed").join(format!("{file}.reason"));
+            until("its reason", || path.exists()).await;
+            let text = fs::read_to_string(path).unwrap();
+            assert!(text.contains(reason), "{file}: {text}");
+        }
+    }
+    let node = admin::get(&mut place.connect(), &machine.id).unwrap().unwrap();
+    assert_eq!(node.node.key_hash, Some(machine.certificate.key_hash()));
+    assert_eq!(node.conflicts.iter().map(|c| c.kind).collect::<Vec<_>>(), [ConflictKind::OtherKey]);
+    assert_eq!(desk.names("received"), [""; 0]);
+    desk.close().await;
+    root.stop().await;
+}
+
+async fn an_inventory_signed_with_the_current_key_brings_the_next(place: Place) {
+    let root = place.start();
+    let desk = Desk::open(&place, &root);
+    let (old, new) = (Machine::new("n1"), Machine::new("n1"));
+    root.enrol(&old, None).await.unwrap();
+    admin::accept(&mut place.connect(), from_ref(&old.id), "op", &Accept::default()).unwrap();
+    // The same key with another certificate, then another key.
+    let renewed = Machine::with_key("n1", old.key.clone());
+    for (name, of) in [("a", &renewed), ("b", &new)] {
+        let (content, sign) = inventory(of, &old);
+        desk.put(&format!("{name}.ocs.gz"), &content);
+        desk.put(&format!("{name}.ocs.sign"), &sign);
+        until("taken", || desk.names("incoming").is_empty()).await;
+    }
+    let node = admin::get(&mut place.connect(), &old.id).unwrap().unwrap();
+    assert_eq!(node.keys.len(), 2);
+    assert_eq!(node.node.key_hash, Some(new.certificate.key_hash()));
+    assert_eq!(node.certificates.len(), 3);
+    assert_eq!(desk.names("failed"), [""; 0]);
+    desk.close().await;
+    root.stop().await;
+}
