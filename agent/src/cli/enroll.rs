@@ -15,7 +15,11 @@ use super::{
 use crate::{
     enrol::{self, Ended, EnrolError, TOKEN_VARIABLE, words},
     identity::{self, InitOptions},
-    server::{succession, trust, whoami},
+    server::{
+        succession,
+        trust::{self, TrustError},
+        whoami,
+    },
     settings::{Secret, Settings},
     state::State,
     upkeep,
@@ -150,7 +154,8 @@ pub(super) fn run(root: &Path, mut args: Args) -> Result<ExitCode, CliError> {
             eprintln!("agent: {}", answer.detail);
         }
         if let (true, 0, Some(server)) = (args.as_relay, code, &settings.server) {
-            print(&format!("\n{}", words::relay_conf(&server.host, server.port)))?;
+            let pins = if settings.cert_validation { vec![] } else { trust::pins(&settings)?.pins };
+            print(&format!("\n{}", words::relay_conf(server, &pins)))?;
         }
     }
     Ok(ExitCode::from(code))
@@ -183,6 +188,12 @@ fn token(args: &mut Args) -> Result<Option<Zeroizing<String>>, CliError> {
     match text.trim() {
         "" => Err(CliError::Configuration(format!("--token-file {}: it is empty", file.display()))),
         token => Ok(Some(Zeroizing::new(token.to_owned()))),
+    }
+}
+
+impl From<TrustError> for CliError {
+    fn from(e: TrustError) -> Self {
+        Self::Configuration(e.to_string())
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
 
 /// How the policy server is known, for programs.
 pub(super) fn gather(settings: &Settings) -> Result<Value, CliError> {
-    let known = trust::pins(settings).map_err(|e| CliError::Configuration(e.to_string()))?;
+    let known = trust::pins(settings)?;
     let source = match known.source {
         _ if settings.cert_validation => "authority",
         Source::Policies => "policies",

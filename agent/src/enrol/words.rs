@@ -7,6 +7,8 @@ use protocol::{
     hash::KeyHash,
 };
 
+use crate::settings::Server;
+
 /// What is waited for, and what ends it.
 pub fn pending(answer: &Answer, as_relay: bool) -> String {
     let role = if as_relay { "--relay " } else { "" };
@@ -57,12 +59,21 @@ fn in_brackets(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(" ({detail})") }
 }
 
-/// What a relayd needs on a machine that was enrolled as a relay.
-pub fn relay_conf(host: &str, port: u16) -> String {
+/// What a relayd needs on a machine that was enrolled as a relay; without pins the server is known by
+/// its authority and name.
+pub fn relay_conf(server: &Server, pins: &[KeyHash]) -> String {
+    let pins: Vec<String> = pins.iter().map(|pin| format!("\"{pin}\"")).collect();
+    let (general, keys) = match pins.is_empty() {
+        true => ("[general]\npeer_authentication = \"cert_validation\"\n\n", String::new()),
+        false => ("", format!("server_key_hashes = [{}]\n", pins.join(", "))),
+    };
     format!(
-        "# main.conf of this relay\n\
+        "# main.conf of this relay\n{general}\
          [nodes]\nsource = \"upstream\"\n\n\
-         [output.upstream]\nhost = \"{host}\"\nport = {port}\n\n\
-         [gateway]\nlisten = \"0.0.0.0:443\"\n"
+         [gateway]\nlisten = \"0.0.0.0:443\"\n\n\
+         [processing.inventory]\noutput = \"upstream\"\n\n\
+         [processing.reporting]\noutput = \"upstream\"\n\n\
+         [output.upstream]\nhost = \"{}\"\nport = {}\n{keys}",
+        server.host, server.port
     )
 }

@@ -56,11 +56,14 @@ impl Export {
         places(self) == places(other)
     }
 
+    /// The files.
+    fn places(&self) -> impl Iterator<Item = &Path> {
+        [&self.certificate, &self.key, &self.authority].into_iter().filter_map(|place| place.as_deref())
+    }
+
     /// Whether one of the files is this one.
-    pub fn has(&self, path: &Path) -> bool {
-        [&self.certificate, &self.key, &self.authority]
-            .into_iter()
-            .any(|place| place.as_deref() == Some(path))
+    fn has(&self, path: &Path) -> bool {
+        self.places().any(|place| place == path)
     }
 
     /// Writes the files and runs the hook.
@@ -116,9 +119,9 @@ fn mark(issued: &Issued) -> String {
     sha256(&issued.chain()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether an export of this certificate is not done.
+/// Whether an export of this certificate is not done, or one of its files is gone.
 pub fn is_open(export: &Export, issued: &Issued) -> bool {
-    export.done.as_ref() != Some(&mark(issued))
+    export.done.as_ref() != Some(&mark(issued)) || export.places().any(|place| !place.exists())
 }
 
 /// Makes all exports that are not done; needs the identity lock. One that fails holds up no other.

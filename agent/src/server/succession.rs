@@ -213,6 +213,8 @@ pub fn effective(settings: &Settings, file: Vec<KeyHash>) -> Pins {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(name: &str) -> KeyHash {
@@ -305,5 +307,36 @@ mod tests {
         let many: Vec<&str> = std::iter::once("a").chain(many.iter().map(String::as_str)).collect();
         heed(&settings, &seen(&["a"], &many)).unwrap();
         assert_eq!(valid(&settings).len(), MAX_PINS);
+    }
+
+    proptest! {
+        /// Whatever servers do: the one that was just found valid stays valid, something always is, and
+        /// nothing is that no valid server has shown or announced.
+        #[test]
+        fn trust_comes_from_trust(
+            events in proptest::collection::vec((0u8..6, 0u8..7, proptest::collection::vec(0u8..6, 0..4)), 0..40),
+            by_file: bool,
+        ) {
+            let name = |n: u8| format!("key {n}");
+            let source = if by_file { Source::File } else { Source::Policies };
+            let (mut pins, mut memory) = (vec![key(&name(0))], Memory::default());
+            let mut heard = pins.clone();
+            for (leaf, above, announced) in events {
+                let chain = [name(leaf), name(above)];
+                // A handshake is refused when neither the key nor the one that vouches for it is pinned.
+                if !chain.iter().any(|one| pins.contains(&key(one))) {
+                    continue;
+                }
+                let announced: Vec<String> = announced.into_iter().map(name).collect();
+                heard.extend(chain[..1].iter().chain(&announced).map(|one| key(one)));
+                let texts = |all: &[String]| all.iter().map(String::as_bytes).map(<[u8]>::to_vec).collect();
+                let seen = Seen { chain: texts(&chain), announced: announced.iter().map(|one| key(one)).collect() };
+                follow(&mut pins, source, &mut memory, &seen, Utc::now());
+                prop_assert!(pins.contains(&key(&name(leaf))));
+                prop_assert!(pins.len() <= MAX_PINS + 1 && memory.learnt.len() <= MAX_PINS);
+                prop_assert!(pins.iter().all(|pin| heard.contains(pin)));
+                prop_assert!(by_file || pins.contains(&key(&name(0))), "the policies' pin stays");
+            }
+        }
     }
 }

@@ -105,6 +105,7 @@ fn a_relay_is_told_its_settings() {
     assert!(root.mind(|mind| mind.requests[0].as_relay));
     let said = text(&output.stdout);
     assert!(said.contains("[output.upstream]\nhost = \"127.0.0.1\""), "{said}");
+    assert!(said.contains(&format!("server_key_hashes = [\"{}\"]", root.server.pin)), "{said}");
     assert_eq!(node.agent(&["key", "roll"]).status.code(), Some(2), "its nodes may know it by this key");
 }
 
