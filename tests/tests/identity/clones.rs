@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two machines with one identity, and one machine that went back in time.
 
-use std::{thread::sleep, time::Duration};
+use std::{fs, path::Path, process::Command, thread::sleep, time::Duration};
 
 use serde_json::Value;
 use tests::{
     Result,
     identity::Identity,
     node::Node,
+    programs,
     realm::{Realm, wait_known},
     wait,
 };
@@ -62,6 +63,56 @@ fn two_machines_with_one_identity_are_shown() -> Result<()> {
     run(&copy)?;
     realm.operator(&["node", "resolve", original.node_id().as_str()])?;
     assert!(conflicts(&realm, original.identity())?.is_empty());
+    Ok(())
+}
+
+/// As [`run`] on a machine that has been booted as `boot`: in a mount namespace, where the kernel's file says so.
+fn run_booted_as(node: &Node, boot: &Path) -> Result<()> {
+    sleep(Duration::from_millis(1100));
+    let script =
+        "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && \"$@\" run -- true && exec \"$@\" send";
+    let ran = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .arg(boot)
+        .arg(programs::find("agent")?)
+        .arg("--root")
+        .arg(node.root())
+        .output()?;
+    expect_exit(&ran, 0);
+    Ok(())
+}
+
+/// A virtual machine was copied and both were started: two boots that go on side by side, even when both counters grow.
+/// A reboot looks like the first half of that, and is none.
+#[test]
+fn two_virtual_machines_with_one_identity_are_shown() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can pretend to have been rebooted");
+        return Ok(());
+    }
+    let realm = Realm::start()?;
+    let boots: Vec<_> = (0..3).map(|number| realm.directory().join(format!("boot-{number}"))).collect();
+    for boot in &boots {
+        fs::write(boot, format!("{}\n", uuid::Uuid::new_v4()))?;
+    }
+    let original = accepted(&realm, "original")?;
+    run_booted_as(&original, &boots[0])?;
+    run_booted_as(&original, &boots[1])?;
+    let copy = original.copy(&realm.directory().join("copy"))?;
+    run_booted_as(&original, &boots[1])?;
+    assert_eq!(conflicts(&realm, original.identity())?, [""; 0], "a reboot");
+    for _ in 0..3 {
+        run_booted_as(&copy, &boots[2])?;
+        run_booted_as(&original, &boots[1])?;
+    }
+    wait::until_true("the clone to be seen", PATIENCE, || {
+        Ok(conflicts(&realm, original.identity())?.iter().any(|kind| kind == "clone"))
+    })
+    .map_err(|e| format!("{e}\n{:?}\n{}", realm.node(original.node_id()), realm.root.log_end()))?;
+    let shown = realm.node(original.node_id())?.to_string();
+    for boot in &boots[1..] {
+        assert!(shown.contains(fs::read_to_string(boot)?.trim()), "{shown}");
+    }
     Ok(())
 }
 

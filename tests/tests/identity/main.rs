@@ -7,11 +7,13 @@
 //! | `tree` | what relays know, without their uplink as well; revocation |
 //! | `keys` | new keys of nodes and servers under load; certificates |
 //! | `attacks` | rows I1 to I4 and I9, F2 and F3 of the fault list |
+//! | `authority` | a PKI of one's own |
 //! | `secrets` | canaries in all output; modes of files |
 //! | `registry` | files, other roots, a program that decides |
 //! | `clones` | two machines with one identity, restored snapshots |
 
 mod attacks;
+mod authority;
 mod clones;
 mod enrolment;
 mod keys;

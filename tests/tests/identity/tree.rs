@@ -11,12 +11,13 @@ use chrono::Utc;
 use tests::{
     Result,
     client::{Connection, blocking, connector, upload_all},
-    enrolment::identity_seen,
+    enrolment::{Newcomer, identity_seen},
     identity::{Identity, Keys},
     judge,
     realm::{Realm, wait_known, wait_unknown},
+    server::Server,
     simulated::{self, Packed, USUAL_ROWS},
-    site::{Site, waiting},
+    site::{Site, spool_of, waiting},
     wait,
 };
 use tokio::time::sleep;
@@ -44,8 +45,7 @@ fn a_sub_relay_starts_from_its_copy_while_its_uplink_is_down() -> Result<()> {
     assert_eq!(upload_all(lower.gateway(), &machine, lower.key_hash(), &logs)?, [201]);
     // What happened meanwhile arrives with the uplink, and so do the run logs.
     let late = Identity::random(Keys::P256)?;
-    let refused =
-        tests::enrolment::Newcomer::new(&late, "late.example.com").ask(lower.gateway(), lower.key_hash())?;
+    let refused = Newcomer::new(&late, "late.example.com").ask(lower.gateway(), lower.key_hash())?;
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(!refused.header("Retry-After").is_empty(), "{refused:?}");
     realm.operator(&["node", "revoke", machine.node_id.as_str()])?;
@@ -193,4 +193,32 @@ fn relays_follow_a_root_that_reads_files() -> Result<()> {
     let took = wait_unknown(&lower, &machines[0])?;
     assert!(took < REVOKED_WITHIN, "{took:?}");
     wait_known(&lower, &machines[1])
+}
+
+/// As deep as a tree may be: a node below twenty relays is taken in, sends, and is turned away.
+#[test]
+fn twenty_levels() -> Result<()> {
+    let realm = Realm::start()?;
+    let mut relays: Vec<Server> = Vec::new();
+    for _ in 0..20 {
+        let relay = realm.relay(relays.last().unwrap_or(&realm.root))?;
+        relays.push(relay);
+    }
+    let lowest = relays.last().ok_or("no relay")?;
+    let machine = realm.machine(lowest, Keys::P256)?;
+    let logs = run_log(&machine)?;
+    assert_eq!(upload_all(lowest.gateway(), &machine, lowest.key_hash(), &logs)?, [201]);
+    let database = realm.root.database()?.clone();
+    wait::until_true("rows", PATIENCE, || Ok(judge::count_rows(&database)? == USUAL_ROWS))
+        .map_err(|e| format!("{e}\n{}", relays.iter().map(spool_of).collect::<String>()))?;
+    realm.operator(&["node", "revoke", machine.node_id.as_str()])?;
+    let took = wait_unknown(lowest, &machine)?;
+    eprintln!("a revocation took {} ms through twenty relays", took.as_millis());
+    // One more is one too many.
+    let mut too_deep = realm.relay(lowest)?;
+    let newcomer = Identity::random(Keys::P256)?;
+    let reply = Newcomer::new(&newcomer, "x.example.com").ask(too_deep.gateway(), too_deep.key_hash())?;
+    assert_eq!(reply.status, 508, "{reply:?}");
+    too_deep.stop()?;
+    Ok(())
 }
