@@ -9,6 +9,7 @@
 //! | `attacks` | rows I1 to I4 and I9, F2 and F3 of the fault list |
 //! | `authority` | a PKI of one's own |
 //! | `secrets` | canaries in all output; modes of files |
+//! | `many` | 2,000 connected, 200 revoked |
 //! | `registry` | files, other roots, a program that decides |
 //! | `clones` | two machines with one identity, restored snapshots |
 
@@ -17,6 +18,7 @@ mod authority;
 mod clones;
 mod enrolment;
 mod keys;
+mod many;
 mod registry;
 mod secrets;
 mod tree;
