@@ -55,8 +55,6 @@ pub struct SendState {
     pub retry_after: Option<DateTime<Utc>>,
     /// When a daemon tries next.
     pub next_attempt: Option<DateTime<Utc>>,
-    /// Address of this node on the last connection.
-    pub address: Option<IpAddr>,
 }
 
 /// What retention has dropped since the agent was installed.
@@ -109,14 +107,16 @@ impl State {
         self.write("send.json", state)
     }
 
-    /// Remembers this node's address, unless a sender is about to.
+    /// Address of this node on its last connection.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.read("address.json")
+    }
+
+    /// Remembers this node's address. Whoever is connected may, without a lock: that two write at once, and
+    /// one of them in vain, is harmless.
     pub fn note_address(&self, address: IpAddr) {
-        let Ok(_lock) = self.lock_send() else { return };
-        let send = self.send();
-        if send.address != Some(address)
-            && let Err(e) = self.save_send(&SendState { address: Some(address), ..send })
-        {
-            eprintln!("agent: the address of this node cannot be remembered: {e}");
+        if self.address() != Some(address) {
+            let _ = self.write("address.json", &address);
         }
     }
 

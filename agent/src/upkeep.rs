@@ -22,7 +22,7 @@ use crate::{
     enrol::{self, Ended, Enrolment},
     identity::{Identity, next},
     issued::{self, Issued, export},
-    roll,
+    roll::{self, RollError},
     settings::Settings,
     state::State,
     upload::backoff,
@@ -103,7 +103,12 @@ async fn end_change_of_keys(settings: &Settings, stop: &CancellationToken) -> Re
     }
     let options = roll::Options { kind: KeyKind::default(), wait: Duration::from_secs(30) };
     let say = |text: &str| eprintln!("agent: {text}");
-    let identity = roll::roll(settings, options, say, stop).await.map_err(|e| e.to_string())?;
+    let identity = match roll::roll(settings, options, say, stop).await {
+        Ok(identity) => identity,
+        // Somebody is at it.
+        Err(RollError::InProgress(_)) => return Ok(()),
+        Err(e) => return Err(e.to_string()),
+    };
     eprintln!("agent: this node has a new key: {}", identity.certificate.key_hash());
     Ok(())
 }
@@ -138,7 +143,9 @@ pub async fn certificates(
     now: bool,
 ) -> io::Result<Vec<String>> {
     let Ok(_lock) = state.lock_identity() else {
-        return Ok(vec!["keys or certificates are already being changed".to_owned()]);
+        // Whoever changes them does what is due; only who asked for more has to hear of it.
+        let busy = "keys or certificates are already being changed".to_owned();
+        return Ok(if now { vec![busy] } else { vec![] });
     };
     let mut problems = vec![];
     let enrolment = Enrolment::load(state);

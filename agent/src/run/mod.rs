@@ -95,7 +95,7 @@ pub async fn run(
     let instance = Instance {
         counter: state.next_counter(id.start.to_utc()).map_err(RunError::State)?,
         boot_id: boot_id(),
-        address: state.send().address,
+        address: state.address(),
     };
     let environment = [
         ("AGENT_NODE_ID", id.node_id.to_string()),

@@ -9,7 +9,7 @@
 pub mod answer;
 pub mod backoff;
 
-use std::{collections::VecDeque, io, net::IpAddr, time::SystemTime};
+use std::{collections::VecDeque, io, time::SystemTime};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use hyper::Method;
@@ -99,19 +99,18 @@ pub async fn send(
     let mut drain = Drain {
         settings,
         outbox: &outbox,
+        state: &state,
         client,
         target,
         connection: None,
         sent,
         retry_after: None,
-        own_address: before.address,
     };
     tokio::select! {
         () = stop.cancelled() => drain.sent.problem = Some("stopped".to_owned()),
         drained = drain.all(waiting) => drained?,
     }
-    let Drain { sent, retry_after, own_address, .. } = drain;
-    let before = SendState { address: own_address, ..before };
+    let Drain { sent, retry_after, .. } = drain;
     remember(&state, before, &sent, retry_after).map_err(SendError::State)?;
     Ok(sent)
 }
@@ -145,7 +144,6 @@ fn remember(
         failures,
         retry_after,
         next_attempt: next,
-        address: before.address,
     })
 }
 
@@ -153,12 +151,12 @@ fn remember(
 struct Drain<'a> {
     settings: &'a Settings,
     outbox: &'a Outbox,
+    state: &'a State,
     client: ClientIdentity,
     target: Target,
     connection: Option<Connection>,
     sent: Sent,
     retry_after: Option<DateTime<Utc>>,
-    own_address: Option<IpAddr>,
 }
 
 impl Drain<'_> {
@@ -219,7 +217,9 @@ impl Drain<'_> {
             return Ok(Answer::of(&reply));
         }
         let open = self.connection.insert(Connection::open(&self.target).await?);
-        self.own_address = open.own_address.or(self.own_address);
+        if let Some(address) = open.own_address {
+            self.state.note_address(address);
+        }
         let reply = open.ask(&self.target, &ask).await?;
         // Once a connection: what is learnt of its keys can wait for the next one.
         let seen = Seen::new(&open.server_keys, &reply.headers);

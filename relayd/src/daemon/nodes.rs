@@ -49,6 +49,11 @@ impl Services<'_> {
             .map_err(starting("the registry of nodes"))?;
         self.status.push(("nodes", std::sync::Arc::new(running.status())));
         self.node_registry = Some(running.registry.clone());
+        let reloaded = running.registry.clone();
+        self.reloaders.add("node registry", move || {
+            let registry = reloaded.clone();
+            async move { registry.reload().await }
+        });
         let nodes = running.nodes.clone();
         self.tasks.spawn("node registry", running.run(self.tasks.stop()));
         Ok(nodes)

@@ -1,40 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Gauges of what expires.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use prometheus::{IntGaugeVec, Opts, Registry};
+
+use super::nodes::{Counts, Found};
 
 /// The gauges.
 pub struct ExpiryMetrics {
     /// Unix time, by certificate; no series where there is no certificate.
     certificates: IntGaugeVec,
-    /// Nodes, by how long they still have a valid certificate.
+    /// Nodes, by who issued their certificates and how long the last of these is valid.
     nodes: IntGaugeVec,
-}
-
-/// Nodes with certificates, by how long the last one of each is still valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct NodeCounts {
-    /// Not any more.
-    pub expired: i64,
-    /// Less than 7 days.
-    pub week: i64,
-    /// 7 days or more, less than 30.
-    pub month: i64,
-    /// 30 days or more.
-    pub longer: i64,
-}
-
-impl NodeCounts {
-    /// Counts one node.
-    pub fn add(&mut self, left: TimeDelta) {
-        *match left {
-            left if left <= TimeDelta::zero() => &mut self.expired,
-            left if left < TimeDelta::days(7) => &mut self.week,
-            left if left < TimeDelta::days(30) => &mut self.month,
-            _ => &mut self.longer,
-        } += 1;
-    }
 }
 
 impl ExpiryMetrics {
@@ -51,12 +28,12 @@ impl ExpiryMetrics {
             nodes: IntGaugeVec::new(
                 Opts::new(
                     "relayd_nodes_certificate_expiry",
-                    "Nodes with certificates, by how long the last one of each is still valid",
+                    "Nodes with certificates, by who issued them and how long the last one is still valid",
                 ),
-                &["left"],
+                &["issuer", "left"],
             )?,
         };
-        metrics.nodes(&NodeCounts::default());
+        metrics.nodes(&Found::default());
         registry.register(Box::new(metrics.certificates.clone()))?;
         registry.register(Box::new(metrics.nodes.clone()))?;
         Ok(metrics)
@@ -72,14 +49,15 @@ impl ExpiryMetrics {
     }
 
     /// Shows how it is with the nodes.
-    pub fn nodes(&self, counts: &NodeCounts) {
-        for (left, nodes) in [
-            ("expired", counts.expired),
-            ("under_7_days", counts.week),
-            ("under_30_days", counts.month),
-            ("longer", counts.longer),
-        ] {
-            self.nodes.with_label_values(&[left]).set(nodes);
+    pub fn nodes(&self, found: &Found) {
+        for (issuer, Counts { expired, week, month, longer }) in
+            [("self", found.own), ("authority", found.issued)]
+        {
+            for (left, nodes) in
+                [("expired", expired), ("under_7_days", week), ("under_30_days", month), ("longer", longer)]
+            {
+                self.nodes.with_label_values(&[issuer, left]).set(nodes);
+            }
         }
     }
 }

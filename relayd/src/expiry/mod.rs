@@ -5,10 +5,11 @@
 //! relays and root nothing stops then. But other programs, and agents or servers that check certificates, do
 //! look at the date; so it is said 30 days before, each day again, and more loudly in the last 7 days.
 //!
-//! Dates are read at start and at each reload, as the daemon reads the certificates themselves: what counts
-//! is the one in use, not the one that somebody put there and forgot to load.
+//! Dates are read when the daemon reads the certificates themselves, most of them at start and at each reload:
+//! what counts is the one in use, not the one that somebody put there and forgot to load.
 
 mod metrics;
+mod nodes;
 mod watched;
 
 use std::{
@@ -20,14 +21,11 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use prometheus::Registry;
-use protocol::{certificate::Certificate, node_id::NodeId};
+use protocol::node_id::NodeId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    metrics::{ExpiryMetrics, NodeCounts},
-    watched::Watched,
-};
+use self::{metrics::ExpiryMetrics, nodes::Found, watched::Watched};
 use crate::{
     config::{ClientTrust, Config},
     nodes::Nodes,
@@ -59,7 +57,7 @@ pub struct Expiry {
 #[derive(Default)]
 struct State {
     /// The dates of the certificates in use.
-    ends: Vec<(&'static str, DateTime<Utc>)>,
+    ends: HashMap<&'static str, DateTime<Utc>>,
     /// When the last warning about each was given.
     warned: HashMap<&'static str, Instant>,
 }
@@ -98,23 +96,31 @@ impl Expiry {
 
     /// Reads the dates again. A file that is not there or cannot be read has none: whoever uses it says so.
     pub fn load(&self) {
-        let mut ends = Vec::new();
-        for watched in &self.watched {
+        self.read(|_| true);
+        self.reloaded.notify_one();
+    }
+
+    fn read(&self, which: impl Fn(&Watched) -> bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for watched in self.watched.iter().filter(|watched| which(watched)) {
             let end = watched.not_after();
             self.metrics.certificate(watched.label, end);
-            ends.extend(end.map(|end| (watched.label, end)));
+            match end {
+                Some(end) => state.ends.insert(watched.label, end),
+                None => state.ends.remove(watched.label),
+            };
         }
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).ends = ends;
-        self.reloaded.notify_one();
     }
 
     /// Counts, and says what has to be said now: of each certificate once a day. Takes its time when there
     /// are many nodes.
     pub fn check(&self) -> Vec<Warning> {
+        self.read(|watched| watched.is_read_when_used);
         let now = DateTime::<Utc>::from(self.clock.wall());
         let steady = self.clock.steady();
-        let (counts, first) = self.nodes(now);
-        self.metrics.nodes(&counts);
+        let table = self.nodes.borrow().clone();
+        let found = Found::of(&table, &self.own_id, now);
+        self.metrics.nodes(&found);
 
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { ends, warned } = &mut *state;
@@ -129,11 +135,11 @@ impl Expiry {
         };
         let mut warnings = Vec::new();
         for watched in &self.watched {
-            let end = ends.iter().find(|(label, _)| *label == watched.label).map(|(_, end)| *end);
-            let warning = end.and_then(|end| watched.warning(end, now));
+            let warning = ends.get(watched.label).and_then(|end| watched.warning(*end, now));
             warnings.extend(due(watched.label, warning));
         }
-        warnings.extend(due("nodes", first.and_then(|first| self.of_nodes(&counts, &first))));
+        warnings.extend(due("nodes", found.of_own()));
+        warnings.extend(due("issued", found.of_issued(self.checks_clients)));
         warnings
     }
 
@@ -155,48 +161,6 @@ impl Expiry {
                 () = tokio::time::sleep(EVERY) => {}
             }
         }
-    }
-
-    /// Nodes by how long the last of their certificates is valid, and who is first to have none.
-    fn nodes(&self, now: DateTime<Utc>) -> (NodeCounts, Option<String>) {
-        let table = self.nodes.borrow().clone();
-        let mut counts = NodeCounts::default();
-        let mut first: Option<(DateTime<Utc>, String)> = None;
-        // This server's own are watched one by one.
-        for (node, _) in table.list().iter().filter(|(node, _)| **node != self.own_id) {
-            let last = table.certificates(node).iter().map(Certificate::not_after).max();
-            let Some(last) = last else { continue };
-            counts.add(last - now);
-            let matters = last <= now + EARLY && (self.checks_clients || last > now);
-            if matters && first.as_ref().is_none_or(|(end, _)| last < *end) {
-                first = Some((last, node.to_string()));
-            }
-        }
-        (counts, first.map(|(_, node)| node))
-    }
-
-    fn of_nodes(&self, counts: &NodeCounts, first: &str) -> Option<Warning> {
-        let soon = counts.week + counts.month;
-        Some(match self.checks_clients {
-            false if soon == 0 => return None,
-            false => Warning {
-                urgent: false,
-                text: format!(
-                    "certificates of nodes expire within 30 days: {soon}, first that of {first}; nothing \
-                     stops by that, because this server knows nodes by their keys; only other users of these \
-                     certificates need new ones"
-                ),
-            },
-            true => Warning {
-                urgent: counts.expired + counts.week > 0,
-                text: format!(
-                    "certificates of nodes expire within 30 days: {soon}, and have expired: {}, first that of \
-                     {first}; the gateway refuses these nodes from then on \
-                     (gateway.client_authentication is \"authority\"): renew them with your authority",
-                    counts.expired
-                ),
-            },
-        })
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::{fs, path::Path};
 
-use chrono::TimeDelta;
 use openssl::{asn1::Asn1Time, x509::X509};
 use prometheus::{Encoder, TextEncoder};
 use protocol::{
+    certificate::Certificate,
     node_list::NodeList,
     private_key::{self, KeyKind},
 };
@@ -16,12 +16,21 @@ use crate::{config::resolve, nodes::NodeTable, spool::clock::tests::TestClock};
 
 /// A certificate like that of a node, which expires then.
 fn certificate(node: &str, days: u32) -> Vec<u8> {
+    issued(node, node, days)
+}
+
+fn issued(node: &str, issuer: &str, days: u32) -> Vec<u8> {
+    let named = |name: &str| {
+        let key = private_key::generate(KeyKind::P256).unwrap();
+        private_key::self_signed(&key, &name.parse().unwrap()).unwrap().to_x509().unwrap()
+    };
+    let issuer = named(issuer);
     let key = private_key::generate(KeyKind::P256).unwrap();
-    let model = private_key::self_signed(&key, &node.parse().unwrap()).unwrap().to_x509().unwrap();
+    let model = named(node);
     let mut certificate = X509::builder().unwrap();
     certificate.set_serial_number(model.serial_number()).unwrap();
     certificate.set_subject_name(model.subject_name()).unwrap();
-    certificate.set_issuer_name(model.issuer_name()).unwrap();
+    certificate.set_issuer_name(issuer.subject_name()).unwrap();
     certificate.set_not_before(model.not_before()).unwrap();
     certificate.set_not_after(&Asn1Time::days_from_now(days).unwrap()).unwrap();
     certificate.set_pubkey(&key).unwrap();
@@ -48,10 +57,19 @@ fn server(days: u32, nodes: &[(&str, u32)], more: &str) -> Server {
     let config = resolve::read(Path::new("main.conf"), &text).unwrap().config;
     let list: serde_json::Map<_, _> = nodes
         .iter()
-        .map(|(node, _)| ((*node).to_owned(), serde_json::json!({"hostname": "h", "policy-server": "root"})))
+        .map(|(node, _)| {
+            (
+                node.trim_end_matches('*').to_owned(),
+                serde_json::json!({"hostname": "h", "policy-server": "root"}),
+            )
+        })
         .collect();
     let list = NodeList::from_json(serde_json::Value::Object(list).to_string().as_bytes()).unwrap();
-    let bundle = nodes.iter().map(|(node, days)| Certificate::from_pem(&certificate(node, *days)).unwrap());
+    // Those of an authority are marked so.
+    let bundle = nodes.iter().map(|(node, days)| match node.strip_suffix('*') {
+        Some(node) => Certificate::from_pem(&issued(node, "authority", *days)).unwrap(),
+        None => Certificate::from_pem(&certificate(node, *days)).unwrap(),
+    });
     let (_, nodes) = watch::channel(Arc::new(NodeTable::new(list, bundle.collect())));
     let (clock, registry) = (Arc::new(TestClock::new()), Registry::new());
     let expiry = Expiry::new(&config, nodes, clock.clone(), &registry).unwrap();
@@ -128,10 +146,15 @@ fn the_date_in_use_counts_until_a_reload_and_a_new_certificate_ends_the_warnings
 #[test]
 fn the_next_key_and_the_authority_are_watched_when_they_are_there() {
     let server = server(500, &[], "");
+    assert!(server.warnings().is_empty());
     fs::write(server.directory.path().join("server.cert.next"), certificate("root", 3)).unwrap();
     fs::create_dir(server.directory.path().join("ca")).unwrap();
     fs::write(server.directory.path().join("ca/ca.cert"), certificate("ca", 20)).unwrap();
+    // That of the authority is read each time that it is used; the next key is announced by a reload.
+    let said = server.warnings();
+    assert!(matches!(&said[..], [(false, ca)] if ca.contains("relayd ca renew")), "{said:?}");
     server.expiry.load();
+    server.clock.pass(days(1));
     let said = server.warnings();
     assert!(
         matches!(&said[..], [(true, next), (false, ca)]
@@ -152,34 +175,43 @@ fn nodes_are_counted_by_their_longest_certificate_and_nothing_stops_for_pinned_k
     let said = server.warnings();
     assert!(
         matches!(&said[..], [(false, text)]
-            if text.contains("30 days: 2, first that of d") && text.contains("nothing stops")),
+            if text.contains("30 days: 2, first d;") && text.contains("nothing stops")),
         "{said:?}"
     );
     let metrics = server.metrics();
     for (left, nodes) in [("expired", 1), ("under_7_days", 1), ("under_30_days", 1), ("longer", 1)] {
-        let series = format!("relayd_nodes_certificate_expiry{{left=\"{left}\"}} {nodes}\n");
+        let series = format!("relayd_nodes_certificate_expiry{{issuer=\"self\",left=\"{left}\"}} {nodes}\n");
         assert!(metrics.contains(&series), "{metrics}");
     }
 }
 
 #[test]
-fn where_certificates_are_checked_it_is_said_that_nodes_will_be_refused() {
-    let more = "client_authentication = \"authority\"\nclient_ca_path = \"/nowhere/ca.pem\"\n";
-    let server = server(500, &[("a", 0), ("b", 20)], more);
-    server.clock.pass(Duration::from_secs(60));
-    let said = server.warnings();
-    assert!(
-        matches!(&said[..], [(true, text)] if text.contains("first that of a") && text.contains("refuses")),
-        "{said:?}"
-    );
-}
-
-#[test]
-fn limits_of_the_buckets() {
-    let mut counts = NodeCounts::default();
-    let day = TimeDelta::days(1);
-    for left in [TimeDelta::zero(), -day, TimeDelta::seconds(1), day * 7, day * 30, day * 31] {
-        counts.add(left);
+fn certificates_of_an_authority_that_nodes_do_not_renew_are_said() {
+    // A minute before its end, or soon after its beginning: what counts is how much of its life is left.
+    let nodes = [("a", 300), ("a*", 0), ("b*", 20), ("c*", 200)];
+    for (more, urgent, consequence) in [
+        ("", false, "whoever checks it"),
+        (
+            "client_authentication = \"authority\"\nclient_ca_path = \"/nowhere\"\n",
+            true,
+            "the gateway refuses",
+        ),
+    ] {
+        let server = server(500, &nodes, more);
+        server.clock.pass(Duration::from_secs(60));
+        let said = server.warnings();
+        assert!(
+            matches!(&said[..], [(level, text)] if *level == urgent
+                && text.contains("have ended: 1, first a;") && text.contains(consequence)),
+            "{said:?}"
+        );
+        assert!(
+            server
+                .metrics()
+                .contains("relayd_nodes_certificate_expiry{issuer=\"authority\",left=\"under_30_days\"} 1\n")
+        );
+        server.clock.pass(days(15));
+        let said = server.warnings();
+        assert!(matches!(&said[..], [(_, text)] if text.contains("have ended: 2, first a;")), "{said:?}");
     }
-    assert_eq!(counts, NodeCounts { expired: 2, week: 1, month: 1, longer: 2 });
 }

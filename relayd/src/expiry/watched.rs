@@ -19,6 +19,8 @@ pub struct Watched {
     pub label: &'static str,
     /// In texts.
     name: &'static str,
+    /// Whether the daemon takes up a new one by itself, not only at a reload.
+    pub is_read_when_used: bool,
     file: PathBuf,
     consequence: &'static str,
     remedy: &'static str,
@@ -62,6 +64,7 @@ pub fn of(config: &Config) -> Vec<Watched> {
         watched.push(Watched {
             label: "gateway",
             name: "the certificate of the gateway",
+            is_read_when_used: false,
             file: gateway.identity.certificate.clone(),
             consequence,
             remedy: match by_authority {
@@ -75,6 +78,7 @@ pub fn of(config: &Config) -> Vec<Watched> {
         watched.push(Watched {
             label: "next",
             name: "the certificate of the next key of the gateway",
+            is_read_when_used: false,
             file: next_files(&gateway.identity).certificate,
             consequence,
             remedy: "use it with `relayd server-key activate`, or give it up with `relayd server-key cancel`",
@@ -84,6 +88,7 @@ pub fn of(config: &Config) -> Vec<Watched> {
         watched.push(Watched {
             label: "upstream_client",
             name: "the certificate that is shown to the upstream server",
+            is_read_when_used: true,
             file: identity.certificate.clone(),
             consequence: "nothing stops when that server knows this one by its key; a server that checks \
                           certificates will refuse it",
@@ -94,10 +99,11 @@ pub fn of(config: &Config) -> Vec<Watched> {
         watched.push(Watched {
             label: "ca",
             name: "the certificate of the built-in authority",
+            is_read_when_used: true,
             file: ca::certificate_file(&config.ca),
             consequence: "all certificates that it issued will be refused by whoever checks them, and it issues \
                           no more",
-            remedy: "run `relayd ca renew`, reload, and give the new one (`relayd ca export`) to whoever trusts \
+            remedy: "run `relayd ca renew` and give the new one (`relayd ca export`) to whoever trusts \
                      the old one",
         });
     }

@@ -147,3 +147,110 @@ impl Subject<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::node_list::{NodeEntry, NodeList};
+
+    use super::{super::rules::RULES, *};
+
+    fn id(text: &str) -> NodeId {
+        text.parse().unwrap()
+    }
+
+    /// `root` ─ `hub` (this server) ─ `relay` ─ `node`, and `other` beside it.
+    fn table() -> NodeTable {
+        let entry = |(node, server): (&str, &str)| {
+            let entry = NodeEntry {
+                hostname: node.into(),
+                key_hash: None,
+                other_key_hashes: Vec::new(),
+                policy_server: id(server),
+                is_relay: false,
+            };
+            (id(node), entry)
+        };
+        let nodes =
+            [("root", "root"), ("hub", "root"), ("relay", "hub"), ("node", "relay"), ("other", "relay")];
+        NodeTable::new(nodes.into_iter().map(entry).collect::<NodeList>(), Vec::new())
+    }
+
+    #[test]
+    fn each_way_in_lets_in_whom_it_names() {
+        let (table, own_id, node) = (table(), id("hub"), id("node"));
+        let peer = Peer::new("192.0.2.1:1".parse().unwrap(), None, false);
+        let clients = ["root", "hub", "relay", "node", "other"].map(|name| Client::Node(id(name)));
+        for (who, lets_in) in [
+            (Who::Nobody, [false; 5]),
+            (Who::Loopback, [false; 5]),
+            (Who::Anyone, [true; 5]),
+            (Who::Visitor, [true; 5]),
+            (Who::AnyNode, [true; 5]),
+            (Who::NodeNamed, [false, false, false, true, false]),
+            (Who::RelayAbove, [true, true, true, false, false]),
+            (Who::NodeForNewcomer, [false; 5]),
+            (Who::Upstream, [true, false, false, false, false]),
+            // Whoever is a node is not asked for passwords.
+            (Who::Password, [false; 5]),
+            (Who::PasswordForListed, [false; 5]),
+        ] {
+            let found = [0, 1, 2, 3, 4].map(|at| {
+                let client = &clients[at];
+                let (rule, password) = (&RULES[0], Some(true));
+                let by_authority = false;
+                let asked = Asked {
+                    rule,
+                    peer: &peer,
+                    client,
+                    table: &table,
+                    password,
+                    by_authority,
+                    own_id: &own_id,
+                };
+                who.applies(Subject::Node(&node), &asked)
+            });
+            assert_eq!(found, lets_in, "{who}");
+        }
+    }
+
+    #[test]
+    fn who_is_nobody_gets_in_only_where_nobody_is_needed() {
+        let (table, own_id, node) = (table(), id("hub"), id("node"));
+        let peer = Peer::new("192.0.2.1:1".parse().unwrap(), None, false);
+        let misnamed = Client::Misnamed { key_of: id("node") };
+        let clients = [Client::Anonymous, Client::Unknown, Client::Certified, misnamed];
+        for by_authority in [false, true] {
+            for client in &clients {
+                let (rule, password) = (&RULES[0], None);
+                let asked = Asked {
+                    rule,
+                    peer: &peer,
+                    client,
+                    table: &table,
+                    password,
+                    by_authority,
+                    own_id: &own_id,
+                };
+                let applies = |who: Who| who.applies(Subject::Node(&node), &asked);
+                assert!(applies(Who::Anyone), "{client:?}");
+                assert_eq!(
+                    applies(Who::Visitor),
+                    !by_authority || *client == Client::Certified,
+                    "{client:?}"
+                );
+                let others = [
+                    Who::Nobody,
+                    Who::AnyNode,
+                    Who::NodeNamed,
+                    Who::RelayAbove,
+                    Who::NodeForNewcomer,
+                    Who::PasswordForListed,
+                    Who::Password,
+                    Who::Upstream,
+                    Who::Loopback,
+                ];
+                assert!(!others.into_iter().any(applies), "{client:?}");
+            }
+        }
+    }
+}

@@ -63,9 +63,9 @@ pub struct Desk {
 }
 
 /// For requests under way, in bytes: not that of uploads, which nobody without an identity may use up.
-const MEMORY: usize = 4 * 1024 * 1024;
+const MEMORY: usize = 16 * 1024 * 1024;
 /// A body is that small that it is there in this time, or a nuisance.
-const BODY_TIME: Duration = Duration::from_secs(20);
+const BODY_TIME: Duration = Duration::from_secs(10);
 /// Requests per minute where no new nodes are taken in: those of known ones still come.
 const USUAL_RATE: u32 = 60;
 /// A relay speaks for nodes that nobody knows yet: it counts for at least so many.

@@ -233,7 +233,8 @@ impl Service {
     }
 
     fn log(&self, peer: &Peer, seen: &Seen, refusal: &Refusal) {
-        let Some(rule) = seen.rule else {
+        // Who asks who it is, asks whether it would be let in: "no" is an answer.
+        let Some(rule) = seen.rule.filter(|rule| rule.purpose != Purpose::WhoAmI) else {
             tracing::debug!(peer = %peer.address, status = refusal.status().as_u16(), "request refused");
             return;
         };

@@ -43,6 +43,9 @@ pub(super) struct NewConflict<'a> {
 /// Open conflicts of one kind that are kept per node: who makes ever new keys makes no more rows.
 const MOST_CONFLICTS: i64 = 20;
 
+/// Certificates of one source that are kept per node: the newest.
+const MOST_CERTIFICATES: i64 = 16;
+
 /// Makes changes in one transaction.
 pub(super) fn change<T, E: From<diesel::result::Error>>(
     connection: &mut Connection,
@@ -129,6 +132,13 @@ impl Change<'_> {
         self.connection.run(sql, &values).map(drop)
     }
 
+    /// Says when a key ends, or that it is current.
+    pub(super) fn end_key(&mut self, id: &NodeId, hash: &str, end: Option<i64>) -> QueryResult<()> {
+        let values = [Value::MaybeInt(end), Value::Text(id.as_str()), Value::Text(hash)];
+        let sql = "UPDATE node_key SET valid_until = $1 WHERE nodeid = $2 AND key_hash = $3";
+        self.connection.run(sql, &values).map(drop)
+    }
+
     /// Lets all current keys of a node but one end at `end`.
     pub(super) fn retire_keys(&mut self, id: &NodeId, but: &KeyHash, end: i64) -> QueryResult<()> {
         let but = but.to_string();
@@ -161,7 +171,20 @@ impl Change<'_> {
         let sql = "INSERT INTO node_certificate \
                    (nodeid, fingerprint, key_hash, pem, not_before, not_after, source) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
-        Ok(self.connection.run(sql, &values)? > 0)
+        let is_new = self.connection.run(sql, &values)? > 0;
+        if is_new {
+            self.forget_surplus_certificates(id, source)?;
+        }
+        Ok(is_new)
+    }
+
+    /// Whoever has a key can make any number of certificates for it.
+    fn forget_surplus_certificates(&mut self, id: &NodeId, source: &str) -> QueryResult<()> {
+        let sql = "DELETE FROM node_certificate WHERE nodeid = $1 AND source = $2 AND fingerprint NOT IN \
+                   (SELECT fingerprint FROM node_certificate WHERE nodeid = $1 AND source = $2 \
+                    ORDER BY not_before DESC, fingerprint LIMIT $3)";
+        let values = [Value::Text(id.as_str()), Value::Text(source), Value::Int(MOST_CERTIFICATES)];
+        self.connection.run(sql, &values).map(drop)
     }
 
     /// Removes a node and all that belongs to it; its id is free again.

@@ -22,7 +22,7 @@ use super::{
     row::{KEY_COLUMNS, KeyRow, NODE_COLUMNS, NodeRow},
 };
 use crate::{
-    db::{Connection, Database, DbError, query::Value},
+    db::{Connection, Database, DbError},
     nodes::{NodeTable, Nodes},
 };
 
@@ -185,11 +185,7 @@ impl<'a> Wanted<'a> {
             let text = hash.to_string();
             match keys.iter().find(|key| key.key_hash == text) {
                 None => change.add_key(self.id, hash, *spki)?,
-                Some(key) if key.valid_until.is_some() => {
-                    let sql = "UPDATE node_key SET valid_until = NULL WHERE nodeid = $1 AND key_hash = $2";
-                    let values = [Value::Text(self.id.as_str()), Value::Text(&text)];
-                    change.connection.run(sql, &values)?;
-                }
+                Some(key) if key.valid_until.is_some() => change.end_key(self.id, &text, None)?,
                 Some(_) => {}
             }
         }
@@ -197,9 +193,7 @@ impl<'a> Wanted<'a> {
             key.valid_until.is_none() && self.keys.iter().all(|(hash, _)| hash.to_string() != key.key_hash)
         };
         for key in keys.iter().filter(is_over) {
-            let sql = "UPDATE node_key SET valid_until = $1 WHERE nodeid = $2 AND key_hash = $3";
-            let values = [Value::Int(change.now), Value::Text(self.id.as_str()), Value::Text(&key.key_hash)];
-            change.connection.run(sql, &values)?;
+            change.end_key(self.id, &key.key_hash, Some(change.now))?;
         }
         Ok(())
     }

@@ -135,6 +135,11 @@ impl Registry {
         self.ask(|reply| Job::Introduce { introduction, reply }).await
     }
 
+    /// Looks at the certificates of this server again.
+    pub async fn reload(&self) -> Result<(), RegistryError> {
+        self.ask(|reply| Job::Reload { reply }).await
+    }
+
     async fn ask<T>(
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, RegistryError>>) -> Job,

@@ -2,43 +2,33 @@
 //! What the registry knows before anybody asks: the root itself, and the nodes of the list that was
 //! there before it.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use diesel::QueryResult;
 use protocol::{certificate::Certificate, node_id::NodeId};
 use tracing::{info, warn};
 
 use super::{
-    admin::now,
-    change::{NewNode, change},
+    change::{Change, NewNode},
     follow,
     record::{NodeState, Role},
     row,
 };
-use crate::{
-    config::{self, Config},
-    db::{Connection, query::Value},
-    nodes,
-};
+use crate::{config, db::Connection, nodes};
 
 /// Who decided about the root.
 const BY: &str = "this server";
 
-/// Where the certificate of this server as a node is: that of the agent on it, which signs with its key. A
-/// server without agent has that of its gateway, whose key may change more often.
-pub(super) fn certificate_file(config: &Config) -> Option<PathBuf> {
-    let agents = Path::new(config::AGENT_CERTIFICATE);
-    let gateways = config.gateway.as_ref().map(|gateway| gateway.identity.certificate.clone());
-    if agents.exists() { Some(agents.to_owned()) } else { gateways }
-}
-
-/// The certificate of this server; without one the root has no key in the list.
-pub(super) fn certificate(path: &Path) -> Option<Certificate> {
-    let pem = std::fs::read(path).ok()?;
-    Certificate::from_pem(&pem).ok()
+/// The certificates of the root itself: of its agent and of its gateway, as far as they name it.
+pub(super) fn certificates(id: &NodeId, paths: &[PathBuf]) -> Vec<Certificate> {
+    let read = |path: &PathBuf| Certificate::from_pem(&std::fs::read(path).ok()?).ok();
+    let mut all: Vec<Certificate> =
+        paths.iter().filter_map(read).filter(|one| one.sole_node_id() == Some(id)).collect();
+    all.dedup_by_key(|one| one.fingerprint());
+    if all.is_empty() {
+        warn!("no certificate of this server names node {id}: the node list says no key of the root");
+    }
+    all
 }
 
 /// Takes over the nodes of a list that another program wrote, when the registry has none yet: who
@@ -56,48 +46,53 @@ pub(super) fn import(c: &mut Connection, general: &config::General) -> Result<()
     Ok(())
 }
 
-/// Enters the root itself, with its key if its certificate says that it is that of the root. A new key
-/// of it replaces the former one, as for any node.
+/// Enters the root itself with the keys of its certificates. A new key replaces the former ones as it
+/// does for any node; when there is no certificate, what was known stays.
 pub(super) fn enter(
-    c: &mut Connection,
+    change: &mut Change<'_>,
     id: &NodeId,
-    certificate: Option<&Certificate>,
+    certificates: &[Certificate],
     overlap: Duration,
 ) -> QueryResult<()> {
-    let certificate = certificate.filter(|one| one.sole_node_id() == Some(id));
-    if certificate.is_none() {
-        warn!("no certificate of this server names node {id}: the node list says no key of the root");
+    match row::node(change.connection, id)? {
+        Some(row) if row.state == NodeState::Accepted.as_str() => {}
+        Some(_) => change.decide(id, NodeState::Accepted, Role::Node, BY)?,
+        None => change.add_node(&NewNode {
+            node_id: id,
+            hostname: &rustix::system::uname().nodename().to_string_lossy(),
+            state: NodeState::Accepted,
+            role: Role::Node,
+            policy_server: id,
+            decided_by: Some(BY),
+            address: None,
+        })?,
     }
-    let hash = certificate.map(Certificate::key_hash);
-    let text = hash.as_ref().map(ToString::to_string);
-    let is_there = row::node(c, id)?.is_some_and(|row| row.state == NodeState::Accepted.as_str());
-    let has_key = match &text {
-        Some(text) => row::keys(c, id)?.iter().any(|key| key.key_hash == *text && key.valid_until.is_none()),
-        None => true,
+    let keys = row::keys(change.connection, id)?;
+    let is_own = |key: &row::KeyRow| {
+        let hash = key.hash();
+        certificates.iter().any(|one| hash.as_ref().is_some_and(|hash| hash.matches(one.spki_der())))
     };
-    if is_there && has_key {
-        return Ok(());
+    let mut has_changed = false;
+    for key in keys.iter().filter(|key| !certificates.is_empty() && key.valid_until.is_none()) {
+        if !is_own(key) {
+            let end = change.now.saturating_add(i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX));
+            change.end_key(id, &key.key_hash, Some(end))?;
+            has_changed = true;
+        }
     }
-    change(c, now(), |change| {
-        match row::node(change.connection, id)? {
-            Some(_) => change.decide(id, NodeState::Accepted, Role::Node, BY)?,
-            None => change.add_node(&NewNode {
-                node_id: id,
-                hostname: &rustix::system::uname().nodename().to_string_lossy(),
-                state: NodeState::Accepted,
-                role: Role::Node,
-                policy_server: id,
-                decided_by: Some(BY),
-                address: None,
-            })?,
+    for certificate in certificates {
+        let hash = certificate.key_hash();
+        let text = hash.to_string();
+        match keys.iter().find(|key| key.key_hash == text) {
+            None => change.add_key(id, &hash, Some(certificate.spki_der()))?,
+            Some(key) if key.valid_until.is_some() => change.end_key(id, &text, None)?,
+            Some(_) => {
+                has_changed |= change.add_certificate(id, certificate, "node")?;
+                continue;
+            }
         }
-        let (Some(certificate), Some(hash), Some(text)) = (certificate, &hash, &text) else { return Ok(()) };
-        let again = "UPDATE node_key SET valid_until = NULL WHERE nodeid = $1 AND key_hash = $2";
-        if change.connection.run(again, &[Value::Text(id.as_str()), Value::Text(text)])? == 0 {
-            change.add_key(id, hash, Some(certificate.spki_der()))?;
-        }
-        let end = change.now.saturating_add(i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX));
-        change.retire_keys(id, hash, end)?;
-        change.add_certificate(id, certificate, "node").map(drop)
-    })
+        change.add_certificate(id, certificate, "node")?;
+        has_changed = true;
+    }
+    if has_changed { change.touch(id) } else { Ok(()) }
 }

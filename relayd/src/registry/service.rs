@@ -55,19 +55,20 @@ pub struct Settings {
     pub ca: config::Ca,
     /// How long a replaced key stays valid.
     pub key_overlap: Duration,
-    /// The certificate of this server as a node: what it signs with is checked with it.
-    pub own_certificate: Option<PathBuf>,
+    /// Where certificates of this server may be: those that name it count.
+    pub own_certificates: Vec<PathBuf>,
 }
 
 impl Settings {
     /// The parts that matter.
     pub fn of(config: &Config) -> Self {
+        let gateway = config.gateway.as_ref().map(|gateway| gateway.identity.certificate.clone());
         Self {
             general: config.general.clone(),
             enrolment: config.enrolment.clone(),
             ca: config.ca.clone(),
             key_overlap: config.nodes.key_overlap,
-            own_certificate: own::certificate_file(config),
+            own_certificates: [config::AGENT_CERTIFICATE.into()].into_iter().chain(gateway).collect(),
         }
     }
 }
@@ -157,6 +158,10 @@ pub(super) enum Job {
         introduction: Box<Introduction>,
         reply: Reply<Introduced>,
     },
+    /// The certificates of the root may be other ones now.
+    Reload {
+        reply: Reply<()>,
+    },
 }
 
 type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
@@ -191,8 +196,8 @@ const POLL: Duration = Duration::from_millis(500);
 const COUNT: Duration = Duration::from_secs(15);
 /// How long to leave a database alone that does not work.
 const DOWN: Duration = Duration::from_secs(1);
-/// A table is made again only after this many times as long as making it took.
-const TABLE_SPACING: u32 = 4;
+/// A table is made again only after as long as making it took, but not later than after this.
+const TABLE_SPACING: Duration = Duration::from_secs(1);
 
 /// Starts the registry: its first table is there when this returns. Blocks.
 pub fn start(
@@ -204,9 +209,7 @@ pub fn start(
     let metrics = Metrics::new(registry)?;
     let mut connection = database.connect()?;
     own::import(&mut connection, &settings.general).map_err(StartError::Import)?;
-    let own_certificate = settings.own_certificate.as_deref().and_then(own::certificate);
-    own::enter(&mut connection, &settings.general.node_id, own_certificate.as_ref(), settings.key_overlap)
-        .map_err(DbError::from)?;
+    change(&mut connection, now(), |change| enter_root(change, &settings)).map_err(DbError::from)?;
     let (sender, nodes) = watch::channel(Arc::<NodeTable>::default());
     let (status_sender, status) = watch::channel(Ok(()));
     let (queue, jobs) = sync_channel(WAITING);
@@ -238,6 +241,11 @@ pub fn start(
         service.run(&jobs);
     })?;
     Ok(Running { registry: Registry { queue: Queue(queue), program }, nodes, files, ended, status })
+}
+
+fn enter_root(change: &mut Change<'_>, settings: &Settings) -> QueryResult<()> {
+    let id = &settings.general.node_id;
+    own::enter(change, id, &own::certificates(id, &settings.own_certificates), settings.key_overlap)
 }
 
 struct Service {
@@ -325,7 +333,7 @@ impl Service {
         self.sender.send_replace(Arc::new(table));
         self.table = TableTimes {
             stale: false,
-            not_before: Some(Instant::now() + started.elapsed() * TABLE_SPACING),
+            not_before: Some(Instant::now() + started.elapsed().min(TABLE_SPACING)),
             next_end: self.mirror.next_end(now),
         };
     }
@@ -354,7 +362,9 @@ impl Service {
         };
         match outcome {
             Ok(outcomes) => batch.into_iter().zip(outcomes).for_each(|(job, outcome)| {
-                self.metrics.requests.with_label_values(&[outcome.label()]).inc();
+                if let Some(label) = outcome.label() {
+                    self.metrics.requests.with_label_values(&[label]).inc();
+                }
                 job.settle(outcome);
             }),
             // One that the database does not take must not keep the others out.
@@ -407,6 +417,10 @@ impl Service {
                     Ok(chain) => Outcome::Chain(chain),
                     Err(error) => Outcome::Error(error),
                 }
+            }
+            Job::Reload { .. } => {
+                enter_root(change, &self.settings)?;
+                Outcome::Reloaded
             }
             Job::Introduce { introduction, .. } => {
                 let overlap = self.settings.key_overlap;
@@ -477,26 +491,29 @@ enum Outcome {
     Answer(Answer, bool),
     Chain(Option<Vec<u8>>),
     Introduced(Introduced),
+    Reloaded,
     Error(RegistryError),
 }
 
 impl Outcome {
-    fn label(&self) -> &'static str {
-        match self {
+    /// The label under which it counts, if it is an answer to a node.
+    fn label(&self) -> Option<&'static str> {
+        Some(match self {
             Self::Answer(answer, _) => answer.state.as_str(),
             Self::Chain(_) | Self::Introduced(Introduced::Taken) => State::Accepted.as_str(),
             Self::Introduced(Introduced::Answered(answer)) => answer.state.as_str(),
             Self::Introduced(Introduced::TooManyPending)
             | Self::Error(RegistryError::Down(_) | RegistryError::TooManyPending) => PUT_OFF,
             Self::Introduced(Introduced::BadSignature) | Self::Error(_) => State::Refused.as_str(),
-        }
+            Self::Reloaded => return None,
+        })
     }
 
     fn answer(self) -> Result<(Answer, bool), RegistryError> {
         match self {
             Self::Answer(answer, undecided) => Ok((answer, undecided)),
             Self::Error(error) => Err(error),
-            Self::Chain(_) | Self::Introduced(_) => Err(mismatch()),
+            _ => Err(mismatch()),
         }
     }
 
@@ -504,7 +521,7 @@ impl Outcome {
         match self {
             Self::Chain(chain) => Ok(chain),
             Self::Error(error) => Err(error),
-            Self::Answer(..) | Self::Introduced(_) => Err(mismatch()),
+            _ => Err(mismatch()),
         }
     }
 
@@ -512,7 +529,7 @@ impl Outcome {
         match self {
             Self::Introduced(introduced) => Ok(introduced),
             Self::Error(error) => Err(error),
-            Self::Answer(..) | Self::Chain(_) => Err(mismatch()),
+            _ => Err(mismatch()),
         }
     }
 }
@@ -534,6 +551,10 @@ impl Job {
             }
             Self::Certify { reply, .. } => drop(reply.send(outcome.chain())),
             Self::Introduce { reply, .. } => drop(reply.send(outcome.introduced())),
+            Self::Reload { reply } => drop(reply.send(match outcome {
+                Outcome::Reloaded => Ok(()),
+                other => Err(other.answer().err().unwrap_or_else(mismatch)),
+            })),
         }
     }
 }

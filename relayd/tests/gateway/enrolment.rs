@@ -131,7 +131,7 @@ fn registry_settings(directory: &std::path::Path) -> registry::Settings {
         }),
         ca: config::Ca { directory: directory.join("ca"), node_certificate_lifetime: PATIENCE },
         key_overlap: Duration::from_secs(3600),
-        own_certificate: None,
+        own_certificates: Vec::new(),
     }
 }
 

