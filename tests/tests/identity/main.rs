@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `enrolment` | by hand, by token, by inventory; conflicts; relays |
 //! | `tree` | what relays know, without their uplink as well; revocation |
+//! | `faults` | the root killed, its database away, keys stolen, relays revoked |
 //! | `keys` | new keys of nodes and servers under load; certificates |
 //! | `attacks` | rows I1 to I4 and I9, F2 and F3 of the fault list |
 //! | `authority` | a PKI of one's own |
@@ -17,6 +18,7 @@ mod attacks;
 mod authority;
 mod clones;
 mod enrolment;
+mod faults;
 mod keys;
 mod many;
 mod registry;
