@@ -41,6 +41,9 @@ pub struct Options {
     /// A root with the registry in SQLite, which takes the list over at its first start; else a relay with a list
     #[arg(long)]
     registry: bool,
+    /// With a certificate for each node, as a root has that verifies run logs
+    #[arg(long)]
+    certificates: bool,
 }
 
 /// Rounds, with few and many nodes in turn: the machine's mood falls on both.
@@ -106,9 +109,16 @@ fn started(
     let mut server = Server::prepare(directory, &own, &fleet, output)?;
     if options.registry {
         server.know_nodes_from("database")?;
-        server.publish(&fleet)?;
     }
-    fs::write(directory.join("nodeslist.json"), node_list(&fleet, &own.node_id, nodes)?)?;
+    if options.certificates {
+        progress(&format!("making {nodes} nodes with certificates"));
+        let others = Identity::many(nodes, Keys::P256)?;
+        others.iter().for_each(|other| fleet.add(other, &own.node_id));
+    }
+    server.publish(&fleet)?;
+    if !options.certificates {
+        fs::write(directory.join("nodeslist.json"), node_list(&fleet, &own.node_id, nodes)?)?;
+    }
     let first = timed_start(&mut server)?;
     server.stop()?;
     let second = timed_start(&mut server)?;
