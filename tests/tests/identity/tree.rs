@@ -195,6 +195,31 @@ fn relays_follow_a_root_that_reads_files() -> Result<()> {
     wait_known(&lower, &machines[1])
 }
 
+/// What relays cost while nothing changes: one request each that is held open.
+#[test]
+fn while_nothing_changes_nothing_is_asked() -> Result<()> {
+    let realm = Realm::start()?;
+    let upper = realm.relay(&realm.root)?;
+    let lower = realm.relay(&upper)?;
+    realm.machine(&lower, Keys::P256)?;
+    for server in [&realm.root, &upper] {
+        wait::until_true("the relay below to wait for news", PATIENCE, || {
+            Ok(server.metric("relayd_gateway_tree_requests_in_flight")? == Some(1.0))
+        })?;
+    }
+    let traffic = |server: &Server| -> Result<Vec<String>> {
+        let counted = ["relayd_gateway_requests_total", "relayd_gateway_tls_handshakes_total"];
+        let metrics = server.metrics()?;
+        let lines = metrics.lines().filter(|line| counted.iter().any(|name| line.starts_with(name)));
+        Ok(lines.map(str::to_owned).collect())
+    };
+    let before = (traffic(&realm.root)?, traffic(&upper)?);
+    // Nothing is to happen, so there is no condition to wait for.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!((traffic(&realm.root)?, traffic(&upper)?), before);
+    Ok(())
+}
+
 /// As deep as a tree may be: a node below twenty relays is taken in, sends, and is turned away.
 #[test]
 fn twenty_levels() -> Result<()> {
