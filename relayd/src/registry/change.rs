@@ -132,6 +132,15 @@ impl Change<'_> {
         self.connection.run(sql, &values).map(drop)
     }
 
+    /// Keeps the key itself of which only the hash was known; returns whether it was so. Its row must be
+    /// marked as changed besides.
+    pub(super) fn complete_key(&mut self, id: &NodeId, hash: &KeyHash, spki: &[u8]) -> QueryResult<bool> {
+        let hash = hash.to_string();
+        let values = [Value::Bytes(spki), Value::Text(id.as_str()), Value::Text(&hash)];
+        let sql = "UPDATE node_key SET spki = $1 WHERE nodeid = $2 AND key_hash = $3 AND spki IS NULL";
+        Ok(self.connection.run(sql, &values)? > 0)
+    }
+
     /// Says when a key ends, or that it is current.
     pub(super) fn end_key(&mut self, id: &NodeId, hash: &str, end: Option<i64>) -> QueryResult<()> {
         let values = [Value::MaybeInt(end), Value::Text(id.as_str()), Value::Text(hash)];

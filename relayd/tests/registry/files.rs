@@ -8,6 +8,7 @@ use protocol::{
     enrolment::State,
     node_id::NodeId,
     node_list::NodeList,
+    smime,
 };
 use relayd::{
     db::Database,
@@ -32,6 +33,7 @@ on_both!(
     the_root_is_in_the_list_with_the_keys_of_its_certificates,
     a_list_that_was_there_is_taken_over,
     the_registry_follows_files_of_another_program,
+    a_node_of_which_only_the_hash_was_known_can_change_its_key,
 );
 
 fn list(place: &Place) -> NodeList {
@@ -154,4 +156,16 @@ async fn the_registry_follows_files_of_another_program(place: Place) {
     assert_eq!(details().node.decided_by.as_deref(), Some("node list"));
     stop.cancel();
     task.await.unwrap().unwrap();
+}
+
+async fn a_node_of_which_only_the_hash_was_known_can_change_its_key(place: Place) {
+    let (a, b, newer) = (Machine::new("a"), Machine::new("b"), Machine::new("b"));
+    write_files(&place, &[&a, &b]);
+    let root = place.start();
+    let message = || smime::sign(&newer.request_pem(None), &b.certificate, &b.key).unwrap();
+    let error = root.registry.roll_over(&b.id, message()).await.unwrap_err().to_string();
+    assert!(error.contains("agent enroll"), "says what helps: {error}");
+    assert_eq!(root.enrol(&b, None).await.unwrap().state, State::Accepted);
+    assert_eq!(root.registry.roll_over(&b.id, message()).await.unwrap().state, State::Accepted);
+    root.stop().await;
 }
