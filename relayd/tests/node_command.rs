@@ -265,6 +265,9 @@ fn filters_do_nothing_before_somebody_said_yes() {
     // The root is never among those that a filter chooses; by name it is refused.
     root.sql(&insert(&["root", "root.example.org", "accepted", "node", "root"]));
     assert_eq!(root.run(&["node", "revoke", "--name", "root*", "--yes"]).code, 4);
+    let list = root.says(&["node", "list", "--name", "root*"]);
+    assert!(list.contains("  accepted  root "), "{list}");
+    assert!(root.says(&["node", "show", "root"]).contains("\nrole         root\n"));
     let said = root.run(&["node", "revoke", "root"]);
     assert!(said.code == 1 && said.err.contains("this root"), "{}", said.err);
     let said = root.run(&["node", "accept", "--all-pending", "--yes"]);

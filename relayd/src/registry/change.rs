@@ -44,7 +44,7 @@ pub(super) struct NewConflict<'a> {
 const MOST_CONFLICTS: i64 = 20;
 
 /// Certificates of one source that are kept per node: the newest.
-const MOST_CERTIFICATES: i64 = 16;
+pub(super) const MOST_CERTIFICATES: usize = 16;
 
 /// Makes changes in one transaction.
 pub(super) fn change<T, E: From<diesel::result::Error>>(
@@ -192,8 +192,25 @@ impl Change<'_> {
         let sql = "DELETE FROM node_certificate WHERE nodeid = $1 AND source = $2 AND fingerprint NOT IN \
                    (SELECT fingerprint FROM node_certificate WHERE nodeid = $1 AND source = $2 \
                     ORDER BY not_before DESC, fingerprint LIMIT $3)";
-        let values = [Value::Text(id.as_str()), Value::Text(source), Value::Int(MOST_CERTIFICATES)];
+        let most = i64::try_from(MOST_CERTIFICATES).unwrap_or(i64::MAX);
+        let values = [Value::Text(id.as_str()), Value::Text(source), Value::Int(most)];
         self.connection.run(sql, &values).map(drop)
+    }
+
+    /// Forgets the certificates of one source but these.
+    pub(super) fn keep_certificates(
+        &mut self,
+        id: &NodeId,
+        kept: &[&Certificate],
+        source: &str,
+    ) -> QueryResult<()> {
+        // Nothing but digits between the quotes.
+        let kept: Vec<_> = kept.iter().map(|one| format!("'{}'", hex::encode(one.fingerprint()))).collect();
+        let mut sql = "DELETE FROM node_certificate WHERE nodeid = $1 AND source = $2".to_owned();
+        if !kept.is_empty() {
+            sql.push_str(&format!(" AND fingerprint NOT IN ({})", kept.join(", ")));
+        }
+        self.connection.run(&sql, &[Value::Text(id.as_str()), Value::Text(source)]).map(drop)
     }
 
     /// Removes a node and all that belongs to it; its id is free again.
