@@ -22,6 +22,7 @@
 //! | [`own`], [`follow`] | the root itself; what another program's list says |
 //! | [`contacts`], [`clones`] | when nodes were last heard of; two machines with one identity |
 //! | [`files`] | what other programs read |
+//! | [`journal`] | what the log says of nodes |
 //! | [`metrics`], [`statistics`] | numbers |
 //!
 //! Always true: the database is the only truth, and one row in it makes all writers wait for each
@@ -37,6 +38,7 @@ mod files;
 mod follow;
 mod inventory;
 mod job;
+mod journal;
 mod keys;
 mod metrics;
 mod mirror;
