@@ -18,6 +18,7 @@ use super::{
     admin::now,
     change::change,
     job::{Desk, Job},
+    journal::Journal,
     metrics::{Metrics, PUT_OFF},
     mirror::Mirror,
     statistics,
@@ -48,6 +49,7 @@ pub(super) struct Service {
     database: Database,
     connection: Option<Connection>,
     mirror: Mirror,
+    journal: Journal,
     sender: watch::Sender<Arc<NodeTable>>,
     status: watch::Sender<Result<(), String>>,
     metrics: Metrics,
@@ -83,6 +85,7 @@ impl Service {
             database,
             connection: Some(connection),
             mirror: Mirror::default(),
+            journal: Journal::default(),
             sender,
             status,
             metrics,
@@ -133,6 +136,7 @@ impl Service {
     fn look_with(&mut self, c: &mut Connection) -> QueryResult<()> {
         self.table.stale |= self.mirror.refresh(c)?;
         let now = now();
+        self.journal.tell(c, now)?;
         self.table.stale |= self.table.next_end.is_some_and(|end| end <= now);
         if self.table.stale && self.table.not_before.is_none_or(|time| time <= Instant::now()) {
             self.publish(now);

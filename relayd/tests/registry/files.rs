@@ -8,6 +8,7 @@ use protocol::{
     enrolment::State,
     node_id::NodeId,
     node_list::NodeList,
+    smime,
 };
 use relayd::{
     db::Database,
@@ -32,6 +33,8 @@ on_both!(
     the_root_is_in_the_list_with_the_keys_of_its_certificates,
     a_list_that_was_there_is_taken_over,
     the_registry_follows_files_of_another_program,
+    a_node_of_which_only_the_hash_was_known_can_change_its_key,
+    what_the_registry_has_of_a_list_is_not_written_again,
 );
 
 fn list(place: &Place) -> NodeList {
@@ -152,6 +155,53 @@ async fn the_registry_follows_files_of_another_program(place: Place) {
     let details = || admin::get(&mut place.connect(), &a.id).unwrap().unwrap();
     until("the new key", || details().node.key_hash == Some(newer.certificate.key_hash())).await;
     assert_eq!(details().node.decided_by.as_deref(), Some("node list"));
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
+async fn a_node_of_which_only_the_hash_was_known_can_change_its_key(place: Place) {
+    let (a, b, newer) = (Machine::new("a"), Machine::new("b"), Machine::new("b"));
+    write_files(&place, &[&a, &b]);
+    let root = place.start();
+    let message = || smime::sign(&newer.request_pem(None), &b.certificate, &b.key).unwrap();
+    let error = root.registry.roll_over(&b.id, message()).await.unwrap_err().to_string();
+    assert!(error.contains("agent enroll"), "says what helps: {error}");
+    assert_eq!(root.enrol(&b, None).await.unwrap().state, State::Accepted);
+    assert_eq!(root.registry.roll_over(&b.id, message()).await.unwrap().state, State::Accepted);
+    root.stop().await;
+}
+
+async fn what_the_registry_has_of_a_list_is_not_written_again(place: Place) {
+    let machine = Machine::new("a");
+    let table = |certificates: std::ops::Range<i64>| {
+        write_files(&place, &[&machine]);
+        let pem: Vec<u8> = certificates
+            .flat_map(|_| Machine::with_key("a", machine.key.clone()).certificate.to_pem())
+            .collect();
+        fs::write(place.path("allnodescerts.pem"), pem).unwrap();
+        std::sync::Arc::new(relayd::nodes::read_files(&place.settings().general).unwrap())
+    };
+    let (many, other) = (table(0..30), table(0..20));
+    let (sender, nodes) = watch::channel(many.clone());
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(Followed::new(database, nodes).run(stop.clone()));
+    let known = || admin::get(&mut place.connect(), &machine.id).unwrap().map(|node| node.certificates);
+    let fingerprints = || known().unwrap().into_iter().map(|one| one.fingerprint).collect::<Vec<_>>();
+    let version = || place.connect().number("SELECT version AS number FROM node_registry", &[]).unwrap();
+    until("known", || known().is_some_and(|all| all.len() == 16)).await;
+    let (before, first) = (version(), fingerprints());
+    // Each is looked at after the one before it.
+    sender.send_replace(many);
+    sender.send_replace(other.clone());
+    until("the others", || fingerprints() != first && fingerprints().len() == 16).await;
+    assert_eq!(version(), before + 1, "one change");
+    let second = fingerprints();
+    sender.send_replace(other);
+    sender.send_replace(table(0..1));
+    until("the only one", || fingerprints().len() == 1).await;
+    assert_eq!(version(), before + 2, "one more change");
+    assert!(second.iter().all(|one| !first.contains(one)));
     stop.cancel();
     task.await.unwrap().unwrap();
 }
