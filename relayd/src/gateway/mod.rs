@@ -233,6 +233,7 @@ impl Gateway {
             limits: connection::Limits {
                 header_timeout: settings.header_timeout,
                 idle_timeout: settings.idle_timeout,
+                slowest: settings.slowest_body,
             },
             max_connections: settings.max_connections,
         })
