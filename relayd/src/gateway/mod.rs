@@ -18,6 +18,7 @@
 
 pub mod access;
 mod answer;
+pub mod authorities;
 mod basic_auth;
 mod body;
 mod client;
