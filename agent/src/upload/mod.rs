@@ -233,7 +233,7 @@ impl Drain<'_> {
         let reply = open.ask(&self.target, &ask).await?;
         // Once a connection: what is learnt of its keys can wait for the next one.
         let seen = Seen::new(&open.server_keys, &reply.headers);
-        match succession::heed(self.settings, &seen) {
+        match succession::heed(self.settings, &self.target.trust, &seen) {
             Ok(words) => self.sent.keys.extend(words),
             Err(e) => self.sent.keys.push(format!("the policy server's keys cannot be followed: {e}")),
         }
