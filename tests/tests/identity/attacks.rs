@@ -76,7 +76,8 @@ fn nobody_speaks_for_another_node() -> Result<()> {
     wait_known(&lower, &below[1])
 }
 
-fn identity_of(server: &Server) -> Result<Identity> {
+/// Who a server is as a node.
+pub(crate) fn identity_of(server: &Server) -> Result<Identity> {
     let files = server.identity();
     Ok(Identity {
         node_id: server.node_id().clone(),
