@@ -293,7 +293,7 @@ settings! {
             header_timeout: Duration = Duration::from_secs(10);
             /// Connections are closed when nothing was sent for this long.
             idle_timeout: Duration = Duration::from_secs(60);
-            /// Slowest upload that is accepted, in bytes per second, after 10 seconds; answers may be taken as slowly.
+            /// Slowest upload that is accepted, in bytes per second, after 10 seconds; the same for answers.
             min_body_rate: Size = Size(1024);
             /// Uploads of one node per minute; relays may send as many for each node below them.
             uploads_per_minute: u32 = 600;
