@@ -15,12 +15,13 @@ use std::net::IpAddr;
 use diesel::QueryResult;
 use protocol::{
     certificate::Certificate,
-    enrolment::{Answer, State},
+    enrolment::{Answer, Request, State},
     hash::KeyHash,
     node_id::NodeId,
 };
 
 use super::{
+    RegistryError,
     change::{Change, NewConflict, NewNode, note_conflict},
     record::{ConflictKind, NodeState, Role},
     row::{self, KeyRow, NodeRow},
@@ -48,23 +49,22 @@ pub(super) struct Claim<'a> {
 pub(super) struct Rules {
     /// The id of this root.
     pub(super) own_id: NodeId,
-    /// Most nodes that may wait.
-    pub(super) max_pending: usize,
+    /// Most nodes that may wait; `None`: no new nodes are taken in.
+    pub(super) max_pending: Option<usize>,
     /// Whether there is an authority.
     pub(super) has_ca: bool,
 }
 
-/// How a request ended.
+/// The answer to a request.
 #[derive(Debug)]
-pub(super) enum Decision {
-    Answer {
-        answer: Answer,
-        /// Whether a policy program may decide about it now.
-        undecided: bool,
-    },
-    /// As many wait as may.
-    TooManyPending,
+pub(super) struct Replied {
+    pub(super) answer: Answer,
+    /// Whether a policy program may decide about it now.
+    pub(super) undecided: bool,
 }
+
+/// How a request ended.
+type Decision = Result<Replied, RegistryError>;
 
 /// Seconds between two requests of a node that waits: as long as it has waited, within these.
 const RETRY_AFTER: (i64, i64) = (5, 300);
@@ -103,9 +103,12 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
             Err(_) => Ok(claim.answer(rules, State::Conflict, &detail)),
         };
     }
+    let Some(max_pending) = rules.max_pending else {
+        let detail = "the root takes no new nodes in (enrolment.enabled = false)";
+        return Ok(claim.answer(rules, State::Refused, detail));
+    };
     if !is_relay(change, claim.place, rules)? {
-        let detail = format!("{} is not a relay; ask its operator", claim.place);
-        return Ok(claim.answer(rules, State::Refused, &detail));
+        return Ok(claim.not_a_relay(rules));
     }
     let decided_by = match claim.token {
         None => None,
@@ -121,11 +124,11 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
             Err(error) => return Ok(claim.answer(rules, State::Refused, &error.to_string())),
         },
     };
-    if claim.token.is_none() {
+    if decided_by.is_none() {
         let waiting = "SELECT count(*) AS number FROM node WHERE state = 'pending'";
         let waiting = change.connection.number(waiting, &[])?;
-        if usize::try_from(waiting).unwrap_or(usize::MAX) >= rules.max_pending {
-            return Ok(Decision::TooManyPending);
+        if usize::try_from(waiting).unwrap_or(usize::MAX) >= max_pending {
+            return Ok(Err(RegistryError::TooManyPending));
         }
     }
     let address = claim.address.map(|address| address.to_string());
@@ -142,7 +145,7 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
     claim.keep_certificate(change)?;
     Ok(match decided_by {
         Some(_) => claim.answer(rules, State::Accepted, "accepted by token"),
-        None => claim.pending(rules, 0),
+        None => Ok(claim.pending(rules, 0)),
     })
 }
 
@@ -158,7 +161,8 @@ fn known(
         let detail = "this key was replaced by another one of the node and does not come back";
         return Ok(claim.answer(rules, State::Refused, detail));
     }
-    if claim.keep_certificate(change)? {
+    let is_new = change.complete_key(claim.node_id, claim.key_hash, claim.spki)?;
+    if claim.keep_certificate(change)? || is_new {
         change.touch(claim.node_id)?;
     }
     let id = claim.node_id;
@@ -179,7 +183,8 @@ fn known(
     })
 }
 
-/// It asks again, perhaps with a token this time.
+/// It asks again, perhaps with a token this time. Who decides has looked at a host name and a place: both
+/// stay as they were first said, unless a token vouches for others.
 fn waiting(
     change: &mut Change<'_>,
     claim: &Claim<'_>,
@@ -189,22 +194,17 @@ fn waiting(
     if let Some(text) = claim.token
         && !claim.as_relay
     {
+        if !is_relay(change, claim.place, rules)? {
+            return Ok(claim.not_a_relay(rules));
+        }
         return Ok(match token::spend(change, text, claim.hostname, claim.node_id)? {
             Ok(token) => {
+                change.describe(claim.node_id, claim.hostname, claim.place)?;
                 change.decide(claim.node_id, NodeState::Accepted, Role::Node, &by_token(&token))?;
                 claim.answer(rules, State::Accepted, "accepted by token")
             }
             Err(error) => claim.answer(rules, State::Refused, &error.to_string()),
         });
-    }
-    let moved = node.policy_server != claim.place.as_str() && is_relay(change, claim.place, rules)?;
-    let place = if moved {
-        claim.place.clone()
-    } else {
-        node.policy_server.parse().unwrap_or_else(|_| rules.own_id.clone())
-    };
-    if moved || node.hostname != claim.hostname {
-        change.describe(claim.node_id, claim.hostname, &place)?;
     }
     if node.role != claim.role().as_str() {
         let sql = "UPDATE node SET role = $1 WHERE nodeid = $2";
@@ -212,7 +212,16 @@ fn waiting(
         change.connection.run(sql, &values)?;
         change.touch(claim.node_id)?;
     }
-    Ok(claim.pending(rules, change.now - node.requested))
+    let mut replied = claim.pending(rules, change.now - node.requested);
+    if node.hostname != claim.hostname || node.policy_server != claim.place.as_str() {
+        replied.undecided = false;
+        replied.answer.detail.push_str(&format!(
+            "; it waits as {} below {}, as it first said: for another host name or place, an operator has to \
+             delete it first",
+            node.hostname, node.policy_server
+        ));
+    }
+    Ok(Ok(replied))
 }
 
 fn conflict(
@@ -248,6 +257,23 @@ fn by_token(id: &str) -> String {
     format!("token {id}")
 }
 
+impl<'a> Claim<'a> {
+    /// That of a request, which came through `place`.
+    pub(super) fn of(request: &'a Request, place: &'a NodeId, address: IpAddr) -> Self {
+        Self {
+            node_id: &request.node_id,
+            hostname: &request.hostname,
+            as_relay: request.as_relay,
+            key_hash: &request.key_hash,
+            spki: request.spki_der(),
+            certificate: request.certificate(),
+            token: request.token(),
+            place,
+            address: Some(address),
+        }
+    }
+}
+
 impl Claim<'_> {
     fn role(&self) -> Role {
         if self.as_relay { Role::Relay } else { Role::Node }
@@ -260,7 +286,11 @@ impl Claim<'_> {
         }
     }
 
-    fn pending(&self, rules: &Rules, waited: i64) -> Decision {
+    fn not_a_relay(&self, rules: &Rules) -> Decision {
+        self.answer(rules, State::Refused, &format!("{} is not a relay; ask its operator", self.place))
+    }
+
+    fn pending(&self, rules: &Rules, waited: i64) -> Replied {
         let how = if self.as_relay { "--relay " } else { "" };
         let detail = format!(
             "waits for an operator of the root: relayd node accept {how}{} --fingerprint {}",
@@ -268,11 +298,11 @@ impl Claim<'_> {
         );
         let retry_after = u64::try_from(waited.clamp(RETRY_AFTER.0, RETRY_AFTER.1)).ok();
         let answer = Answer { retry_after, ..self.bare_answer(rules, State::Pending, detail) };
-        Decision::Answer { answer, undecided: !self.as_relay && self.token.is_none() }
+        Replied { answer, undecided: !self.as_relay && self.token.is_none() }
     }
 
     fn answer(&self, rules: &Rules, state: State, detail: &str) -> Decision {
-        Decision::Answer { answer: self.bare_answer(rules, state, detail.to_owned()), undecided: false }
+        Ok(Replied { answer: self.bare_answer(rules, state, detail.to_owned()), undecided: false })
     }
 
     fn bare_answer(&self, rules: &Rules, state: State, detail: String) -> Answer {

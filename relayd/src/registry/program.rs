@@ -6,11 +6,20 @@
 
 use std::{process::Stdio, time::Duration};
 
-use protocol::enrolment::Request;
+use diesel::QueryResult;
+use protocol::{
+    enrolment::{Answer, Request, State},
+    node_id::NodeId,
+};
 use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore, time::timeout};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use super::{
+    change::Change,
+    record::{NodeState, Role},
+    row,
+};
 use crate::config;
 
 /// What the program says.
@@ -25,7 +34,7 @@ pub(super) enum Verdict {
 /// What it is asked.
 pub(super) struct Question {
     node_id: String,
-    hostname: String,
+    pub(super) hostname: String,
     request: Zeroizing<Vec<u8>>,
 }
 
@@ -36,6 +45,8 @@ pub(super) struct Program {
     running: Semaphore,
 }
 
+/// Who decided.
+const BY: &str = "program";
 /// Programs at the same time; nodes that come meanwhile ask again anyway.
 const AT_A_TIME: usize = 4;
 
@@ -57,11 +68,6 @@ impl Program {
             limit: settings.program_timeout,
             running: Semaphore::new(AT_A_TIME),
         })
-    }
-
-    /// What decided, for the record.
-    pub(super) fn name(&self) -> &str {
-        "program"
     }
 
     /// Asks the program, unless it is busy enough.
@@ -103,4 +109,36 @@ impl Program {
             _ => Verdict::Leave,
         })
     }
+}
+
+/// What the program was asked about.
+pub(super) struct Asked {
+    /// Id and key, and what the node hears if the verdict does not count.
+    pub(super) answer: Answer,
+    pub(super) hostname: String,
+    pub(super) place: NodeId,
+}
+
+/// What the program says counts if the node still waits as it did when the program was asked: with that
+/// key, that host name and in that place.
+pub(super) fn decide(change: &mut Change<'_>, asked: &Asked, accept: bool) -> QueryResult<Answer> {
+    let Asked { answer, hostname, place } = asked;
+    let id = &answer.node_id;
+    let node = row::node(change.connection, id)?;
+    let keys = row::keys(change.connection, id)?;
+    let hash = answer.key_hash.to_string();
+    let waits = node.is_some_and(|node| {
+        node.state == NodeState::Pending.as_str()
+            && node.role == Role::Node.as_str()
+            && node.hostname == *hostname
+            && node.policy_server == place.as_str()
+    });
+    if !waits || !keys.iter().any(|key| key.key_hash == hash && key.valid_until.is_none()) {
+        return Ok(answer.clone());
+    }
+    let (state, word) =
+        if accept { (NodeState::Accepted, State::Accepted) } else { (NodeState::Rejected, State::Rejected) };
+    change.decide(id, state, Role::Node, BY)?;
+    let detail = format!("{state} by the program of the root");
+    Ok(Answer { state: word, detail, retry_after: None, ..answer.clone() })
 }

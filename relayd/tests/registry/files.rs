@@ -5,8 +5,10 @@ use std::{fs, slice::from_ref};
 
 use protocol::{
     certificate::{self, Certificate},
+    enrolment::State,
     node_id::NodeId,
     node_list::NodeList,
+    smime,
 };
 use relayd::{
     db::Database,
@@ -28,9 +30,11 @@ use crate::{
 
 on_both!(
     the_files_are_as_the_registry_is,
-    the_root_is_in_the_list_with_its_key,
+    the_root_is_in_the_list_with_the_keys_of_its_certificates,
     a_list_that_was_there_is_taken_over,
     the_registry_follows_files_of_another_program,
+    a_node_of_which_only_the_hash_was_known_can_change_its_key,
+    what_the_registry_has_of_a_list_is_not_written_again,
 );
 
 fn list(place: &Place) -> NodeList {
@@ -65,24 +69,32 @@ async fn the_files_are_as_the_registry_is(place: Place) {
     root.stop().await;
 }
 
-async fn the_root_is_in_the_list_with_its_key(place: Place) {
-    let (own, newer) = (Machine::new("root"), Machine::new("root"));
-    let path = place.path("agent.cert");
-    fs::write(&path, own.certificate.to_pem()).unwrap();
-    for machine in [&own, &own, &newer] {
-        fs::write(&path, machine.certificate.to_pem()).unwrap();
-        let root = place.start_with(|settings| settings.own_certificates = vec![path.clone()]);
-        let table = root.nodes.borrow().clone();
-        assert_eq!(table.identify(&machine.certificate), Some(&NodeId::root()));
-        assert_eq!(table.list().get(&NodeId::root()).unwrap().key_hash, Some(machine.certificate.key_hash()));
-        assert_eq!(
-            table.certificates(&NodeId::root()).len(),
-            if machine.id == own.id && std::ptr::eq(machine, &newer) { 2 } else { 1 }
-        );
-        let answer = root.enrol(&Machine::new("root"), None).await.unwrap();
-        assert_eq!(answer.state, protocol::enrolment::State::Conflict);
-        root.stop().await;
-    }
+async fn the_root_is_in_the_list_with_the_keys_of_its_certificates(place: Place) {
+    let (agent, gateway, newer) = (Machine::new("root"), Machine::new("root"), Machine::new("root"));
+    let paths = [place.path("agent.cert"), place.path("gateway.cert"), place.path("missing")];
+    fs::write(&paths[0], agent.certificate.to_pem()).unwrap();
+    fs::write(&paths[1], gateway.certificate.to_pem()).unwrap();
+    let own = paths.to_vec();
+    let root = place.start_with(|settings| settings.own_certificates = own.clone());
+    let is_root = |table: &NodeTable, machine: &Machine| {
+        table.identify(&machine.certificate).is_some_and(NodeId::is_root)
+    };
+    let table = root.nodes.borrow().clone();
+    assert!(is_root(&table, &agent) && is_root(&table, &gateway));
+    assert_eq!(table.certificates(&NodeId::root()).len(), 2);
+    let stranger = root.enrol(&Machine::new("root"), None).await.unwrap();
+    assert_eq!(stranger.state, State::Conflict);
+    assert_eq!(root.enrol(&agent, None).await.unwrap().state, State::Accepted);
+
+    fs::write(&paths[1], newer.certificate.to_pem()).unwrap();
+    root.registry.reload().await.unwrap();
+    let table = root.until("the new key", |table| is_root(table, &newer)).await;
+    assert!(is_root(&table, &agent) && is_root(&table, &gateway), "valid for the overlap");
+    let keys = admin::get(&mut place.connect(), &NodeId::root()).unwrap().unwrap().keys;
+    let ending: Vec<_> = keys.iter().filter(|key| key.valid_until.is_some()).collect();
+    assert_eq!(ending.len(), 1);
+    assert_eq!(ending[0].key_hash, gateway.certificate.key_hash());
+    root.stop().await;
 }
 
 /// A list as another program writes it: node `a` with a certificate, node `b` with a hash only.
@@ -105,7 +117,7 @@ async fn a_list_that_was_there_is_taken_over(place: Place) {
     let table = root.nodes.borrow().clone();
     for machine in [&a, &b] {
         assert_eq!(table.identify(&machine.certificate), Some(&machine.id));
-        assert_eq!(root.enrol(machine, None).await.unwrap().state, protocol::enrolment::State::Accepted);
+        assert_eq!(root.enrol(machine, None).await.unwrap().state, State::Accepted);
     }
     assert_eq!((table.certificates(&a.id).len(), table.signing_keys(&a.id).len()), (1, 1));
     root.stop().await;
@@ -143,6 +155,53 @@ async fn the_registry_follows_files_of_another_program(place: Place) {
     let details = || admin::get(&mut place.connect(), &a.id).unwrap().unwrap();
     until("the new key", || details().node.key_hash == Some(newer.certificate.key_hash())).await;
     assert_eq!(details().node.decided_by.as_deref(), Some("node list"));
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
+async fn a_node_of_which_only_the_hash_was_known_can_change_its_key(place: Place) {
+    let (a, b, newer) = (Machine::new("a"), Machine::new("b"), Machine::new("b"));
+    write_files(&place, &[&a, &b]);
+    let root = place.start();
+    let message = || smime::sign(&newer.request_pem(None), &b.certificate, &b.key).unwrap();
+    let error = root.registry.roll_over(&b.id, message()).await.unwrap_err().to_string();
+    assert!(error.contains("agent enroll"), "says what helps: {error}");
+    assert_eq!(root.enrol(&b, None).await.unwrap().state, State::Accepted);
+    assert_eq!(root.registry.roll_over(&b.id, message()).await.unwrap().state, State::Accepted);
+    root.stop().await;
+}
+
+async fn what_the_registry_has_of_a_list_is_not_written_again(place: Place) {
+    let machine = Machine::new("a");
+    let table = |certificates: std::ops::Range<i64>| {
+        write_files(&place, &[&machine]);
+        let pem: Vec<u8> = certificates
+            .flat_map(|_| Machine::with_key("a", machine.key.clone()).certificate.to_pem())
+            .collect();
+        fs::write(place.path("allnodescerts.pem"), pem).unwrap();
+        std::sync::Arc::new(relayd::nodes::read_files(&place.settings().general).unwrap())
+    };
+    let (many, other) = (table(0..30), table(0..20));
+    let (sender, nodes) = watch::channel(many.clone());
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(Followed::new(database, nodes).run(stop.clone()));
+    let known = || admin::get(&mut place.connect(), &machine.id).unwrap().map(|node| node.certificates);
+    let fingerprints = || known().unwrap().into_iter().map(|one| one.fingerprint).collect::<Vec<_>>();
+    let version = || place.connect().number("SELECT version AS number FROM node_registry", &[]).unwrap();
+    until("known", || known().is_some_and(|all| all.len() == 16)).await;
+    let (before, first) = (version(), fingerprints());
+    // Each is looked at after the one before it.
+    sender.send_replace(many);
+    sender.send_replace(other.clone());
+    until("the others", || fingerprints() != first && fingerprints().len() == 16).await;
+    assert_eq!(version(), before + 1, "one change");
+    let second = fingerprints();
+    sender.send_replace(other);
+    sender.send_replace(table(0..1));
+    until("the only one", || fingerprints().len() == 1).await;
+    assert_eq!(version(), before + 2, "one more change");
+    assert!(second.iter().all(|one| !first.contains(one)));
     stop.cancel();
     task.await.unwrap().unwrap();
 }
