@@ -91,9 +91,9 @@ pub struct Running {
 impl Running {
     /// Writes the files, and watches the thread, until stopped.
     pub async fn run(self, stop: CancellationToken) -> Result<(), String> {
-        let Self { registry, nodes, files, ended, .. } = self;
-        // The thread ends when nobody can ask any more, and when it panics.
-        drop(registry);
+        // The thread ends when nobody can ask any more, and when it panics: where nobody asks, because
+        // there is no gateway, this handle is the last.
+        let Self { registry: _in_use, nodes, files, ended, .. } = self;
         tokio::select! {
             result = files.run(nodes, stop.clone()) => result,
             _ = ended => {

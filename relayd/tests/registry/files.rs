@@ -11,9 +11,10 @@ use protocol::{
 };
 use relayd::{
     db::Database,
+    metrics::CompatibleMetrics,
     nodes::NodeTable,
     registry::{
-        Followed,
+        self, Followed,
         admin::{self, Accept, Filter},
         record::NodeState,
     },
@@ -32,6 +33,7 @@ on_both!(
     the_root_is_in_the_list_with_the_keys_of_its_certificates,
     a_list_that_was_there_is_taken_over,
     the_registry_follows_files_of_another_program,
+    a_root_that_nobody_can_ask_works,
 );
 
 fn list(place: &Place) -> NodeList {
@@ -152,6 +154,25 @@ async fn the_registry_follows_files_of_another_program(place: Place) {
     let details = || admin::get(&mut place.connect(), &a.id).unwrap().unwrap();
     until("the new key", || details().node.key_hash == Some(newer.certificate.key_hash())).await;
     assert_eq!(details().node.decided_by.as_deref(), Some("node list"));
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
+/// Without a gateway nobody keeps a handle.
+async fn a_root_that_nobody_can_ask_works(place: Place) {
+    let a = Machine::new("a");
+    write_files(&place, &[&a]);
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let metrics = prometheus::Registry::new();
+    let compatible = CompatibleMetrics::new(&metrics).unwrap();
+    let running = registry::start(place.settings(), database, &metrics, compatible).unwrap();
+    let nodes = running.nodes.clone();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(running.run(stop.clone()));
+    assert!(nodes.borrow().knows(&a.id));
+    admin::revoke(&mut place.connect(), from_ref(&a.id), "op").unwrap();
+    until("revoked", || task.is_finished() || !nodes.borrow().knows(&a.id)).await;
+    assert!(!task.is_finished(), "{:?}", task.await);
     stop.cancel();
     task.await.unwrap().unwrap();
 }
