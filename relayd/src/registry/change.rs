@@ -132,6 +132,13 @@ impl Change<'_> {
         self.connection.run(sql, &values).map(drop)
     }
 
+    /// Says that a key of the root is in its files.
+    pub(super) fn key_found(&mut self, id: &NodeId, hash: &str) -> QueryResult<()> {
+        let values = [Value::Int(self.now), Value::Text(id.as_str()), Value::Text(hash)];
+        let sql = "UPDATE node_key SET found = $1 WHERE nodeid = $2 AND key_hash = $3 AND found IS NULL";
+        self.connection.run(sql, &values).map(drop)
+    }
+
     /// Says when a key ends, or that it is current.
     pub(super) fn end_key(&mut self, id: &NodeId, hash: &str, end: Option<i64>) -> QueryResult<()> {
         let values = [Value::MaybeInt(end), Value::Text(id.as_str()), Value::Text(hash)];
