@@ -49,8 +49,8 @@ pub(super) struct Claim<'a> {
 pub(super) struct Rules {
     /// The id of this root.
     pub(super) own_id: NodeId,
-    /// Most nodes that may wait.
-    pub(super) max_pending: usize,
+    /// Most nodes that may wait; `None`: no new nodes are taken in.
+    pub(super) max_pending: Option<usize>,
     /// Whether there is an authority.
     pub(super) has_ca: bool,
 }
@@ -103,6 +103,10 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
             Err(_) => Ok(claim.answer(rules, State::Conflict, &detail)),
         };
     }
+    let Some(max_pending) = rules.max_pending else {
+        let detail = "the root takes no new nodes in (enrolment.enabled = false)";
+        return Ok(claim.answer(rules, State::Refused, detail));
+    };
     if !is_relay(change, claim.place, rules)? {
         let detail = format!("{} is not a relay; ask its operator", claim.place);
         return Ok(claim.answer(rules, State::Refused, &detail));
@@ -124,7 +128,7 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
     if claim.token.is_none() {
         let waiting = "SELECT count(*) AS number FROM node WHERE state = 'pending'";
         let waiting = change.connection.number(waiting, &[])?;
-        if usize::try_from(waiting).unwrap_or(usize::MAX) >= rules.max_pending {
+        if usize::try_from(waiting).unwrap_or(usize::MAX) >= max_pending {
             return Ok(Err(RegistryError::TooManyPending));
         }
     }

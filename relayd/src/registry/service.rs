@@ -31,6 +31,8 @@ use crate::{
 
 /// Jobs in one transaction.
 const AT_A_TIME: usize = 256;
+/// A transaction that failed within this time was refused; one that took longer waited for something.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// How often to look for what others have changed.
 const POLL: Duration = Duration::from_millis(500);
 /// How often to count.
@@ -165,6 +167,7 @@ impl Service {
 
     /// Does jobs and says how they ended, after the commit.
     fn answer(&mut self, mut batch: Vec<Box<dyn Job>>) {
+        let started = Instant::now();
         let done = match self.work(&mut batch) {
             // Over a new connection, when the old one turned out to be lost.
             Err(_) if self.connection.is_none() => self.work(&mut batch),
@@ -176,8 +179,9 @@ impl Service {
                     self.metrics.requests.with_label_values(&[label]).inc();
                 }
             }
-            // One that the database does not take must not keep the others out.
-            Err(_) if batch.len() > 1 && self.connection.is_some() => {
+            // One that the database does not take must not keep the others out. A lock that is held
+            // by others keeps them out one by one as well.
+            Err(_) if batch.len() > 1 && self.connection.is_some() && started.elapsed() < AT_ONCE => {
                 batch.into_iter().for_each(|job| self.answer(vec![job]));
             }
             Err(error) => {

@@ -133,7 +133,7 @@ pub fn start(
     let files = Files::new(&settings.general);
     let rules = Rules {
         own_id: settings.general.node_id.clone(),
-        max_pending: settings.enrolment.as_ref().map_or(0, |enrolment| enrolment.max_pending),
+        max_pending: settings.enrolment.as_ref().map(|enrolment| enrolment.max_pending),
         has_ca: false,
     };
     let desk = Desk { settings, rules };
