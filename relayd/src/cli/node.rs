@@ -8,6 +8,7 @@ mod print;
 mod select;
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufWriter, Write},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use crate::{
     db::Connection,
     registry::{
         admin::{self, Accept, AdminError, Outcome, Outcomes, Purpose},
-        record::{NodeRecord, NodeState},
+        record::{NodeDetails, NodeRecord, NodeState},
     },
     spool::disposition::printable,
 };
@@ -50,7 +51,8 @@ pub enum Command {
     #[command(after_help = "Example:
   relayd node show web1.example.org
 
-NODE is an id, the first 8 or more characters of one, or a host name that only one node has.")]
+NODE is an id, the first 8 or more characters of one, or a host name; id:ID when other nodes have
+that for a name.")]
     Show {
         /// Which one.
         #[arg(value_name = "NODE")]
@@ -262,10 +264,14 @@ fn act(
             nodes.into_iter().map(|node| node.node_id).collect()
         }
     };
+    let few = described(&mut c, &ids)?;
     let mut tally = Tally::default();
     for part in ids.chunks(AT_A_TIME) {
         for (id, outcome) in work(&mut c, part).inspect_err(|_| tally.print(action))? {
             tally.add(&id, &outcome);
+            if let (Outcome::Done, Some(what)) = (&outcome, few.get(&id)) {
+                println!("{}  {what}", action.done);
+            }
         }
         if ids.len() > AT_A_TIME {
             eprintln!("{} of {}", tally.sum(), ids.len());
@@ -273,6 +279,19 @@ fn act(
     }
     tally.print(action);
     tally.verdict()
+}
+
+/// Nodes of which each is printed, by id and fingerprint: what a host name says may be a lie.
+const FEW: usize = 10;
+
+fn described(c: &mut Connection, ids: &[NodeId]) -> Result<BTreeMap<NodeId, String>, AdminError> {
+    let mut all = BTreeMap::new();
+    for id in ids.iter().filter(|_| ids.len() <= FEW) {
+        let Some(NodeDetails { node, .. }) = admin::get(c, id)? else { continue };
+        let key = node.key_hash.map_or_else(|| "no key".into(), |hash| hash.to_string());
+        all.insert(id.clone(), format!("{id}  {key}  {}", printable(&node.hostname)));
+    }
+    Ok(all)
 }
 
 fn ask(action: &Action, nodes: &[NodeRecord]) -> Result<bool, CliError> {

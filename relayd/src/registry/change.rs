@@ -44,7 +44,7 @@ pub(super) struct NewConflict<'a> {
 const MOST_CONFLICTS: i64 = 20;
 
 /// Certificates of one source that are kept per node: the newest.
-const MOST_CERTIFICATES: i64 = 16;
+pub(super) const MOST_CERTIFICATES: usize = 16;
 
 /// Makes changes in one transaction.
 pub(super) fn change<T, E: From<diesel::result::Error>>(
@@ -132,11 +132,20 @@ impl Change<'_> {
         self.connection.run(sql, &values).map(drop)
     }
 
-    /// Says that a key of the root is in its files.
-    pub(super) fn key_found(&mut self, id: &NodeId, hash: &str) -> QueryResult<()> {
+    /// Says that a key of the root is in its files; returns whether it is so for the first time.
+    pub(super) fn key_found(&mut self, id: &NodeId, hash: &str) -> QueryResult<bool> {
         let values = [Value::Int(self.now), Value::Text(id.as_str()), Value::Text(hash)];
         let sql = "UPDATE node_key SET found = $1 WHERE nodeid = $2 AND key_hash = $3 AND found IS NULL";
-        self.connection.run(sql, &values).map(drop)
+        self.connection.run(sql, &values).map(|rows| rows > 0)
+    }
+
+    /// Keeps the key itself of which only the hash was known; returns whether it was so. Its row must be
+    /// marked as changed besides.
+    pub(super) fn complete_key(&mut self, id: &NodeId, hash: &KeyHash, spki: &[u8]) -> QueryResult<bool> {
+        let hash = hash.to_string();
+        let values = [Value::Bytes(spki), Value::Text(id.as_str()), Value::Text(&hash)];
+        let sql = "UPDATE node_key SET spki = $1 WHERE nodeid = $2 AND key_hash = $3 AND spki IS NULL";
+        Ok(self.connection.run(sql, &values)? > 0)
     }
 
     /// Says when a key ends, or that it is current.
@@ -190,8 +199,25 @@ impl Change<'_> {
         let sql = "DELETE FROM node_certificate WHERE nodeid = $1 AND source = $2 AND fingerprint NOT IN \
                    (SELECT fingerprint FROM node_certificate WHERE nodeid = $1 AND source = $2 \
                     ORDER BY not_before DESC, fingerprint LIMIT $3)";
-        let values = [Value::Text(id.as_str()), Value::Text(source), Value::Int(MOST_CERTIFICATES)];
+        let most = i64::try_from(MOST_CERTIFICATES).unwrap_or(i64::MAX);
+        let values = [Value::Text(id.as_str()), Value::Text(source), Value::Int(most)];
         self.connection.run(sql, &values).map(drop)
+    }
+
+    /// Forgets the certificates of one source but these.
+    pub(super) fn keep_certificates(
+        &mut self,
+        id: &NodeId,
+        kept: &[&Certificate],
+        source: &str,
+    ) -> QueryResult<()> {
+        // Nothing but digits between the quotes.
+        let kept: Vec<_> = kept.iter().map(|one| format!("'{}'", hex::encode(one.fingerprint()))).collect();
+        let mut sql = "DELETE FROM node_certificate WHERE nodeid = $1 AND source = $2".to_owned();
+        if !kept.is_empty() {
+            sql.push_str(&format!(" AND fingerprint NOT IN ({})", kept.join(", ")));
+        }
+        self.connection.run(&sql, &[Value::Text(id.as_str()), Value::Text(source)]).map(drop)
     }
 
     /// Removes a node and all that belongs to it; its id is free again.

@@ -50,7 +50,7 @@ struct WentBack {
 pub enum Finding {
     /// The machine that it was, perhaps rebooted.
     Same,
-    /// An older run than one that was seen.
+    /// An older run than one that was seen, or one of the future: nothing can be told from it.
     Late,
     /// It was put back to an earlier state.
     Rollback(String),
@@ -64,10 +64,16 @@ const MOST_LEFT: usize = 32;
 const RUNS: u32 = 10;
 /// …or this many seconds is that of a clone.
 const PERIOD: i64 = 7 * 86_400;
+/// How far a clock may be ahead, in seconds.
+const AHEAD: i64 = 86_400;
 
 impl Sightings {
-    /// Takes note of a run that started then.
-    pub fn see(&mut self, start: i64, seen: &Instance) -> Finding {
+    /// Takes note of a run that started then, and came in at `now`. A clock that is far ahead would make
+    /// all later runs of the node late ones, so what it says is not taken.
+    pub fn see(&mut self, start: i64, seen: &Instance, now: i64) -> Finding {
+        if start.saturating_sub(now) > AHEAD {
+            return Finding::Late;
+        }
         if self.boot_id.is_empty() {
             self.take(start, seen);
             return Finding::Same;
@@ -166,7 +172,8 @@ mod tests {
             Finding::Clone(_) => 'c',
         };
         let see = |(i, (boot, counter)): (usize, &(&str, u64))| {
-            word(sightings.see(60 * i64::try_from(i).unwrap(), &instance(boot, *counter)))
+            let start = 60 * i64::try_from(i).unwrap();
+            word(sightings.see(start, &instance(boot, *counter), start))
         };
         runs.iter().enumerate().map(see).collect()
     }
@@ -197,7 +204,7 @@ mod tests {
         let mut start = 0;
         let mut see = |step: i64, counter| {
             start += step;
-            sightings.see(start, &instance("a", counter))
+            sightings.see(start, &instance("a", counter), start)
         };
         see(0, 5);
         assert!(matches!(see(60, 1), Finding::Rollback(_)));
@@ -211,18 +218,29 @@ mod tests {
     #[test]
     fn late_runs_say_nothing() {
         let mut sightings = Sightings::default();
-        sightings.see(100, &instance("a", 5));
+        sightings.see(100, &instance("a", 5), 100);
         let before = sightings.clone();
-        assert_eq!(sightings.see(100, &instance("b", 1)), Finding::Late);
-        assert_eq!(sightings.see(99, &instance("b", 9)), Finding::Late);
+        assert_eq!(sightings.see(100, &instance("b", 1), 100), Finding::Late);
+        assert_eq!(sightings.see(99, &instance("b", 9), 100), Finding::Late);
         assert_eq!(sightings, before);
+    }
+
+    #[test]
+    fn a_run_of_the_far_future_does_not_make_the_others_late() {
+        let mut sightings = Sightings::default();
+        assert_eq!(sightings.see(86_401, &instance("a", 5), 0), Finding::Late);
+        assert_eq!(sightings, Sightings::default());
+        assert_eq!(sightings.see(0, &instance("a", 5), 0), Finding::Same);
+        assert_eq!(sightings.see(i64::MAX, &instance("b", 6), 30), Finding::Late);
+        assert!(matches!(sightings.see(60, &instance("b", 3), 60), Finding::Rollback(_)));
+        assert_eq!(sightings.see(86_400, &instance("b", 4), 60), Finding::Same, "a clock may be wrong");
     }
 
     #[test]
     fn both_machines_are_named() {
         let mut sightings = Sightings::default();
-        sightings.see(0, &instance("aa-1", 5));
-        let Finding::Rollback(text) = sightings.see(1, &instance("bb-2", 3)) else { panic!("a rollback") };
+        sightings.see(0, &instance("aa-1", 5), 0);
+        let Finding::Rollback(text) = sightings.see(1, &instance("bb-2", 3), 1) else { panic!("a rollback") };
         assert!(text.contains("aa-1") && text.contains("bb-2") && text.contains("192.0.2.1"), "{text}");
     }
 
@@ -234,7 +252,7 @@ mod tests {
             for (i, reboot) in reboots.into_iter().enumerate() {
                 boot += u32::from(reboot);
                 let seen = instance(&format!("boot-{boot}"), i as u64 + 1);
-                prop_assert_eq!(sightings.see(i64::try_from(i).unwrap(), &seen), Finding::Same);
+                prop_assert_eq!(sightings.see(i64::try_from(i).unwrap(), &seen, 0), Finding::Same);
             }
         }
 
@@ -250,7 +268,7 @@ mod tests {
                     let counter = &mut counters[i % 2];
                     *counter += 1;
                     let seen = instance(["left", "right"][i % 2], *counter);
-                    found |= matches!(sightings.see(start, &seen), Finding::Clone(_));
+                    found |= matches!(sightings.see(start, &seen, start), Finding::Clone(_));
                 }
             }
             prop_assert!(found);
@@ -261,7 +279,7 @@ mod tests {
         fn memory_is_bounded(boots in prop::collection::vec(0..60_u32, 0..300)) {
             let mut sightings = Sightings::default();
             for (i, boot) in boots.into_iter().enumerate() {
-                sightings.see(i64::try_from(i).unwrap(), &instance(&format!("b{boot}"), 1));
+                sightings.see(i64::try_from(i).unwrap(), &instance(&format!("b{boot}"), 1), 0);
             }
             prop_assert!(sightings.left.len() <= MOST_LEFT);
             let text = serde_json::to_string(&sightings).unwrap();

@@ -207,7 +207,7 @@ fn look_at(c: &mut Connection, told: BTreeMap<&NodeId, Vec<(i64, &Instance)>>) -
         let mut runs = runs.clone();
         runs.sort_by_key(|(start, _)| *start);
         for (start, instance) in runs {
-            let (kind, detail) = match sightings.see(start, instance) {
+            let (kind, detail) = match sightings.see(start, instance, now) {
                 Finding::Same | Finding::Late => continue,
                 Finding::Rollback(detail) => (ConflictKind::Rollback, detail),
                 Finding::Clone(detail) => (ConflictKind::Clone, detail),

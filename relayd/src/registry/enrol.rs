@@ -108,8 +108,7 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
         return Ok(claim.answer(rules, State::Refused, detail));
     };
     if !is_relay(change, claim.place, rules)? {
-        let detail = format!("{} is not a relay; ask its operator", claim.place);
-        return Ok(claim.answer(rules, State::Refused, &detail));
+        return Ok(claim.not_a_relay(rules));
     }
     let decided_by = match claim.token {
         None => None,
@@ -125,7 +124,7 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
             Err(error) => return Ok(claim.answer(rules, State::Refused, &error.to_string())),
         },
     };
-    if claim.token.is_none() {
+    if decided_by.is_none() {
         let waiting = "SELECT count(*) AS number FROM node WHERE state = 'pending'";
         let waiting = change.connection.number(waiting, &[])?;
         if usize::try_from(waiting).unwrap_or(usize::MAX) >= max_pending {
@@ -146,7 +145,7 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
     claim.keep_certificate(change)?;
     Ok(match decided_by {
         Some(_) => claim.answer(rules, State::Accepted, "accepted by token"),
-        None => claim.pending(rules, 0),
+        None => Ok(claim.pending(rules, 0)),
     })
 }
 
@@ -162,7 +161,8 @@ fn known(
         let detail = "this key was replaced by another one of the node and does not come back";
         return Ok(claim.answer(rules, State::Refused, detail));
     }
-    if claim.keep_certificate(change)? {
+    let is_new = change.complete_key(claim.node_id, claim.key_hash, claim.spki)?;
+    if claim.keep_certificate(change)? || is_new {
         change.touch(claim.node_id)?;
     }
     let id = claim.node_id;
@@ -183,7 +183,8 @@ fn known(
     })
 }
 
-/// It asks again, perhaps with a token this time.
+/// It asks again, perhaps with a token this time. Who decides has looked at a host name and a place: both
+/// stay as they were first said, unless a token vouches for others.
 fn waiting(
     change: &mut Change<'_>,
     claim: &Claim<'_>,
@@ -193,22 +194,17 @@ fn waiting(
     if let Some(text) = claim.token
         && !claim.as_relay
     {
+        if !is_relay(change, claim.place, rules)? {
+            return Ok(claim.not_a_relay(rules));
+        }
         return Ok(match token::spend(change, text, claim.hostname, claim.node_id)? {
             Ok(token) => {
+                change.describe(claim.node_id, claim.hostname, claim.place)?;
                 change.decide(claim.node_id, NodeState::Accepted, Role::Node, &by_token(&token))?;
                 claim.answer(rules, State::Accepted, "accepted by token")
             }
             Err(error) => claim.answer(rules, State::Refused, &error.to_string()),
         });
-    }
-    let moved = node.policy_server != claim.place.as_str() && is_relay(change, claim.place, rules)?;
-    let place = if moved {
-        claim.place.clone()
-    } else {
-        node.policy_server.parse().unwrap_or_else(|_| rules.own_id.clone())
-    };
-    if moved || node.hostname != claim.hostname {
-        change.describe(claim.node_id, claim.hostname, &place)?;
     }
     if node.role != claim.role().as_str() {
         let sql = "UPDATE node SET role = $1 WHERE nodeid = $2";
@@ -216,7 +212,16 @@ fn waiting(
         change.connection.run(sql, &values)?;
         change.touch(claim.node_id)?;
     }
-    Ok(claim.pending(rules, change.now - node.requested))
+    let mut replied = claim.pending(rules, change.now - node.requested);
+    if node.hostname != claim.hostname || node.policy_server != claim.place.as_str() {
+        replied.undecided = false;
+        replied.answer.detail.push_str(&format!(
+            "; it waits as {} below {}, as it first said: for another host name or place, an operator has to \
+             delete it first",
+            node.hostname, node.policy_server
+        ));
+    }
+    Ok(Ok(replied))
 }
 
 fn conflict(
@@ -281,7 +286,11 @@ impl Claim<'_> {
         }
     }
 
-    fn pending(&self, rules: &Rules, waited: i64) -> Decision {
+    fn not_a_relay(&self, rules: &Rules) -> Decision {
+        self.answer(rules, State::Refused, &format!("{} is not a relay; ask its operator", self.place))
+    }
+
+    fn pending(&self, rules: &Rules, waited: i64) -> Replied {
         let how = if self.as_relay { "--relay " } else { "" };
         let detail = format!(
             "waits for an operator of the root: relayd node accept {how}{} --fingerprint {}",
@@ -289,7 +298,7 @@ impl Claim<'_> {
         );
         let retry_after = u64::try_from(waited.clamp(RETRY_AFTER.0, RETRY_AFTER.1)).ok();
         let answer = Answer { retry_after, ..self.bare_answer(rules, State::Pending, detail) };
-        Ok(Replied { answer, undecided: !self.as_relay && self.token.is_none() })
+        Replied { answer, undecided: !self.as_relay && self.token.is_none() }
     }
 
     fn answer(&self, rules: &Rules, state: State, detail: &str) -> Decision {

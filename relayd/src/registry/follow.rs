@@ -3,6 +3,7 @@
 //! what the node table has.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
@@ -16,7 +17,7 @@ use tracing::warn;
 
 use super::{
     admin::now,
-    change::{Change, NewNode, change},
+    change::{Change, MOST_CERTIFICATES, NewNode, change},
     enrol::TextRow,
     record::{NodeState, Role},
     row::{KEY_COLUMNS, KeyRow, NODE_COLUMNS, NodeRow},
@@ -125,7 +126,7 @@ struct Wanted<'a> {
     id: &'a NodeId,
     entry: &'a NodeEntry,
     keys: Vec<(KeyHash, Option<&'a [u8]>)>,
-    certificates: &'a [Certificate],
+    certificates: Vec<&'a Certificate>,
 }
 
 impl<'a> Wanted<'a> {
@@ -137,6 +138,10 @@ impl<'a> Wanted<'a> {
             // Without a hash on the list, the certificates say which keys are the node's.
             keys = certificates.iter().map(|one| (one.key_hash(), Some(one.spki_der()))).collect();
         }
+        let mut certificates: Vec<_> = certificates.iter().collect();
+        // Those that are kept, in the order in which they are.
+        certificates.sort_by_cached_key(|one| (Reverse(one.not_before()), one.fingerprint()));
+        certificates.truncate(MOST_CERTIFICATES);
         keys.sort();
         keys.dedup();
         Self { id, entry, keys, certificates }
@@ -189,7 +194,8 @@ impl<'a> Wanted<'a> {
             }
         }
         self.make_keys_so(change, known)?;
-        for certificate in self.certificates {
+        change.keep_certificates(self.id, &self.certificates, BY)?;
+        for certificate in &self.certificates {
             change.add_certificate(self.id, certificate, BY)?;
         }
         Ok(())

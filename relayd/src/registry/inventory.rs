@@ -3,7 +3,12 @@
 //! taken in; one that is signed with the current key may bring a new certificate, or a new key.
 
 use diesel::QueryResult;
-use protocol::{certificate::Certificate, enrolment::Answer, node_id::NodeId};
+use protocol::{
+    certificate::Certificate,
+    enrolment::{Answer, State},
+    node_id::NodeId,
+    public_key,
+};
 
 use super::{
     change::Change,
@@ -59,15 +64,26 @@ pub(super) fn introduce(
         let valid = || keys.iter().filter(|key| key.is_valid(change.now));
         let signer = valid().find(|key| key.spki.as_deref().is_some_and(is_signed_by));
         if let Some(signer) = signer {
-            let is_current = signer.valid_until.is_none();
             if valid().any(|key| key.key_hash == text) {
                 if change.add_certificate(node_id, certificate, "node")? {
                     change.touch(node_id)?;
                 }
                 return Ok(Introduced::Taken);
             }
+            if !is_its_own(certificate) {
+                let detail = "the certificate in it is not signed with its own key: nothing shows that the \
+                              node has that key";
+                return Ok(Introduced::Answered(Answer {
+                    state: State::Refused,
+                    node_id: node_id.clone(),
+                    key_hash: hash,
+                    detail: detail.into(),
+                    retry_after: None,
+                    has_ca: rules.has_ca,
+                }));
+            }
             let new = keys::New { hash: &hash, spki: certificate.spki_der(), certificate: Some(certificate) };
-            let answer = keys::introduce(change, node_id, &keys, is_current, &new, overlap, rules)?;
+            let answer = keys::introduce(change, node_id, &keys, signer, &new, overlap, rules)?;
             return Ok(Introduced::of(answer));
         }
     }
@@ -91,9 +107,16 @@ pub(super) fn introduce(
     })
 }
 
+/// Whether whoever made a certificate has its key. The signature of the inventory says so of the former
+/// key only, and a key that is somebody else's must not become one of this node.
+fn is_its_own(certificate: &Certificate) -> bool {
+    certificate
+        .public_key()
+        .is_ok_and(|key| public_key::is_accepted(&key) && certificate.x509().verify(&key).unwrap_or(false))
+}
+
 impl Introduced {
     fn of(answer: Answer) -> Self {
-        use protocol::enrolment::State;
         match answer.state {
             State::Accepted | State::Pending => Self::Taken,
             _ => Self::Answered(answer),

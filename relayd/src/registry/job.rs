@@ -13,6 +13,7 @@ use super::{
     change::Change,
     enrol::{Replied, Rules},
     inventory::Introduced,
+    keys::Voucher,
     metrics::PUT_OFF,
     start::Settings,
 };
@@ -127,6 +128,13 @@ impl Counted for Introduced {
 
 /// A certificate, or word that there is no authority: not about being taken in.
 impl Counted for Option<Vec<u8>> {
+    fn label(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// To be answered yet.
+impl Counted for Vec<Voucher> {
     fn label(&self) -> Option<&'static str> {
         None
     }

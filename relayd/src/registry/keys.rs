@@ -24,11 +24,62 @@ use super::{
 };
 use crate::{ca::Authority, config, db::query::Value};
 
-/// Replaces the key of a node.
+/// Valid keys that a node may have: each costs whoever checks a signature of the node one attempt.
+const MOST_VALID: usize = 4;
+
+/// A key of a node that is valid now, and may vouch for another one.
+pub(super) struct Voucher {
+    hash: String,
+    /// DER SubjectPublicKeyInfo.
+    spki: Vec<u8>,
+}
+
+/// The request of a new key that a key of the node signed.
+pub(super) struct Vouched {
+    request: Request,
+    /// Hash of the key that signed it.
+    by: String,
+}
+
+/// The valid keys of a node, if it is accepted.
+pub(super) fn vouchers(
+    change: &mut Change<'_>,
+    id: &NodeId,
+) -> QueryResult<Result<Vec<Voucher>, RegistryError>> {
+    let now = change.now;
+    let voucher = |key: KeyRow| Some(Voucher { spki: key.spki?, hash: key.key_hash });
+    let valid = |keys: Vec<KeyRow>| keys.into_iter().filter(|key| key.is_valid(now));
+    Ok(accepted_keys(change, id)?.map(|keys| valid(keys).filter_map(voucher).collect()))
+}
+
+/// Reads a signed request. Takes a while: not for a transaction.
+pub(super) fn read(id: &NodeId, message: &[u8], keys: &[Voucher]) -> Result<Vouched, RegistryError> {
+    let mut why_not = format!(
+        "of the keys of node {id} only the hashes are known: run `agent enroll` on it once, or wait for its \
+         inventory"
+    );
+    for key in keys {
+        match smime::verify_with_keys(message, &[&key.spki]) {
+            Ok(verified) => {
+                let request = Request::parse(verified.text.as_bytes())
+                    .map_err(|error| RegistryError::Invalid(error.to_string()))?;
+                if request.node_id != *id {
+                    let text = format!("the request of the new key is for node {}", request.node_id);
+                    return Err(RegistryError::Invalid(text));
+                }
+                return Ok(Vouched { request, by: key.hash.clone() });
+            }
+            Err(error) => why_not = format!("not signed with a key of the node: {error}"),
+        }
+    }
+    Err(RegistryError::Refused(why_not))
+}
+
+/// Replaces the key of a node by one that another one vouched for.
 pub(super) fn roll_over(
     change: &mut Change<'_>,
     id: &NodeId,
-    message: &[u8],
+    vouched: &Vouched,
     overlap: Duration,
     rules: &Rules,
 ) -> QueryResult<Result<Answer, RegistryError>> {
@@ -36,16 +87,13 @@ pub(super) fn roll_over(
         Ok(keys) => keys,
         Err(error) => return Ok(Err(error)),
     };
-    let (request, signer) = match read(message, &keys) {
-        Ok(read) => read,
-        Err(error) => return Ok(Err(error)),
+    let Vouched { request, by } = vouched;
+    // It may have ended since.
+    let Some(signer) = keys.iter().find(|key| key.key_hash == *by && key.is_valid(change.now)) else {
+        return Ok(Err(RegistryError::Refused("not signed with a key that the node has now".into())));
     };
-    if request.node_id != *id {
-        let text = format!("the request of the new key is for node {}", request.node_id);
-        return Ok(Err(RegistryError::Invalid(text)));
-    }
     let new = New { hash: &request.key_hash, spki: request.spki_der(), certificate: request.certificate() };
-    introduce(change, id, &keys, signer.valid_until.is_none(), &new, overlap, rules).map(Ok)
+    introduce(change, id, &keys, signer, &new, overlap, rules).map(Ok)
 }
 
 /// A key that shall become the current one.
@@ -55,12 +103,12 @@ pub(super) struct New<'a> {
     pub(super) certificate: Option<&'a Certificate>,
 }
 
-/// Makes a key the current one of a node; one of its `keys` vouched for it, the current one or another.
+/// Makes a key the current one of a node; `by`, one of its `keys`, vouched for it.
 pub(super) fn introduce(
     change: &mut Change<'_>,
     id: &NodeId,
     keys: &[KeyRow],
-    by_current: bool,
+    by: &KeyRow,
     new: &New<'_>,
     overlap: Duration,
     rules: &Rules,
@@ -84,9 +132,13 @@ pub(super) fn introduce(
         }
         None => {}
     }
-    if !by_current {
+    if by.valid_until.is_some() {
         let detail = "signed with a key that was replaced; sign with the current one";
         return answer(State::Refused, detail);
+    }
+    if keys.iter().filter(|key| key.is_valid(change.now)).count() >= MOST_VALID {
+        let detail = format!("the node has {MOST_VALID} valid keys; wait until one of them ends");
+        return answer(State::Refused, &detail);
     }
     let sql = "SELECT nodeid AS text FROM node_key WHERE key_hash = $1 LIMIT 1";
     if let Some(owner) = change.connection.row::<TextRow>(sql, &[Value::Text(&new_hash)])? {
@@ -103,7 +155,12 @@ pub(super) fn introduce(
     }
     change.add_key(id, new.hash, Some(new.spki))?;
     let end = change.now.saturating_add(i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX));
-    change.retire_keys(id, new.hash, end)?;
+    if *id == rules.own_id {
+        // The gateway's key is the root's as well, and has nothing to do with that of its agent.
+        change.end_key(id, &by.key_hash, Some(end))?;
+    } else {
+        change.retire_keys(id, new.hash, end)?;
+    }
     if let Some(certificate) = new.certificate {
         change.add_certificate(id, certificate, "node")?;
     }
@@ -111,7 +168,7 @@ pub(super) fn introduce(
     answer(State::Accepted, "the key is current; the former one stays valid for a while")
 }
 
-/// A certificate from the authority for one of a node's keys; PEM, with that of the authority.
+/// A certificate from the authority for a node's current key; PEM, with that of the authority.
 pub(super) fn certify(
     change: &mut Change<'_>,
     id: &NodeId,
@@ -123,8 +180,9 @@ pub(super) fn certify(
         Err(error) => return Ok(Err(error)),
     };
     let hash = request.key_hash.to_string();
-    if request.node_id != *id || !keys.iter().any(|key| key.key_hash == hash && key.is_valid(change.now)) {
-        let text = "the request is not for this node and one of its keys".into();
+    // One that was replaced ends before long, a certificate for it would not.
+    if request.node_id != *id || !keys.iter().any(|key| key.key_hash == hash && key.valid_until.is_none()) {
+        let text = "the request is not for this node and its current key".into();
         return Ok(Err(RegistryError::Refused(text)));
     }
     let authority = match Authority::load(settings) {
@@ -182,27 +240,6 @@ fn accepted_keys(change: &mut Change<'_>, id: &NodeId) -> QueryResult<Result<Vec
         return Ok(Err(RegistryError::Refused(format!("node {id} is not accepted"))));
     }
     row::keys(change.connection, id).map(Ok)
-}
-
-/// The request in a signed message, and the key of the node that signed it.
-fn read<'a>(message: &[u8], keys: &'a [KeyRow]) -> Result<(Request, &'a KeyRow), RegistryError> {
-    let mut error = RegistryError::Refused("no key of the node is known, only its hash".into());
-    for key in keys {
-        let Some(spki) = &key.spki else { continue };
-        match smime::verify_with_keys(message, &[spki]) {
-            Ok(verified) => {
-                let request = Request::parse(verified.text.as_bytes());
-                return match request {
-                    Ok(request) => Ok((request, key)),
-                    Err(error) => Err(RegistryError::Invalid(error.to_string())),
-                };
-            }
-            Err(e) => {
-                error = RegistryError::Refused(format!("not signed with a key of the node: {e}"));
-            }
-        }
-    }
-    Err(error)
 }
 
 fn down(error: &dyn std::fmt::Display) -> RegistryError {

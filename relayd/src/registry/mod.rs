@@ -22,6 +22,7 @@
 //! | [`own`], [`follow`], [`source`] | the root itself; what another program's list says, as long as that counts |
 //! | [`contacts`], [`clones`] | when nodes were last heard of; two machines with one identity |
 //! | [`files`] | what other programs read |
+//! | [`journal`] | what the log says of nodes |
 //! | [`metrics`], [`statistics`] | numbers |
 //!
 //! Always true: the database is the only truth, and one row in it makes all writers wait for each
@@ -37,6 +38,7 @@ mod files;
 mod follow;
 mod inventory;
 mod job;
+mod journal;
 mod keys;
 mod metrics;
 mod mirror;
@@ -62,7 +64,7 @@ use self::{
     change::Change,
     enrol::Claim,
     job::{Desk, Queue},
-    program::{Program, Question, Verdict},
+    program::{Asked, Program, Question, Verdict},
 };
 pub use self::{
     contacts::{Contact, Contacts, Recorder},
@@ -106,8 +108,9 @@ impl Registry {
     ) -> Result<Answer, RegistryError> {
         let program = self.program.as_deref().filter(|_| request.token().is_none() && !request.as_relay);
         let to_program = program.map(|program| (program, Question::of(&request)));
+        let claimed = place.clone();
         let decide = move |change: &mut Change<'_>, desk: &Desk| {
-            enrol::enrol(change, &Claim::of(&request, &place, address), &desk.rules)
+            enrol::enrol(change, &Claim::of(&request, &claimed, address), &desk.rules)
         };
         let replied = self.queue.ask(decide).await?;
         let answer = replied.answer;
@@ -117,15 +120,21 @@ impl Registry {
             Verdict::Reject => false,
             Verdict::Leave => return Ok(answer),
         };
-        self.queue.ask(move |change, _| program::decide(change, &answer, accept).map(Ok)).await
+        let asked = Asked { answer, hostname: question.hostname, place };
+        self.queue.ask(move |change, _| program::decide(change, &asked, accept).map(Ok)).await
     }
 
     /// Replaces the key of a node: `message` is the request of the new key (PKCS#10, PEM), signed as run
     /// logs are (protocol 2.5) with the current one.
     pub async fn roll_over(&self, node: &NodeId, message: Vec<u8>) -> Result<Answer, RegistryError> {
-        let node = node.clone();
+        let id = node.clone();
+        let vouchers = self.queue.ask(move |change, _| keys::vouchers(change, &id)).await?;
+        let id = node.clone();
+        let read = tokio::task::spawn_blocking(move || keys::read(&id, &message, &vouchers));
+        let vouched = read.await.map_err(|e| RegistryError::Down(e.to_string()))??;
+        let id = node.clone();
         let work = move |change: &mut Change<'_>, desk: &Desk| {
-            keys::roll_over(change, &node, &message, desk.settings.key_overlap, &desk.rules)
+            keys::roll_over(change, &id, &vouched, desk.settings.key_overlap, &desk.rules)
         };
         self.queue.ask(work).await
     }

@@ -89,7 +89,7 @@ pub(super) fn enter(change: &mut Change<'_>, settings: &Settings) -> QueryResult
             address: None,
         })?,
     }
-    let mut has_changed = false;
+    let (mut has_changed, mut has_new) = (false, false);
     for certificate in &certificates {
         let hash = certificate.key_hash();
         let text = hash.to_string();
@@ -103,10 +103,10 @@ pub(super) fn enter(change: &mut Change<'_>, settings: &Settings) -> QueryResult
             ),
             Some(_) => {}
         }
-        change.key_found(id, &text)?;
+        has_new |= change.key_found(id, &text)?;
         has_changed |= change.add_certificate(id, certificate, "node")?;
     }
-    if !certificates.is_empty() {
+    if has_new {
         let used: Vec<String> = certificates.iter().map(|one| one.key_hash().to_string()).collect();
         let overlap = i64::try_from(settings.key_overlap.as_secs()).unwrap_or(i64::MAX);
         let end = change.now.saturating_add(overlap);

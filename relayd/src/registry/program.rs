@@ -12,7 +12,10 @@ use std::{
 };
 
 use diesel::QueryResult;
-use protocol::enrolment::{Answer, Request, State};
+use protocol::{
+    enrolment::{Answer, Request, State},
+    node_id::NodeId,
+};
 use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore, time::timeout};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -36,7 +39,7 @@ pub(super) enum Verdict {
 /// What it is asked.
 pub(super) struct Question {
     node_id: String,
-    hostname: String,
+    pub(super) hostname: String,
     request: Zeroizing<Vec<u8>>,
 }
 
@@ -138,20 +141,34 @@ impl Program {
     }
 }
 
-/// What the policy program says counts if the node still waits, with the key that it was asked about.
-pub(super) fn decide(change: &mut Change<'_>, asked: &Answer, accept: bool) -> QueryResult<Answer> {
-    let id = &asked.node_id;
+/// What the program was asked about.
+pub(super) struct Asked {
+    /// Id and key, and what the node hears if the verdict does not count.
+    pub(super) answer: Answer,
+    pub(super) hostname: String,
+    pub(super) place: NodeId,
+}
+
+/// What the program says counts if the node still waits as it did when the program was asked: with that
+/// key, that host name and in that place.
+pub(super) fn decide(change: &mut Change<'_>, asked: &Asked, accept: bool) -> QueryResult<Answer> {
+    let Asked { answer, hostname, place } = asked;
+    let id = &answer.node_id;
     let node = row::node(change.connection, id)?;
     let keys = row::keys(change.connection, id)?;
-    let hash = asked.key_hash.to_string();
-    let waits = node
-        .is_some_and(|node| node.state == NodeState::Pending.as_str() && node.role == Role::Node.as_str());
+    let hash = answer.key_hash.to_string();
+    let waits = node.is_some_and(|node| {
+        node.state == NodeState::Pending.as_str()
+            && node.role == Role::Node.as_str()
+            && node.hostname == *hostname
+            && node.policy_server == place.as_str()
+    });
     if !waits || !keys.iter().any(|key| key.key_hash == hash && key.valid_until.is_none()) {
-        return Ok(asked.clone());
+        return Ok(answer.clone());
     }
     let (state, word) =
         if accept { (NodeState::Accepted, State::Accepted) } else { (NodeState::Rejected, State::Rejected) };
     change.decide(id, state, Role::Node, BY)?;
     let detail = format!("{state} by the program of the root");
-    Ok(Answer { state: word, detail, retry_after: None, ..asked.clone() })
+    Ok(Answer { state: word, detail, retry_after: None, ..answer.clone() })
 }

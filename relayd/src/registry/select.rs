@@ -91,29 +91,37 @@ pub fn get(c: &mut Connection, id: &NodeId) -> Result<Option<NodeDetails>, Admin
 
 /// Shortest start of an id that stands for it, in characters.
 const SHORTEST: usize = 8;
+/// Most nodes that are named when a text may mean several.
+const MOST_NAMED: usize = 10;
 
-/// The node that an operator means: by its id, by the start of its id, or by its host name.
+/// What says that an id follows, whole, and nothing else.
+const ID: &str = "id:";
+
+/// The node that an operator means: by its id, by the start of its id, or by its host name. Machines
+/// choose both, so what fits several nodes, in whatever way, means none of them; `id:` before a whole id
+/// means that one.
 pub fn find(c: &mut Connection, text: &str) -> Result<NodeId, AdminError> {
-    let lower = text.to_ascii_lowercase();
-    let exact = "SELECT nodeid AS text FROM node WHERE nodeid = $1";
-    let mut found: Vec<TextRow> = c.rows(exact, &[Value::Text(text)])?;
-    if found.is_empty() {
-        let by_name = "SELECT nodeid AS text FROM node WHERE lower(hostname) = $1 ORDER BY nodeid";
-        found = c.rows(by_name, &[Value::Text(&lower)])?;
-    }
-    if found.is_empty() && text.len() >= SHORTEST {
-        let by_start = "SELECT nodeid AS text FROM node WHERE substr(nodeid, 1, $1) = $2 ORDER BY nodeid";
-        let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
-        // PostgreSQL wants the length as a small number.
-        let by_start = by_start.replace("$1", &length.to_string()).replace("$2", "$1");
-        found = c.rows(&by_start, &[Value::Text(text)])?;
-    }
+    let found: Vec<TextRow> = if let Some(id) = text.strip_prefix(ID) {
+        c.rows("SELECT nodeid AS text FROM node WHERE nodeid = $1", &[Value::Text(id)])?
+    } else {
+        let by_start = match text.chars().count() {
+            // PostgreSQL wants the length as a small number.
+            length if length >= SHORTEST => format!(" OR substr(nodeid, 1, {length}) = $1"),
+            _ => String::new(),
+        };
+        let sql = format!(
+            "SELECT nodeid AS text FROM node WHERE nodeid = $1 OR lower(hostname) = $2{by_start} \
+             ORDER BY nodeid LIMIT {MOST_NAMED}"
+        );
+        c.rows(&sql, &[Value::Text(text), Value::Text(&text.to_ascii_lowercase())])?
+    };
     match found.as_slice() {
         [one] => one.text.parse().map_err(|e| AdminError::Invalid(format!("{:?}: {e}", one.text))),
         [] => Err(AdminError::NotFound(format!("there is no node {text:?}; see relayd node list"))),
         several => {
-            let ids: Vec<_> = several.iter().map(|row| row.text.as_str()).collect();
-            Err(AdminError::NotFound(format!("{text:?} may be any of {}; write the id", ids.join(", "))))
+            let ids: Vec<_> = several.iter().map(|row| format!("{ID}{}", row.text)).collect();
+            let ids = ids.join(", ");
+            Err(AdminError::NotFound(format!("{text:?} may be any of {ids}; write it like that")))
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     admin::now,
     change::change,
     job::{Desk, Job},
+    journal::Journal,
     metrics::{Metrics, PUT_OFF},
     mirror::Mirror,
     statistics,
@@ -48,6 +49,7 @@ pub(super) struct Service {
     database: Database,
     connection: Option<Connection>,
     mirror: Mirror,
+    journal: Journal,
     sender: watch::Sender<Arc<NodeTable>>,
     status: watch::Sender<Result<(), String>>,
     metrics: Metrics,
@@ -83,6 +85,7 @@ impl Service {
             database,
             connection: Some(connection),
             mirror: Mirror::default(),
+            journal: Journal::default(),
             sender,
             status,
             metrics,
@@ -143,6 +146,7 @@ impl Service {
 
     fn read_with(&mut self, c: &mut Connection) -> QueryResult<()> {
         self.table.stale |= self.mirror.refresh(c)?;
+        self.journal.tell(c, now())?;
         if Instant::now() >= self.count_at {
             self.count_at = Instant::now() + COUNT;
             self.desk.rules.has_ca = ca::certificate(&self.desk.settings.ca).is_ok_and(|one| one.is_some());
@@ -313,7 +317,7 @@ mod tests {
         .unwrap();
 
         let numbers = prometheus::Registry::new();
-        let rules = Rules { own_id: NodeId::root(), max_pending: 1, has_ca: false };
+        let rules = Rules { own_id: NodeId::root(), max_pending: Some(1), has_ca: false };
         let desk = Desk { settings: settings(directory.path()), rules };
         let metrics = Metrics::new(&numbers).unwrap();
         let compatible = CompatibleMetrics::new(&numbers).unwrap();

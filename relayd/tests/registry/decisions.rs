@@ -12,7 +12,7 @@ use relayd::registry::{
 
 use crate::{
     on_both,
-    rig::{ADDRESS, HOUR, Machine, Place},
+    rig::{ADDRESS, HOUR, Machine, Place, SOON, until},
 };
 
 on_both!(
@@ -24,6 +24,9 @@ on_both!(
     operators_find_what_they_mean,
     a_rejected_node_hears_it_and_may_be_accepted_later,
     a_token_can_expire_and_be_taken_back,
+    a_token_grants_the_host_name_and_the_place_that_it_came_with,
+    what_waits_stays_what_was_looked_at,
+    a_verdict_counts_only_for_what_the_program_was_asked_about,
 );
 
 async fn nobody_becomes_a_relay_without_an_operator(place: Place) {
@@ -144,6 +147,9 @@ async fn only_so_many_may_wait(place: Place) {
     assert_eq!(root.enrol(&machines[0], None).await.unwrap().state, State::Pending, "it has its place");
     let mut c = place.connect();
     let token = admin::create_tokens(&mut c, from_ref(&machines[2].hostname), HOUR, "op").unwrap().remove(0);
+    let as_relay = Machine { hostname: machines[2].hostname.clone(), ..Machine::relay("n3") };
+    let answer = root.enrol(&as_relay, Some(&token.text)).await;
+    assert_eq!(answer, Err(RegistryError::TooManyPending), "it would wait, token or not");
     assert_eq!(root.enrol(&machines[2], Some(&token.text)).await.unwrap().state, State::Accepted);
     root.stop().await;
     // And where none are taken in, those that are known still hear how it stands with them.
@@ -210,5 +216,76 @@ async fn a_token_can_expire_and_be_taken_back(place: Place) {
     assert!(admin::get(&mut c, &machine.id).unwrap().is_none(), "nothing is kept of who was refused");
     assert!(admin::revoke_token(&mut c, "nonsense").is_err());
     assert!(admin::create_tokens(&mut c, &["a b".into()], HOUR, "op").is_err());
+    root.stop().await;
+}
+
+async fn a_token_grants_the_host_name_and_the_place_that_it_came_with(place: Place) {
+    let root = place.start();
+    let mut c = place.connect();
+    let relay = Machine::relay("r1");
+    root.enrol(&relay, None).await.unwrap();
+    let as_db = Machine { hostname: "db.example.org".into(), ..Machine::new("n1") };
+    root.enrol(&as_db, None).await.unwrap();
+    let as_web = Machine { hostname: "web.example.org".into(), ..as_db };
+    let token = admin::create_tokens(&mut c, from_ref(&as_web.hostname), HOUR, "op").unwrap().remove(0);
+    let below_relay = || root.registry.enrol(as_web.request(Some(&token.text)), relay.id.clone(), ADDRESS);
+    let answer = below_relay().await.unwrap();
+    assert!(answer.state == State::Refused && answer.detail.contains("not a relay"), "{answer:?}");
+    assert_eq!(admin::list_tokens(&mut c).unwrap()[0].state, TokenState::Usable, "not used up");
+    let as_relay = Accept { as_relay: true, fingerprint: None };
+    admin::accept(&mut c, from_ref(&relay.id), "op", &as_relay).unwrap();
+    assert_eq!(below_relay().await.unwrap().state, State::Accepted);
+    let node = admin::get(&mut c, &as_web.id).unwrap().unwrap().node;
+    assert_eq!((node.hostname, node.policy_server), (as_web.hostname, relay.id));
+    root.stop().await;
+}
+
+async fn what_waits_stays_what_was_looked_at(place: Place) {
+    let root = place.start();
+    let mut c = place.connect();
+    let relay = Machine::relay("r1");
+    root.enrol(&relay, None).await.unwrap();
+    let as_relay = Accept { as_relay: true, fingerprint: None };
+    admin::accept(&mut c, from_ref(&relay.id), "op", &as_relay).unwrap();
+    let first = Machine { hostname: "web.example.org".into(), ..Machine::new("n1") };
+    assert!(!root.enrol(&first, None).await.unwrap().detail.contains("delete"));
+    let later = Machine { hostname: "db.example.org".into(), ..first };
+    let answer = root.registry.enrol(later.request(None), relay.id.clone(), ADDRESS).await.unwrap();
+    assert!(
+        answer.state == State::Pending && answer.detail.contains("web.example.org below root"),
+        "{answer:?}"
+    );
+    let node = admin::get(&mut c, &later.id).unwrap().unwrap().node;
+    assert_eq!((&*node.hostname, node.policy_server), ("web.example.org", NodeId::root()));
+    root.stop().await;
+}
+
+/// The program answers `$1` when a file is there; meanwhile the row becomes another one.
+async fn a_verdict_counts_only_for_what_the_program_was_asked_about(place: Place) {
+    let (script, asked, go) = (place.path("policy"), place.path("asked"), place.path("go"));
+    let text = format!(
+        "#!/bin/sh\n[ \"$2\" = good.example.org ] || exit 2\necho > '{}'\nwhile [ ! -e '{}' ]; do sleep 0.05; done\n",
+        asked.display(),
+        go.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let root = place.start_with(|settings| {
+        let enrolment = settings.enrolment.as_mut().unwrap();
+        enrolment.program = vec![script.to_str().unwrap().into()];
+        enrolment.program_timeout = SOON;
+    });
+    let good = Machine { hostname: "good.example.org".into(), ..Machine::new("n1") };
+    let registry = root.registry.clone();
+    let request = good.request(None);
+    let first = tokio::spawn(async move { registry.enrol(request, NodeId::root(), ADDRESS).await });
+    until("the program was asked", || asked.exists()).await;
+    let mut c = place.connect();
+    admin::delete(&mut c, from_ref(&good.id)).unwrap();
+    let other = Machine { hostname: "other.example.org".into(), ..good };
+    assert_eq!(root.enrol(&other, None).await.unwrap().state, State::Pending);
+    fs::write(go, "").unwrap();
+    assert_eq!(first.await.unwrap().unwrap().state, State::Pending);
+    assert_eq!(admin::get(&mut c, &other.id).unwrap().unwrap().node.state, NodeState::Pending);
     root.stop().await;
 }

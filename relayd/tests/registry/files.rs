@@ -8,8 +8,10 @@ use protocol::{
     enrolment::State,
     node_id::NodeId,
     node_list::NodeList,
+    smime,
 };
 use relayd::{
+    config::DatabaseUrl,
     db::Database,
     metrics::CompatibleMetrics,
     nodes::NodeTable,
@@ -31,9 +33,14 @@ use crate::{
 on_both!(
     the_files_are_as_the_registry_is,
     the_root_is_in_the_list_with_the_keys_of_its_certificates,
+    keys_of_the_root_that_were_replaced_stay_so,
     a_list_that_was_there_is_taken_over,
+    a_list_is_taken_over_whole_or_not_at_all,
+    what_the_files_said_last_counts_when_the_registry_becomes_the_source,
     the_registry_follows_files_of_another_program,
     a_root_that_nobody_can_ask_works,
+    a_node_of_which_only_the_hash_was_known_can_change_its_key,
+    what_the_registry_has_of_a_list_is_not_written_again,
 );
 
 fn list(place: &Place) -> NodeList {
@@ -96,6 +103,36 @@ async fn the_root_is_in_the_list_with_the_keys_of_its_certificates(place: Place)
     root.stop().await;
 }
 
+async fn keys_of_the_root_that_were_replaced_stay_so(place: Place) {
+    let (agent, gateway, newer) = (Machine::new("root"), Machine::new("root"), Machine::new("root"));
+    let paths = [place.path("agent.cert"), place.path("gateway.cert")];
+    fs::write(&paths[0], agent.certificate.to_pem()).unwrap();
+    fs::write(&paths[1], gateway.certificate.to_pem()).unwrap();
+    let start = || place.start_with(|settings| settings.own_certificates = paths.to_vec());
+    let root = start();
+    let message = smime::sign(&newer.request_pem(None), &agent.certificate, &agent.key).unwrap();
+    assert_eq!(root.registry.roll_over(&agent.id, message).await.unwrap().state, State::Accepted);
+    let check = |when: &str| {
+        let keys = admin::get(&mut place.connect(), &NodeId::root()).unwrap().unwrap().keys;
+        let is_current = |machine: &Machine| {
+            let hash = machine.certificate.key_hash();
+            keys.iter().any(|key| key.key_hash == hash && key.valid_until.is_none())
+        };
+        assert!(is_current(&newer) && is_current(&gateway) && !is_current(&agent), "{when}: {keys:?}");
+    };
+    check("announced");
+    root.registry.reload().await.unwrap();
+    check("before the agent uses it");
+    fs::write(&paths[0], newer.certificate.to_pem()).unwrap();
+    root.registry.reload().await.unwrap();
+    check("in use");
+    root.stop().await;
+    fs::write(&paths[0], agent.certificate.to_pem()).unwrap();
+    let root = start();
+    check("with the old files again");
+    root.stop().await;
+}
+
 /// A list as another program writes it: node `a` with a certificate, node `b` with a hash only.
 fn write_files(place: &Place, nodes: &[&Machine]) {
     let entry = |machine: &&Machine| {
@@ -125,6 +162,52 @@ async fn a_list_that_was_there_is_taken_over(place: Place) {
     write_files(&place, &[&a, &b]);
     let root = place.start();
     assert!(!root.nodes.borrow().knows(&b.id));
+    root.stop().await;
+}
+
+async fn a_list_is_taken_over_whole_or_not_at_all(place: Place) {
+    let nodes: serde_json::Map<_, _> = (0..700)
+        .map(|i| (format!("n{i:03}"), serde_json::json!({"hostname": "h", "policy-server": "root"})))
+        .collect();
+    fs::write(place.path("nodeslist.json"), serde_json::Value::Object(nodes).to_string()).unwrap();
+    let (obstacle, away) = match &place.url {
+        DatabaseUrl::Sqlite(_) => (
+            "CREATE TRIGGER brittle BEFORE INSERT ON node WHEN NEW.nodeid = 'n600' \
+             BEGIN SELECT RAISE(ABORT, 'brittle'); END",
+            "DROP TRIGGER brittle",
+        ),
+        DatabaseUrl::Postgres(_) => (
+            "ALTER TABLE node ADD CONSTRAINT brittle CHECK (nodeid <> 'n600')",
+            "ALTER TABLE node DROP CONSTRAINT brittle",
+        ),
+    };
+    let mut c = place.connect();
+    c.execute(obstacle).unwrap();
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let metrics = prometheus::Registry::new();
+    let compatible = CompatibleMetrics::new(&metrics).unwrap();
+    assert!(registry::start(place.settings(), database, &metrics, compatible).is_err());
+    c.execute(away).unwrap();
+    let root = place.start();
+    assert_eq!(root.nodes.borrow().list().len(), 701);
+    root.stop().await;
+}
+
+async fn what_the_files_said_last_counts_when_the_registry_becomes_the_source(place: Place) {
+    let (a, b) = (Machine::new("a"), Machine::new("b"));
+    write_files(&place, &[&a]);
+    let table = relayd::nodes::read_files(&place.settings().general).unwrap();
+    let (_sender, nodes) = watch::channel(std::sync::Arc::new(table));
+    let stop = CancellationToken::new();
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let task = tokio::spawn(Followed::new(database, nodes).run(stop.clone()));
+    until("a", || admin::get(&mut place.connect(), &a.id).unwrap().is_some()).await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+
+    write_files(&place, &[&a, &b]);
+    let root = place.start();
+    assert!(root.nodes.borrow().knows(&a.id) && root.nodes.borrow().knows(&b.id));
     root.stop().await;
 }
 
@@ -173,6 +256,53 @@ async fn a_root_that_nobody_can_ask_works(place: Place) {
     admin::revoke(&mut place.connect(), from_ref(&a.id), "op").unwrap();
     until("revoked", || task.is_finished() || !nodes.borrow().knows(&a.id)).await;
     assert!(!task.is_finished(), "{:?}", task.await);
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
+async fn a_node_of_which_only_the_hash_was_known_can_change_its_key(place: Place) {
+    let (a, b, newer) = (Machine::new("a"), Machine::new("b"), Machine::new("b"));
+    write_files(&place, &[&a, &b]);
+    let root = place.start();
+    let message = || smime::sign(&newer.request_pem(None), &b.certificate, &b.key).unwrap();
+    let error = root.registry.roll_over(&b.id, message()).await.unwrap_err().to_string();
+    assert!(error.contains("agent enroll"), "says what helps: {error}");
+    assert_eq!(root.enrol(&b, None).await.unwrap().state, State::Accepted);
+    assert_eq!(root.registry.roll_over(&b.id, message()).await.unwrap().state, State::Accepted);
+    root.stop().await;
+}
+
+async fn what_the_registry_has_of_a_list_is_not_written_again(place: Place) {
+    let machine = Machine::new("a");
+    let table = |certificates: std::ops::Range<i64>| {
+        write_files(&place, &[&machine]);
+        let pem: Vec<u8> = certificates
+            .flat_map(|_| Machine::with_key("a", machine.key.clone()).certificate.to_pem())
+            .collect();
+        fs::write(place.path("allnodescerts.pem"), pem).unwrap();
+        std::sync::Arc::new(relayd::nodes::read_files(&place.settings().general).unwrap())
+    };
+    let (many, other) = (table(0..30), table(0..20));
+    let (sender, nodes) = watch::channel(many.clone());
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(Followed::new(database, nodes).run(stop.clone()));
+    let known = || admin::get(&mut place.connect(), &machine.id).unwrap().map(|node| node.certificates);
+    let fingerprints = || known().unwrap().into_iter().map(|one| one.fingerprint).collect::<Vec<_>>();
+    let version = || place.connect().number("SELECT version AS number FROM node_registry", &[]).unwrap();
+    until("known", || known().is_some_and(|all| all.len() == 16)).await;
+    let (before, first) = (version(), fingerprints());
+    // Each is looked at after the one before it.
+    sender.send_replace(many);
+    sender.send_replace(other.clone());
+    until("the others", || fingerprints() != first && fingerprints().len() == 16).await;
+    assert_eq!(version(), before + 1, "one change");
+    let second = fingerprints();
+    sender.send_replace(other);
+    sender.send_replace(table(0..1));
+    until("the only one", || fingerprints().len() == 1).await;
+    assert_eq!(version(), before + 2, "one more change");
+    assert!(second.iter().all(|one| !first.contains(one)));
     stop.cancel();
     task.await.unwrap().unwrap();
 }

@@ -4,8 +4,13 @@
 use std::{fs, path::PathBuf, slice::from_ref, sync::Arc, time::Duration};
 
 use chrono::Utc;
-use openssl::{hash::MessageDigest, sign::Signer};
-use protocol::{compression, urls::UploadKind};
+use openssl::{
+    asn1::Asn1Time,
+    hash::MessageDigest,
+    sign::Signer,
+    x509::{X509, X509Name},
+};
+use protocol::{certificate::Certificate, compression, urls::UploadKind};
 use relayd::{
     config::SpoolSettings,
     registry::{
@@ -26,6 +31,7 @@ on_both!(
     a_first_inventory_makes_a_node_known_in_any_order_of_its_files,
     what_is_not_signed_by_the_node_goes_to_failed_with_both_files,
     an_inventory_signed_with_the_current_key_brings_the_next,
+    an_inventory_brings_no_key_that_the_node_does_not_have,
 );
 
 struct Desk {
@@ -167,6 +173,37 @@ async fn an_inventory_signed_with_the_current_key_brings_the_next(place: Place) 
     assert_eq!(node.node.key_hash, Some(new.certificate.key_hash()));
     assert_eq!(node.certificates.len(), 3);
     assert_eq!(desk.names("failed"), [""; 0]);
+    desk.close().await;
+    root.stop().await;
+}
+
+async fn an_inventory_brings_no_key_that_the_node_does_not_have(place: Place) {
+    let root = place.start();
+    let desk = Desk::open(&place, &root);
+    let (node, victim) = (Machine::new("n1"), Machine::new("victim"));
+    root.enrol(&node, None).await.unwrap();
+    admin::accept(&mut place.connect(), from_ref(&node.id), "op", &Accept::default()).unwrap();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    let mut name = X509Name::builder().unwrap();
+    name.append_entry_by_text("UID", "n1").unwrap();
+    let name = name.build();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(9).unwrap()).unwrap();
+    builder.set_pubkey(&victim.key).unwrap();
+    builder.sign(&node.key, MessageDigest::sha256()).unwrap();
+    let forged = Certificate::new(builder.build()).unwrap();
+    let (content, sign) = inventory(&Machine { certificate: forged, ..Machine::new("n1") }, &node);
+    desk.put("a.ocs.gz", &content);
+    desk.put("a.ocs.sign", &sign);
+    let reason = desk.directory.join("failed/a.ocs.gz.reason");
+    until("its reason", || reason.exists()).await;
+    assert!(fs::read_to_string(reason).unwrap().contains("its own key"));
+    let details = admin::get(&mut place.connect(), &node.id).unwrap().unwrap();
+    assert_eq!(details.keys.len(), 1);
+    assert_eq!(details.node.key_hash, Some(node.certificate.key_hash()));
     desk.close().await;
     root.stop().await;
 }

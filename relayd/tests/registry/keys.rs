@@ -21,6 +21,7 @@ on_both!(
     a_new_key_is_introduced_by_the_current_one_and_both_are_valid_for_a_while,
     a_retired_key_never_comes_back,
     nobody_else_introduces_a_key,
+    a_node_has_so_many_valid_keys_at_most,
     certificates_come_from_the_authority_when_there_is_one,
 );
 
@@ -97,6 +98,20 @@ async fn nobody_else_introduces_a_key(place: Place) {
     root.stop().await;
 }
 
+async fn a_node_has_so_many_valid_keys_at_most(place: Place) {
+    let root = place.start();
+    let mut last = accepted(&place, &root, "n1").await;
+    for _ in 0..3 {
+        let new = Machine::new("n1");
+        let answer = root.registry.roll_over(&last.id, message(&new, &last)).await.unwrap();
+        assert_eq!(answer.state, State::Accepted);
+        last = new;
+    }
+    let answer = root.registry.roll_over(&last.id, message(&Machine::new("n1"), &last)).await.unwrap();
+    assert!(answer.state == State::Refused && answer.detail.contains("4 valid keys"), "{answer:?}");
+    root.stop().await;
+}
+
 async fn certificates_come_from_the_authority_when_there_is_one(place: Place) {
     let root = place.start();
     let node = accepted(&place, &root, "n1").await;
@@ -112,6 +127,11 @@ async fn certificates_come_from_the_authority_when_there_is_one(place: Place) {
     let again = root.registry.certify(&node.id, node.request(None)).await.unwrap().unwrap();
     assert_eq!(again, pem, "who asks again gets the same");
     root.until("in the bundle", |table| table.certificates(&node.id).len() == 2).await;
+    let newer = Machine::new("n1");
+    root.registry.roll_over(&node.id, message(&newer, &node)).await.unwrap();
+    let replaced = root.registry.certify(&node.id, node.request(None)).await;
+    assert!(matches!(replaced, Err(RegistryError::Refused(_))), "only valid for a while: {replaced:?}");
+    assert!(root.registry.certify(&node.id, newer.request(None)).await.unwrap().is_some());
     let stranger = Machine::new("n1");
     let refused = root.registry.certify(&node.id, stranger.request(None)).await;
     assert!(matches!(refused, Err(RegistryError::Refused(_))), "{refused:?}");

@@ -34,7 +34,7 @@ pub fn list(out: &mut impl Write, nodes: &[NodeRecord], json: bool) -> io::Resul
     for node in nodes {
         let seen = node.last_contact.map_or_else(|| "-".into(), |time| age(now, time));
         let key = node.key_hash.as_ref().map_or_else(|| "-".into(), ToString::to_string);
-        let (id, state, role) = (node.node_id.as_str(), node.state.as_str(), node.role.as_str());
+        let (id, state, role) = (node.node_id.as_str(), node.state.as_str(), role(node));
         write!(out, "{id:<36}  {state:<8}  {role:<5}  {seen:>4}  {key:<52}  {}", printable(&node.hostname))?;
         match node.open_conflicts {
             0 => writeln!(out)?,
@@ -55,7 +55,7 @@ pub fn show(out: &mut impl Write, details: &NodeDetails, above: &[NodeRecord], j
     writeln!(out, "node         {}", node.node_id)?;
     writeln!(out, "host name    {}", printable(&node.hostname))?;
     writeln!(out, "state        {}{}", node.state, decided(node))?;
-    writeln!(out, "role         {}", node.role.as_str())?;
+    writeln!(out, "role         {}", role(node))?;
     writeln!(out, "connects to  {}{}", node.policy_server, place(above))?;
     writeln!(out, "first asked  {}", date(node.requested))?;
     let from = node.address.as_deref().map(|address| format!(" from {}", printable(address)));
@@ -67,6 +67,11 @@ pub fn show(out: &mut impl Write, details: &NodeDetails, above: &[NodeRecord], j
     keys.iter().try_for_each(|key| show_key(out, key))?;
     certificates.iter().try_for_each(|certificate| show_certificate(out, certificate))?;
     conflicts.iter().try_for_each(|conflict| show_conflict(out, conflict))
+}
+
+/// What a node is for others, for people.
+fn role(node: &NodeRecord) -> &'static str {
+    if node.node_id.is_root() { "root" } else { node.role.as_str() }
 }
 
 /// The way to the root, by host names.

@@ -71,7 +71,7 @@ impl From<StateArg> for NodeState {
 /// Nodes, named or filtered.
 #[derive(Debug, Clone, Args)]
 pub struct Selection {
-    /// Ids, the first 8 or more characters of them, or host names.
+    /// Ids, the first 8 or more characters of them, or host names; id:ID is an id and nothing else.
     #[arg(value_name = "NODE")]
     pub nodes: Vec<String>,
     #[command(flatten)]

@@ -14,7 +14,7 @@ mod pairs;
 mod signature;
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder},
     io::{self, Read},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -37,6 +37,7 @@ use self::{
     signature::Signature,
 };
 use crate::{
+    durable::{self, Access},
     registry::{Introduced, Introduction, Registry, RegistryError},
     spool::{
         Sink, SpoolFile,
@@ -56,6 +57,8 @@ pub struct Enrol {
     one: Semaphore,
 }
 
+/// Mode of what is kept: for the group as well, as in the spool.
+const MODE: u32 = 0o640;
 /// How soon to look again for the other file of a pair.
 const OTHER_FILE: Duration = Duration::from_secs(2);
 /// A file whose other one has not come by then is refused.
@@ -75,8 +78,8 @@ impl Enrol {
     async fn look_at(&self, pair: &Pair) -> Disposition {
         let Ok(_one) = self.one.acquire().await else { return later(false, "stopping", None) };
         let (files, max_size) = (pair.clone(), self.max_size);
-        let introduction = match spawn_blocking(move || read(&files, max_size)).await {
-            Ok(Ok(introduction)) => introduction,
+        let (introduction, content) = match spawn_blocking(move || read(&files, max_size)).await {
+            Ok(Ok(read)) => read,
             Ok(Err(disposition)) => return disposition,
             Err(e) if e.is_panic() => {
                 return rejected(
@@ -88,7 +91,7 @@ impl Enrol {
         };
         let node_id = introduction.node_id.clone();
         match self.registry.introduce(introduction).await {
-            Ok(Introduced::Taken) => self.keep(pair, &node_id).await,
+            Ok(Introduced::Taken) => self.keep(content, &node_id).await,
             Ok(Introduced::TooManyPending) | Err(RegistryError::TooManyPending) => {
                 later(false, "too many nodes wait for a decision", Some(TOO_MANY))
             }
@@ -110,12 +113,11 @@ impl Enrol {
         }
     }
 
-    /// Copies both files into `received/`, in place of the former ones of the node.
-    async fn keep(&self, pair: &Pair, node_id: &NodeId) -> Disposition {
-        let (pair, received, node) = (pair.clone(), self.received.clone(), node_id.clone());
-        let work = move || {
-            [&pair.inventory, &pair.signature].into_iter().try_for_each(|file| keep(file, &received, &node))
-        };
+    /// Puts both files into `received/`, in place of the former ones of the node: as they were verified,
+    /// whatever their names may stand for by now.
+    async fn keep(&self, content: Content, node_id: &NodeId) -> Disposition {
+        let (received, node) = (self.received.clone(), node_id.clone());
+        let work = move || keep(&content, &received, &node);
         match spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e))) {
             Ok(()) => Disposition::Accepted(Outcome::Stored),
             Err(e) => later(false, format!("cannot keep it in {}: {e}", self.received.display()), None),
@@ -143,10 +145,18 @@ impl Sink for Enrol {
     }
 }
 
+/// Both files, as they came.
+struct Content {
+    inventory: Vec<u8>,
+    is_packed: bool,
+    signature: Vec<u8>,
+}
+
 /// From two files to who they say they are from.
-fn read(pair: &Pair, max_size: u64) -> Result<Introduction, Disposition> {
-    let signature = read_bounded(&pair.signature, signature::MAX_SIZE)?;
-    let signature = Signature::read(&signature).map_err(|e| rejected(Reason::BadSignature, e.to_string()))?;
+fn read(pair: &Pair, max_size: u64) -> Result<(Introduction, Content), Disposition> {
+    let signature_file = read_bounded(&pair.signature, signature::MAX_SIZE)?;
+    let signature =
+        Signature::read(&signature_file).map_err(|e| rejected(Reason::BadSignature, e.to_string()))?;
     let packed = read_bounded(&pair.inventory, max_size)?;
     let is_packed = pair.inventory.extension().is_some_and(|extension| extension == "gz");
     let compression = if is_packed { Compression::Gzip } else { Compression::None };
@@ -163,7 +173,8 @@ fn read(pair: &Pair, max_size: u64) -> Result<Introduction, Disposition> {
         .map_err(|e| rejected(Reason::BadContent, e.to_string()))?;
     let Identity { node_id, hostname, policy_server, certificate } = identity;
     let is_signed_by = Box::new(move |spki: &[u8]| signature.is_by(spki, &digest));
-    Ok(Introduction { node_id, hostname, policy_server, certificate, is_signed_by })
+    let introduction = Introduction { node_id, hostname, policy_server, certificate, is_signed_by };
+    Ok((introduction, Content { inventory: packed, is_packed, signature: signature_file }))
 }
 
 fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Disposition> {
@@ -178,19 +189,17 @@ fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Disposition> {
     }
 }
 
-/// Copies a file under the name of its node, in place of the former one. A link would not do: a spool
-/// refuses files that have others.
-fn keep(file: &Path, received: &Path, node_id: &NodeId) -> io::Result<()> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let kind = match name.as_ref() {
-        name if name.ends_with(".sign") => ".ocs.sign",
-        name if name.ends_with(".gz") => ".ocs.gz",
-        _ => ".ocs",
-    };
-    let temporary = received.join(format!(".{node_id}{kind}.tmp"));
-    fs::copy(file, &temporary)?;
-    File::open(&temporary)?.sync_all()?;
-    fs::rename(&temporary, received.join(format!("{node_id}{kind}")))
+/// Writes both under the name of their node. The inventory may have come packed or not: one of the other
+/// kind would not go with the signature.
+fn keep(content: &Content, received: &Path, node_id: &NodeId) -> io::Result<()> {
+    let path = |kind: &str| received.join(format!("{node_id}{kind}"));
+    let (kind, other) = if content.is_packed { (".ocs.gz", ".ocs") } else { (".ocs", ".ocs.gz") };
+    durable::replace(&path(kind), &content.inventory, Access::own(MODE))?;
+    durable::replace(&path(".ocs.sign"), &content.signature, Access::own(MODE))?;
+    match fs::remove_file(path(other)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 fn age(path: &Path) -> Option<Duration> {
@@ -203,4 +212,29 @@ fn rejected(reason: Reason, detail: impl Into<String>) -> Disposition {
 
 fn later(outlet_down: bool, detail: impl Into<String>, retry_after: Option<Duration>) -> Disposition {
     Disposition::Released(Release { outlet_down, detail: detail.into(), retry_after })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_what_was_read_and_one_pair_per_node() {
+        let received = tempfile::tempdir().unwrap();
+        let node = "n1".parse().unwrap();
+        let content = |inventory: &[u8], is_packed| Content {
+            inventory: inventory.into(),
+            is_packed,
+            signature: b"sign".into(),
+        };
+        keep(&content(b"packed", true), received.path(), &node).unwrap();
+        keep(&content(b"plain", false), received.path(), &node).unwrap();
+        let mut names: Vec<_> = fs::read_dir(received.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["n1.ocs", "n1.ocs.sign"]);
+        assert_eq!(fs::read(received.path().join("n1.ocs")).unwrap(), b"plain");
+    }
 }
