@@ -2,7 +2,7 @@
 //! From what is typed to what applies: `[nodes]`, `[enrolment]`, `[ca]`, and how clients are known.
 
 use super::{
-    Ca, ClientTrust, Enrolment, General, InventoryOutput, Nodes, NodesSource, Upstream,
+    Ca, ClientTrust, Enrolment, General, InventoryOutput, Nodes, NodesSource, RunLogOutput, Upstream,
     main_file::ClientAuthentication, problem::Class, resolve::Resolver,
 };
 
@@ -38,6 +38,13 @@ impl Resolver<'_> {
                 );
             }
             _ => {}
+        }
+        let run_logs = &typed.reporting.output;
+        if run_logs.value == RunLogOutput::Database && source == NodesSource::Upstream {
+            let text = "\"database\" is for a server that has the certificates with which run logs are \
+                        signed, and nodes.source = \"upstream\" does not bring them; write \"upstream\" or \
+                        \"disabled\"";
+            self.broken(run_logs, "processing.reporting.output", text);
         }
         let inventories = &typed.inventory.output;
         if inventories.value == InventoryOutput::Registry && source != NodesSource::Database {

@@ -195,8 +195,10 @@ impl Value for NonZeroUsize {
     }
 }
 
+const DAY: u64 = 86_400;
+
 /// Longer durations are taken for mistakes: sums with the clock must not overflow.
-const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+const LONGEST: Duration = Duration::from_secs(100 * 366 * DAY);
 
 impl Value for Duration {
     fn kind() -> String {
@@ -221,7 +223,12 @@ impl Value for Duration {
         Ok(duration)
     }
     fn show(&self) -> Option<String> {
-        Some(quoted(&humantime::format_duration(*self).to_string()))
+        let (days, rest) = (self.as_secs() / DAY, self.as_secs() % DAY);
+        Some(quoted(&match days {
+            // Not in months and years, which are no whole days here.
+            2.. if rest == 0 && self.subsec_nanos() == 0 => format!("{days}days"),
+            _ => humantime::format_duration(*self).to_string(),
+        }))
     }
 }
 

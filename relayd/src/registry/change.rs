@@ -132,6 +132,13 @@ impl Change<'_> {
         self.connection.run(sql, &values).map(drop)
     }
 
+    /// Says that a key of the root is in its files; returns whether it is so for the first time.
+    pub(super) fn key_found(&mut self, id: &NodeId, hash: &str) -> QueryResult<bool> {
+        let values = [Value::Int(self.now), Value::Text(id.as_str()), Value::Text(hash)];
+        let sql = "UPDATE node_key SET found = $1 WHERE nodeid = $2 AND key_hash = $3 AND found IS NULL";
+        self.connection.run(sql, &values).map(|rows| rows > 0)
+    }
+
     /// Keeps the key itself of which only the hash was known; returns whether it was so. Its row must be
     /// marked as changed besides.
     pub(super) fn complete_key(&mut self, id: &NodeId, hash: &KeyHash, spki: &[u8]) -> QueryResult<bool> {

@@ -19,7 +19,7 @@ use openssl::sha::{Sha256, sha256};
 use protocol::node_id::NodeId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{debug, error};
 
 use crate::{
     config,
@@ -117,7 +117,7 @@ impl File {
         }
         match self.replace(&content()) {
             Ok(()) => {
-                info!("wrote {}", self.path.display());
+                debug!("wrote {}", self.path.display());
                 self.written = Some(digest);
                 true
             }

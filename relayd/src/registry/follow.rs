@@ -21,6 +21,7 @@ use super::{
     enrol::TextRow,
     record::{NodeState, Role},
     row::{KEY_COLUMNS, KeyRow, NODE_COLUMNS, NodeRow},
+    source::{self, Source},
 };
 use crate::{
     db::{Connection, Database, DbError},
@@ -77,32 +78,47 @@ struct Known {
     certificates: HashSet<String>,
 }
 
-/// Makes the registry say what the table says. Nodes that are not in it any more are revoked.
-pub(super) fn follow(c: &mut Connection, table: &NodeTable) -> QueryResult<()> {
+/// Makes the registry say what the table says, some nodes at a time: others want to write, too.
+fn follow(c: &mut Connection, table: &NodeTable) -> QueryResult<()> {
+    source::set(c, Source::Files)?;
     let known = read(c)?;
+    let (wanted, gone) = differences(&known, table);
+    for part in wanted.chunks(AT_A_TIME) {
+        change(c, now(), |change| part.iter().try_for_each(|wanted| wanted.make_so(change, &known)))?;
+    }
+    for part in gone.chunks(AT_A_TIME) {
+        change(c, now(), |change| revoke(change, part))?;
+    }
+    Ok(())
+}
+
+/// As [`follow`], in one go.
+pub(super) fn take_over(change: &mut Change<'_>, table: &NodeTable) -> QueryResult<()> {
+    let known = read(change.connection)?;
+    let (wanted, gone) = differences(&known, table);
+    wanted.iter().try_for_each(|wanted| wanted.make_so(change, &known))?;
+    revoke(change, &gone)
+}
+
+/// What is not as in the table: what to make so, and who is not in it any more.
+fn differences<'a>(known: &'a Known, table: &'a NodeTable) -> (Vec<Wanted<'a>>, Vec<&'a NodeRow>) {
     let mut nodes: Vec<(&NodeId, &NodeEntry)> = table.list().iter().collect();
     nodes.sort_unstable_by_key(|(id, _)| *id);
     let wanted = nodes.into_iter().filter_map(|(id, entry)| {
         let wanted = Wanted::of(id, entry, table.certificates(id));
-        wanted.differs(&known).then_some(wanted)
+        wanted.differs(known).then_some(wanted)
     });
-    let wanted: Vec<Wanted<'_>> = wanted.collect();
-    for part in wanted.chunks(AT_A_TIME) {
-        change(c, now(), |change| part.iter().try_for_each(|wanted| wanted.make_so(change, &known)))?;
-    }
     let is_gone = |row: &&NodeRow| {
         row.state == NodeState::Accepted.as_str() && row.nodeid.parse().is_ok_and(|id| !table.knows(&id))
     };
-    let gone: Vec<&NodeRow> = known.nodes.values().filter(is_gone).collect();
-    for part in gone.chunks(AT_A_TIME) {
-        change(c, now(), |change| {
-            part.iter().filter_map(|row| Some((row, row.nodeid.parse().ok()?))).try_for_each(|(row, id)| {
-                let role = Role::parse(&row.role).unwrap_or(Role::Node);
-                change.decide(&id, NodeState::Revoked, role, BY)
-            })
-        })?;
-    }
-    Ok(())
+    (wanted.collect(), known.nodes.values().filter(is_gone).collect())
+}
+
+fn revoke(change: &mut Change<'_>, gone: &[&NodeRow]) -> QueryResult<()> {
+    gone.iter().filter_map(|row| Some((row, row.nodeid.parse().ok()?))).try_for_each(|(row, id)| {
+        let role = Role::parse(&row.role).unwrap_or(Role::Node);
+        change.decide(&id, NodeState::Revoked, role, BY)
+    })
 }
 
 /// A node as the table has it.

@@ -64,7 +64,6 @@ pub(super) fn introduce(
         let valid = || keys.iter().filter(|key| key.is_valid(change.now));
         let signer = valid().find(|key| key.spki.as_deref().is_some_and(is_signed_by));
         if let Some(signer) = signer {
-            let is_current = signer.valid_until.is_none();
             if valid().any(|key| key.key_hash == text) {
                 if change.add_certificate(node_id, certificate, "node")? {
                     change.touch(node_id)?;
@@ -84,7 +83,7 @@ pub(super) fn introduce(
                 }));
             }
             let new = keys::New { hash: &hash, spki: certificate.spki_der(), certificate: Some(certificate) };
-            let answer = keys::introduce(change, node_id, &keys, is_current, &new, overlap, rules)?;
+            let answer = keys::introduce(change, node_id, &keys, signer, &new, overlap, rules)?;
             return Ok(Introduced::of(answer));
         }
     }

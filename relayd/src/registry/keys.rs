@@ -93,7 +93,7 @@ pub(super) fn roll_over(
         return Ok(Err(RegistryError::Refused("not signed with a key that the node has now".into())));
     };
     let new = New { hash: &request.key_hash, spki: request.spki_der(), certificate: request.certificate() };
-    introduce(change, id, &keys, signer.valid_until.is_none(), &new, overlap, rules).map(Ok)
+    introduce(change, id, &keys, signer, &new, overlap, rules).map(Ok)
 }
 
 /// A key that shall become the current one.
@@ -103,12 +103,12 @@ pub(super) struct New<'a> {
     pub(super) certificate: Option<&'a Certificate>,
 }
 
-/// Makes a key the current one of a node; one of its `keys` vouched for it, the current one or another.
+/// Makes a key the current one of a node; `by`, one of its `keys`, vouched for it.
 pub(super) fn introduce(
     change: &mut Change<'_>,
     id: &NodeId,
     keys: &[KeyRow],
-    by_current: bool,
+    by: &KeyRow,
     new: &New<'_>,
     overlap: Duration,
     rules: &Rules,
@@ -132,7 +132,7 @@ pub(super) fn introduce(
         }
         None => {}
     }
-    if !by_current {
+    if by.valid_until.is_some() {
         let detail = "signed with a key that was replaced; sign with the current one";
         return answer(State::Refused, detail);
     }
@@ -155,7 +155,12 @@ pub(super) fn introduce(
     }
     change.add_key(id, new.hash, Some(new.spki))?;
     let end = change.now.saturating_add(i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX));
-    change.retire_keys(id, new.hash, end)?;
+    if *id == rules.own_id {
+        // The gateway's key is the root's as well, and has nothing to do with that of its agent.
+        change.end_key(id, &by.key_hash, Some(end))?;
+    } else {
+        change.retire_keys(id, new.hash, end)?;
+    }
     if let Some(certificate) = new.certificate {
         change.add_certificate(id, certificate, "node")?;
     }

@@ -19,7 +19,7 @@
 //! | [`admin`], [`select`] | what operators do |
 //! | [`start`], [`service`], [`job`] | the thread that owns the connection, and what it does for others |
 //! | [`mirror`] | the accepted nodes in memory |
-//! | [`own`], [`follow`] | the root itself; what another program's list says |
+//! | [`own`], [`follow`], [`source`] | the root itself; what another program's list says, as long as that counts |
 //! | [`contacts`], [`clones`] | when nodes were last heard of; two machines with one identity |
 //! | [`files`] | what other programs read |
 //! | [`journal`] | what the log says of nodes |
@@ -48,6 +48,7 @@ pub mod record;
 mod row;
 mod select;
 mod service;
+mod source;
 mod start;
 mod statistics;
 mod token;

@@ -9,13 +9,19 @@ use protocol::{certificate::Certificate, node_id::NodeId};
 use tracing::{info, warn};
 
 use super::{
-    change::{Change, NewNode},
+    admin::now,
+    change::{Change, NewNode, change},
     follow,
     record::{NodeState, Role},
     row,
+    source::{self, Source},
     start::Settings,
 };
-use crate::{config, db::Connection, nodes};
+use crate::{
+    config,
+    db::Connection,
+    nodes::{self, NodesError},
+};
 
 /// Who decided about the root.
 const BY: &str = "this server";
@@ -32,23 +38,41 @@ fn certificates(id: &NodeId, paths: &[PathBuf]) -> Vec<Certificate> {
     all
 }
 
-/// Takes over the nodes of a list that another program wrote, when the registry has none yet: who
-/// makes the registry the source must not lose them.
-pub(super) fn import(c: &mut Connection, general: &config::General) -> Result<(), String> {
-    let known = c.number("SELECT count(*) AS number FROM node", &[]).map_err(|e| e.to_string())?;
-    if known > 0 {
+/// Takes over the nodes of the list that another program wrote, once, when the registry becomes the
+/// source: all or none of them, since the registry writes the list from then on.
+pub(super) fn import(c: &mut Connection, general: &config::General) -> Result<(), ImportError> {
+    if source::is(c, Source::Database)? {
         return Ok(());
     }
-    let table = nodes::read_files(general).map_err(|e| e.to_string())?;
-    if !table.list().is_empty() {
-        info!("taking over {} nodes from {}", table.list().len(), general.nodes_list_file.display());
-        follow::follow(c, &table).map_err(|e| e.to_string())?;
-    }
-    Ok(())
+    let table = nodes::read_files(general)?;
+    change(c, now(), |change| {
+        // Another root on this database may have been first.
+        if source::is(change.connection, Source::Database)? {
+            return Ok(());
+        }
+        if !table.list().is_empty() {
+            info!("taking over {} nodes from {}", table.list().len(), general.nodes_list_file.display());
+            follow::take_over(change, &table)?;
+        }
+        source::set(change.connection, Source::Database).map_err(ImportError::from)
+    })
 }
 
-/// Enters the root itself with the keys of its certificates. A new key replaces the former ones as it
-/// does for any node; when there is no certificate, what was known stays.
+/// Why the list that was there cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// Its files.
+    #[error(transparent)]
+    Files(#[from] NodesError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] diesel::result::Error),
+}
+
+/// Enters the root itself with the keys of its certificates. A key that is found there for the first
+/// time replaces those that were found there before; when there is no certificate, what was known
+/// stays. Keys that the root's agent announced but does not use yet are left alone, and those that
+/// were replaced stay so. Roots that share a database share one identity for this reason.
 pub(super) fn enter(change: &mut Change<'_>, settings: &Settings) -> QueryResult<()> {
     let id = &settings.general.node_id;
     let certificates = certificates(id, &settings.own_certificates);
@@ -65,33 +89,34 @@ pub(super) fn enter(change: &mut Change<'_>, settings: &Settings) -> QueryResult
             address: None,
         })?,
     }
-    let keys = row::keys(change.connection, id)?;
-    let is_own = |key: &row::KeyRow| {
-        let hash = key.hash();
-        certificates.iter().any(|one| hash.as_ref().is_some_and(|hash| hash.matches(one.spki_der())))
-    };
-    let mut has_changed = false;
-    for key in keys.iter().filter(|key| !certificates.is_empty() && key.valid_until.is_none()) {
-        if !is_own(key) {
-            let end =
-                change.now.saturating_add(i64::try_from(settings.key_overlap.as_secs()).unwrap_or(i64::MAX));
-            change.end_key(id, &key.key_hash, Some(end))?;
-            has_changed = true;
-        }
-    }
+    let (mut has_changed, mut has_new) = (false, false);
     for certificate in &certificates {
         let hash = certificate.key_hash();
         let text = hash.to_string();
-        match keys.iter().find(|key| key.key_hash == text) {
-            None => change.add_key(id, &hash, Some(certificate.spki_der()))?,
-            Some(key) if key.valid_until.is_some() => change.end_key(id, &text, None)?,
-            Some(_) => {
-                has_changed |= change.add_certificate(id, certificate, "node")?;
-                continue;
+        match row::keys(change.connection, id)?.iter().find(|key| key.key_hash == text) {
+            None => {
+                change.add_key(id, &hash, Some(certificate.spki_der()))?;
+                has_changed = true;
             }
+            Some(key) if key.valid_until.is_some() => warn!(
+                "this server uses the key {text}, which was replaced and does not come back; make a new one"
+            ),
+            Some(_) => {}
         }
-        change.add_certificate(id, certificate, "node")?;
-        has_changed = true;
+        has_new |= change.key_found(id, &text)?;
+        has_changed |= change.add_certificate(id, certificate, "node")?;
+    }
+    if has_new {
+        let used: Vec<String> = certificates.iter().map(|one| one.key_hash().to_string()).collect();
+        let overlap = i64::try_from(settings.key_overlap.as_secs()).unwrap_or(i64::MAX);
+        let end = change.now.saturating_add(overlap);
+        let is_over = |key: &&row::KeyRow| {
+            key.valid_until.is_none() && key.found.is_some() && !used.contains(&key.key_hash)
+        };
+        for key in row::keys(change.connection, id)?.iter().filter(is_over) {
+            change.end_key(id, &key.key_hash, Some(end))?;
+            has_changed = true;
+        }
     }
     if has_changed { change.touch(id) } else { Ok(()) }
 }

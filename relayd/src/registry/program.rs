@@ -4,7 +4,12 @@
 //! It gets the request on its standard input and node id and host name as its last arguments. Exit
 //! status 0 accepts, 1 rejects; anything else, also that it takes too long, leaves it to an operator.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    collections::HashSet,
+    process::Stdio,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use diesel::QueryResult;
 use protocol::{
@@ -43,6 +48,20 @@ pub(super) struct Program {
     command: Vec<String>,
     limit: Duration,
     running: Semaphore,
+    /// About whom it is being asked.
+    asked: Mutex<HashSet<String>>,
+}
+
+/// A question on its way: nobody else asks about this node until it is dropped.
+struct Asking<'a> {
+    program: &'a Program,
+    node_id: &'a str,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.program.asked().remove(self.node_id);
+    }
 }
 
 /// Who decided.
@@ -67,11 +86,22 @@ impl Program {
             command: settings.program.clone(),
             limit: settings.program_timeout,
             running: Semaphore::new(AT_A_TIME),
+            asked: Mutex::default(),
         })
     }
 
-    /// Asks the program, unless it is busy enough.
+    fn asked(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: it is being asked about this node already.
+    fn begin<'a>(&'a self, node_id: &'a str) -> Option<Asking<'a>> {
+        self.asked().insert(node_id.to_owned()).then(|| Asking { program: self, node_id })
+    }
+
+    /// Asks the program, unless it is busy enough, or with this node.
     pub(super) async fn ask(&self, question: &Question) -> Verdict {
+        let Some(_asking) = self.begin(&question.node_id) else { return Verdict::Leave };
         let Ok(_running) = self.running.try_acquire() else { return Verdict::Leave };
         let verdict = match timeout(self.limit, self.run(question)).await {
             Ok(Ok(verdict)) => verdict,

@@ -88,10 +88,12 @@ pub(super) struct KeyRow {
     pub added: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     pub valid_until: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub found: Option<i64>,
 }
 
 /// The columns of [`KeyRow`].
-pub(super) const KEY_COLUMNS: &str = "nodeid, key_hash, spki, added, valid_until";
+pub(super) const KEY_COLUMNS: &str = "nodeid, key_hash, spki, added, valid_until, found";
 
 impl KeyRow {
     /// Whether the key counts at that time.

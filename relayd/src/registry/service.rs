@@ -126,25 +126,31 @@ impl Service {
 
     /// Brings mirror, table and numbers up to date.
     pub(super) fn look(&mut self) -> QueryResult<()> {
-        let Some(connection) = self.connected() else { return Ok(()) };
-        let mut connection = connection;
-        let looked = self.look_with(&mut connection);
-        self.keep(connection, looked.is_ok());
-        looked
-    }
-
-    fn look_with(&mut self, c: &mut Connection) -> QueryResult<()> {
-        self.table.stale |= self.mirror.refresh(c)?;
+        let read = self.read();
+        // Keys end on time, also while the database is away.
         let now = now();
-        self.journal.tell(c, now)?;
         self.table.stale |= self.table.next_end.is_some_and(|end| end <= now);
         if self.table.stale && self.table.not_before.is_none_or(|time| time <= Instant::now()) {
             self.publish(now);
         }
+        read
+    }
+
+    /// What the database says.
+    fn read(&mut self) -> QueryResult<()> {
+        let Some(mut connection) = self.connected() else { return Ok(()) };
+        let read = self.read_with(&mut connection);
+        self.keep(connection, read.is_ok());
+        read
+    }
+
+    fn read_with(&mut self, c: &mut Connection) -> QueryResult<()> {
+        self.table.stale |= self.mirror.refresh(c)?;
+        self.journal.tell(c, now())?;
         if Instant::now() >= self.count_at {
             self.count_at = Instant::now() + COUNT;
             self.desk.rules.has_ca = ca::certificate(&self.desk.settings.ca).is_ok_and(|one| one.is_some());
-            statistics::read(c, now, &self.metrics)?;
+            statistics::read(c, now(), &self.metrics)?;
         }
         Ok(())
     }
@@ -239,5 +245,96 @@ impl Service {
             tracing::error!("the database of the registry does not work, nodes stay as they are: {error}");
         }
         self.status.send_modify(|status| *status = Err(error.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{
+        hash::KeyHash,
+        node_id::NodeId,
+        private_key::{self, KeyKind},
+    };
+
+    use super::{
+        super::{
+            change::NewNode,
+            enrol::Rules,
+            record::{NodeState, Role},
+            start::Settings,
+        },
+        *,
+    };
+    use crate::config::{self, DatabaseUrl};
+
+    fn settings(directory: &std::path::Path) -> Settings {
+        Settings {
+            general: config::General {
+                node_id: NodeId::root(),
+                nodes_list_file: directory.join("nodeslist.json"),
+                nodes_certs_file: directory.join("certs.pem"),
+                listen: config::LocalAddress::Unix("/none".into()),
+                core_threads: 1,
+                blocking_threads: 1,
+                shutdown_grace: Duration::ZERO,
+            },
+            enrolment: None,
+            ca: config::Ca { directory: directory.join("ca"), node_certificate_lifetime: Duration::MAX },
+            key_overlap: Duration::MAX,
+            own_certificates: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn keys_end_on_time_while_the_database_is_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("database");
+        std::fs::create_dir(&place).unwrap();
+        let url = DatabaseUrl::Sqlite(place.join("relayd.db"));
+        let database =
+            Database::open(&config::Database { url, max_pool_size: 1, migrate_at_start: true }).unwrap();
+        let mut connection = database.connect().unwrap();
+        let node: NodeId = "a".parse().unwrap();
+        let [old, new] = [(); 2].map(|()| {
+            let key = private_key::generate(KeyKind::P256).unwrap();
+            private_key::self_signed(&key, &node).unwrap()
+        });
+        let hashes: [KeyHash; 2] = [old.key_hash(), new.key_hash()];
+        let end = now() + 2;
+        change::<_, diesel::result::Error>(&mut connection, now(), |change| {
+            change.add_node(&NewNode {
+                node_id: &node,
+                hostname: "a",
+                state: NodeState::Accepted,
+                role: Role::Node,
+                policy_server: &NodeId::root(),
+                decided_by: Some("op"),
+                address: None,
+            })?;
+            hashes.iter().try_for_each(|hash| change.add_key(&node, hash, None))?;
+            change.end_key(&node, &hashes[0].to_string(), Some(end))
+        })
+        .unwrap();
+
+        let numbers = prometheus::Registry::new();
+        let rules = Rules { own_id: NodeId::root(), max_pending: Some(1), has_ca: false };
+        let desk = Desk { settings: settings(directory.path()), rules };
+        let metrics = Metrics::new(&numbers).unwrap();
+        let compatible = CompatibleMetrics::new(&numbers).unwrap();
+        let (mut service, nodes, status) = Service::new(desk, database, connection, metrics, compatible);
+        service.look().unwrap();
+        assert!(nodes.borrow().identify(&old).is_some() && nodes.borrow().identify(&new).is_some());
+
+        service.connection = None;
+        std::fs::remove_dir_all(&place).unwrap();
+        std::fs::write(&place, "in the way").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while nodes.borrow().identify(&old).is_some() {
+            assert!(Instant::now() < deadline, "the old key does not end");
+            std::thread::sleep(Duration::from_millis(50));
+            service.look().unwrap();
+        }
+        assert!(now() >= end && status.borrow().is_err());
+        assert!(nodes.borrow().identify(&new).is_some(), "nothing else is lost");
     }
 }

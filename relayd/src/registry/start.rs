@@ -19,7 +19,7 @@ use super::{
     files::Files,
     job::{Desk, Queue},
     metrics::Metrics,
-    own,
+    own::{self, ImportError},
     program::Program,
     service::Service,
 };
@@ -73,7 +73,7 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
     /// The list that was there before.
     #[error("the nodes that were known before cannot be taken over: {0}")]
-    Import(String),
+    Import(#[from] ImportError),
 }
 
 /// A registry that runs.
@@ -91,9 +91,9 @@ pub struct Running {
 impl Running {
     /// Writes the files, and watches the thread, until stopped.
     pub async fn run(self, stop: CancellationToken) -> Result<(), String> {
-        let Self { registry, nodes, files, ended, .. } = self;
-        // The thread ends when nobody can ask any more, and when it panics.
-        drop(registry);
+        // The thread ends when nobody can ask any more, and when it panics: where nobody asks, because
+        // there is no gateway, this handle is the last.
+        let Self { registry: _in_use, nodes, files, ended, .. } = self;
         tokio::select! {
             result = files.run(nodes, stop.clone()) => result,
             _ = ended => {
@@ -127,7 +127,7 @@ pub fn start(
 ) -> Result<Running, StartError> {
     let metrics = Metrics::new(registry)?;
     let mut connection = database.connect()?;
-    own::import(&mut connection, &settings.general).map_err(StartError::Import)?;
+    own::import(&mut connection, &settings.general)?;
     change(&mut connection, now(), |change| own::enter(change, &settings)).map_err(DbError::from)?;
     let program = settings.enrolment.as_ref().and_then(Program::of).map(Arc::new);
     let files = Files::new(&settings.general);

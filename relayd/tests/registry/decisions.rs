@@ -19,6 +19,7 @@ on_both!(
     nobody_becomes_a_relay_without_an_operator,
     nodes_hang_below_relays_only_and_can_be_moved,
     a_program_decides_about_newcomers,
+    a_program_is_asked_about_a_node_once_at_a_time,
     only_so_many_may_wait,
     operators_find_what_they_mean,
     a_rejected_node_hears_it_and_may_be_accepted_later,
@@ -113,6 +114,26 @@ async fn a_program_decides_about_newcomers(place: Place) {
     assert_eq!(root.enrol(&relay, None).await.unwrap().state, State::Pending, "that takes an operator");
     let accepted = admin::get(&mut place.connect(), &"good-example-org".parse().unwrap()).unwrap().unwrap();
     assert_eq!(accepted.node.decided_by.as_deref(), Some("program"));
+    root.stop().await;
+}
+
+async fn a_program_is_asked_about_a_node_once_at_a_time(place: Place) {
+    let (script, calls) = (place.path("policy"), place.path("calls"));
+    let text = format!("#!/bin/sh\necho $1 >> {}\nsleep 1\nexit 0\n", calls.display());
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let root = place.start_with(|settings| {
+        settings.enrolment.as_mut().unwrap().program = vec![script.to_str().unwrap().into()];
+    });
+    let (one, other) = (Machine::new("n1"), Machine::new("n2"));
+    let (first, second, third) =
+        tokio::join!(root.enrol(&one, None), root.enrol(&one, None), root.enrol(&other, None));
+    let states = [first.unwrap().state, second.unwrap().state];
+    assert!(states.contains(&State::Accepted) && states.contains(&State::Pending), "{states:?}");
+    assert_eq!(third.unwrap().state, State::Accepted, "another node need not wait");
+    let calls = fs::read_to_string(calls).unwrap();
+    assert_eq!(calls.lines().filter(|line| *line == "n1").count(), 1, "{calls}");
+    assert_eq!(root.enrol(&one, None).await.unwrap().state, State::Accepted);
     root.stop().await;
 }
 

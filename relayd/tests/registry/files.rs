@@ -11,10 +11,12 @@ use protocol::{
     smime,
 };
 use relayd::{
+    config::DatabaseUrl,
     db::Database,
+    metrics::CompatibleMetrics,
     nodes::NodeTable,
     registry::{
-        Followed,
+        self, Followed,
         admin::{self, Accept, Filter},
         record::NodeState,
     },
@@ -31,8 +33,12 @@ use crate::{
 on_both!(
     the_files_are_as_the_registry_is,
     the_root_is_in_the_list_with_the_keys_of_its_certificates,
+    keys_of_the_root_that_were_replaced_stay_so,
     a_list_that_was_there_is_taken_over,
+    a_list_is_taken_over_whole_or_not_at_all,
+    what_the_files_said_last_counts_when_the_registry_becomes_the_source,
     the_registry_follows_files_of_another_program,
+    a_root_that_nobody_can_ask_works,
     a_node_of_which_only_the_hash_was_known_can_change_its_key,
     what_the_registry_has_of_a_list_is_not_written_again,
 );
@@ -97,6 +103,36 @@ async fn the_root_is_in_the_list_with_the_keys_of_its_certificates(place: Place)
     root.stop().await;
 }
 
+async fn keys_of_the_root_that_were_replaced_stay_so(place: Place) {
+    let (agent, gateway, newer) = (Machine::new("root"), Machine::new("root"), Machine::new("root"));
+    let paths = [place.path("agent.cert"), place.path("gateway.cert")];
+    fs::write(&paths[0], agent.certificate.to_pem()).unwrap();
+    fs::write(&paths[1], gateway.certificate.to_pem()).unwrap();
+    let start = || place.start_with(|settings| settings.own_certificates = paths.to_vec());
+    let root = start();
+    let message = smime::sign(&newer.request_pem(None), &agent.certificate, &agent.key).unwrap();
+    assert_eq!(root.registry.roll_over(&agent.id, message).await.unwrap().state, State::Accepted);
+    let check = |when: &str| {
+        let keys = admin::get(&mut place.connect(), &NodeId::root()).unwrap().unwrap().keys;
+        let is_current = |machine: &Machine| {
+            let hash = machine.certificate.key_hash();
+            keys.iter().any(|key| key.key_hash == hash && key.valid_until.is_none())
+        };
+        assert!(is_current(&newer) && is_current(&gateway) && !is_current(&agent), "{when}: {keys:?}");
+    };
+    check("announced");
+    root.registry.reload().await.unwrap();
+    check("before the agent uses it");
+    fs::write(&paths[0], newer.certificate.to_pem()).unwrap();
+    root.registry.reload().await.unwrap();
+    check("in use");
+    root.stop().await;
+    fs::write(&paths[0], agent.certificate.to_pem()).unwrap();
+    let root = start();
+    check("with the old files again");
+    root.stop().await;
+}
+
 /// A list as another program writes it: node `a` with a certificate, node `b` with a hash only.
 fn write_files(place: &Place, nodes: &[&Machine]) {
     let entry = |machine: &&Machine| {
@@ -129,6 +165,52 @@ async fn a_list_that_was_there_is_taken_over(place: Place) {
     root.stop().await;
 }
 
+async fn a_list_is_taken_over_whole_or_not_at_all(place: Place) {
+    let nodes: serde_json::Map<_, _> = (0..700)
+        .map(|i| (format!("n{i:03}"), serde_json::json!({"hostname": "h", "policy-server": "root"})))
+        .collect();
+    fs::write(place.path("nodeslist.json"), serde_json::Value::Object(nodes).to_string()).unwrap();
+    let (obstacle, away) = match &place.url {
+        DatabaseUrl::Sqlite(_) => (
+            "CREATE TRIGGER brittle BEFORE INSERT ON node WHEN NEW.nodeid = 'n600' \
+             BEGIN SELECT RAISE(ABORT, 'brittle'); END",
+            "DROP TRIGGER brittle",
+        ),
+        DatabaseUrl::Postgres(_) => (
+            "ALTER TABLE node ADD CONSTRAINT brittle CHECK (nodeid <> 'n600')",
+            "ALTER TABLE node DROP CONSTRAINT brittle",
+        ),
+    };
+    let mut c = place.connect();
+    c.execute(obstacle).unwrap();
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let metrics = prometheus::Registry::new();
+    let compatible = CompatibleMetrics::new(&metrics).unwrap();
+    assert!(registry::start(place.settings(), database, &metrics, compatible).is_err());
+    c.execute(away).unwrap();
+    let root = place.start();
+    assert_eq!(root.nodes.borrow().list().len(), 701);
+    root.stop().await;
+}
+
+async fn what_the_files_said_last_counts_when_the_registry_becomes_the_source(place: Place) {
+    let (a, b) = (Machine::new("a"), Machine::new("b"));
+    write_files(&place, &[&a]);
+    let table = relayd::nodes::read_files(&place.settings().general).unwrap();
+    let (_sender, nodes) = watch::channel(std::sync::Arc::new(table));
+    let stop = CancellationToken::new();
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let task = tokio::spawn(Followed::new(database, nodes).run(stop.clone()));
+    until("a", || admin::get(&mut place.connect(), &a.id).unwrap().is_some()).await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+
+    write_files(&place, &[&a, &b]);
+    let root = place.start();
+    assert!(root.nodes.borrow().knows(&a.id) && root.nodes.borrow().knows(&b.id));
+    root.stop().await;
+}
+
 async fn the_registry_follows_files_of_another_program(place: Place) {
     let (a, b) = (Machine::new("a"), Machine::new("b"));
     let table = |machines: &[&Machine]| {
@@ -155,6 +237,25 @@ async fn the_registry_follows_files_of_another_program(place: Place) {
     let details = || admin::get(&mut place.connect(), &a.id).unwrap().unwrap();
     until("the new key", || details().node.key_hash == Some(newer.certificate.key_hash())).await;
     assert_eq!(details().node.decided_by.as_deref(), Some("node list"));
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
+/// Without a gateway nobody keeps a handle.
+async fn a_root_that_nobody_can_ask_works(place: Place) {
+    let a = Machine::new("a");
+    write_files(&place, &[&a]);
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let metrics = prometheus::Registry::new();
+    let compatible = CompatibleMetrics::new(&metrics).unwrap();
+    let running = registry::start(place.settings(), database, &metrics, compatible).unwrap();
+    let nodes = running.nodes.clone();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(running.run(stop.clone()));
+    assert!(nodes.borrow().knows(&a.id));
+    admin::revoke(&mut place.connect(), from_ref(&a.id), "op").unwrap();
+    until("revoked", || task.is_finished() || !nodes.borrow().knows(&a.id)).await;
+    assert!(!task.is_finished(), "{:?}", task.await);
     stop.cancel();
     task.await.unwrap().unwrap();
 }

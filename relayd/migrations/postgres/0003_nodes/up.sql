@@ -7,7 +7,9 @@
 CREATE TABLE node_registry (
     single integer PRIMARY KEY CHECK (single = 1),
     version bigint NOT NULL,
-    purged bigint NOT NULL
+    purged bigint NOT NULL,
+    -- Who says which nodes there are, as far as that has come into force; null: nobody has yet.
+    source text CHECK (source IN ('files', 'database'))
 );
 INSERT INTO node_registry (single, version, purged) VALUES (1, 1, 1);
 
@@ -38,6 +40,8 @@ CREATE TABLE node_key (
     added bigint NOT NULL,
     -- Null: current. Else the end of the time in which it is valid beside its successor.
     valid_until bigint,
+    -- Keys of the root: when one was first found in its files; null: it is only announced.
+    found bigint,
     PRIMARY KEY (nodeid, key_hash)
 );
 CREATE INDEX node_key_hash_idx ON node_key (key_hash);
