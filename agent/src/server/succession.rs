@@ -25,6 +25,7 @@ use crate::{
     durable::{self, PRIVATE},
     paths::Paths,
     settings::Settings,
+    state::{Lock, State},
 };
 
 /// Keys believed of one server at a time: a server that announces ever new ones fills no disk.
@@ -112,6 +113,7 @@ pub fn heed(
 ) -> Result<Vec<String>, trust::TrustError> {
     let ServerTrust::Pins(judged_by) = judged_by else { return Ok(vec![]) };
     let paths = &settings.paths;
+    let _lock = lock(paths).map_err(|e| trust::TrustError::Io(paths.state.clone(), e))?;
     let before = trust::pins(settings)?;
     // Somebody has pinned others meanwhile: by those, this server was never found valid.
     if before.pins != *judged_by {
@@ -187,17 +189,33 @@ fn learn(pins: &mut Vec<KeyHash>, memory: &mut Memory, new: Learnt) {
     memory.learnt.drain(..surplus);
 }
 
+/// Pins the key of a server that was met while there was no pin. Gives whether there was still none.
+pub fn pin_first_use(settings: &Settings, key: &KeyHash) -> io::Result<bool> {
+    let _lock = lock(&settings.paths)?;
+    let is_first = trust::pins(settings).is_ok_and(|known| known.pins.is_empty());
+    if is_first {
+        trust::write(&settings.paths, std::slice::from_ref(key))?;
+    }
+    Ok(is_first)
+}
+
+fn lock(paths: &Paths) -> io::Result<Lock> {
+    State::open(&paths.state)?.lock_trust().map_err(io::Error::other)
+}
+
 /// Pins these keys and nothing else from now on; also where the policies have others, until they change.
 pub fn pin(settings: &Settings, pins: &[KeyHash]) -> io::Result<()> {
     let of = &settings.policy_pins;
     let instead =
         (!of.is_empty() && of.as_slice() != pins).then(|| Instead { of: of.clone(), pins: pins.to_vec() });
+    let _lock = lock(&settings.paths)?;
     Memory { learnt: vec![], instead }.save(&settings.paths)?;
     trust::write(&settings.paths, pins)
 }
 
 /// Forgets all pins but those of the policies.
 pub fn reset(paths: &Paths) -> io::Result<()> {
+    let _lock = lock(paths)?;
     for file in [&paths.server_pins, &paths.state.join("pins.json")] {
         match fs::remove_file(file) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -281,6 +299,8 @@ mod tests {
         // `a` is stolen; while its thief answers, the operator pins `n`, whose certificate everybody can have.
         pin(&settings, &[key("n")]).unwrap();
         assert!(heed(&settings, &judged_by, &seen(&["a", "n"], &["a", "x"])).unwrap().is_empty());
+        assert_eq!(valid(&settings), [key("n")]);
+        assert!(!pin_first_use(&settings, &key("x")).unwrap());
         assert_eq!(valid(&settings), [key("n")]);
         reset(&settings.paths).unwrap();
         assert!(heed(&settings, &ServerTrust::FirstUse, &seen(&["x"], &["x", "y"])).unwrap().is_empty());

@@ -273,7 +273,12 @@ impl Drain<'_> {
     fn pin_first_use(&mut self) -> Result<(), SendError> {
         let key = self.connection.as_ref().and_then(Connection::server_key);
         if let (ServerTrust::FirstUse, None, Some(key)) = (&self.target.trust, &self.sent.pinned, key) {
-            trust::write(&self.settings.paths, std::slice::from_ref(&key)).map_err(SendError::Pin)?;
+            if !succession::pin_first_use(self.settings, &key).map_err(SendError::Pin)? {
+                // Somebody has pinned one meanwhile, and by that this server has to be judged.
+                self.connection = None;
+                self.target = Target::of(self.settings, Some(&self.client))?;
+                return Ok(());
+            }
             let trust = ServerTrust::Pins(vec![key.clone()]);
             self.target.connector = tls::connector(&trust, self.settings.min_tls_version, Some(&self.client))
                 .map_err(|e| SendError::Tls(e.to_string()))?;
