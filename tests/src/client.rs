@@ -72,13 +72,27 @@ pub fn connector(identity: &Identity, pin: &KeyHash) -> Result<SslConnector> {
 impl Connection {
     /// Connects and shakes hands.
     pub async fn open(address: SocketAddr, connector: &SslConnector) -> Result<Self> {
+        Self::open_as(address, connector, None).await
+    }
+
+    /// As [`Connection::open`], presenting `identity` instead of what the connector has. A connector for each of
+    /// many machines would cost more than the handshakes.
+    pub async fn open_as(
+        address: SocketAddr,
+        connector: &SslConnector,
+        identity: Option<&Identity>,
+    ) -> Result<Self> {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
-        let ssl = connector
+        let mut ssl = connector
             .configure()?
             .verify_hostname(false)
             .use_server_name_indication(false)
             .into_ssl("localhost")?;
+        if let Some(identity) = identity {
+            ssl.set_certificate(identity.certificate.x509())?;
+            ssl.set_private_key(&identity.key)?;
+        }
         let mut tls = SslStream::new(ssl, tcp)?;
         Pin::new(&mut tls).connect().await?;
         let (sender, connection) = handshake(TokioIo::new(tls)).await?;

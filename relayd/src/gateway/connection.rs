@@ -28,6 +28,7 @@ use super::{
     client::Peer,
     guarded_io::{Activity, GuardedIo},
     service::Service,
+    tls::Acceptor,
 };
 
 /// Head of a request, and so the read buffer of each connection.
@@ -42,11 +43,14 @@ const LINGER_BYTES: u64 = 256 * 1024;
 pub async fn serve(
     tcp: TcpStream,
     address: SocketAddr,
-    acceptor: SslAcceptor,
+    acceptor: Arc<Acceptor>,
     service: Arc<Service>,
     limits: Limits,
     stop: CancellationToken,
 ) {
+    // In this order: of two that do not fit together the connection is closed, not kept.
+    let closures = service.connections().closures();
+    let acceptor = acceptor.current();
     let handshake = tokio::select! {
         handshake = timeout(limits.header_timeout, handshake(tcp, &acceptor)) => handshake,
         () = stop.cancelled() => return,
@@ -63,7 +67,7 @@ pub async fn serve(
     let verified = tls::is_vouched_for(ssl);
     let peer = Arc::new(Peer::new(address, ssl.peer_certificate(), verified));
     // Left when this function returns.
-    let entered = service.connections().enter(&peer);
+    let entered = service.connections().enter(&peer, closures);
     let revoked = async {
         match &entered {
             Some(entered) => entered.revoked().await,

@@ -84,7 +84,7 @@ pub async fn run(
         service.metrics().connections.inc();
         let counting = Counting::one(&service.metrics().open_connections);
         let serving =
-            connection::serve(tcp, address, acceptor.current(), service.clone(), limits, stop.clone());
+            connection::serve(tcp, address, acceptor.clone(), service.clone(), limits, stop.clone());
         connections.spawn(async move {
             serving.await;
             drop((counting, permit));

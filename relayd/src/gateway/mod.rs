@@ -150,14 +150,21 @@ pub struct Gateway {
     max_connections: usize,
 }
 
-/// Lets a running gateway read its certificate and key again.
+/// Lets a running gateway read its certificate and key again, and the authorities of its clients.
 #[derive(Clone)]
-pub struct Reload(Arc<Acceptor>);
+pub struct Reload {
+    acceptor: Arc<Acceptor>,
+    service: Arc<Service>,
+}
 
 impl Reload {
-    /// Reads certificate and key; new connections get them. On error the old ones stay in use.
+    /// Reads them; new connections get them. On error the old ones stay in use. When the authorities
+    /// are others, nodes have to connect anew.
     pub fn reload(&self) -> Result<(), GatewayError> {
-        Ok(self.0.reload()?)
+        if self.acceptor.reload()? {
+            self.service.connections().close_all();
+        }
+        Ok(())
     }
 }
 
@@ -238,7 +245,7 @@ impl Gateway {
 
     /// A handle to reload certificate and key while the gateway runs.
     pub fn reload_handle(&self) -> Reload {
-        Reload(self.acceptor.clone())
+        Reload { acceptor: self.acceptor.clone(), service: self.service.clone() }
     }
 
     /// Serves until `stop`, then takes no new connections, lets requests under way finish and

@@ -32,6 +32,8 @@ pub struct OpenConnections {
 #[derive(Default)]
 struct Entries {
     last: u64,
+    /// How often all were closed.
+    closures: u64,
     open: HashMap<u64, Arc<Entry>>,
 }
 
@@ -57,11 +59,21 @@ impl OpenConnections {
         Self { nodes, trust, entries: Mutex::default(), closed }
     }
 
-    /// Enters a connection; `None` for a peer that showed nothing by which to know it.
-    pub fn enter(self: &Arc<Self>, peer: &Arc<Peer>) -> Option<Entered> {
+    /// How often all were closed so far: to be asked before a handshake begins.
+    pub fn closures(&self) -> u64 {
+        self.lock().closures
+    }
+
+    /// Enters a connection whose handshake began after so many closures; `None` for a peer that showed
+    /// nothing by which to know it.
+    pub fn enter(self: &Arc<Self>, peer: &Arc<Peer>, closures: u64) -> Option<Entered> {
         let key_hash = peer.certificate()?.key_hash();
         let revoked = CancellationToken::new();
         let mut entries = self.lock();
+        if entries.closures != closures {
+            // The authorities that were asked in its handshake may not count any more.
+            revoked.cancel();
+        }
         let node = self.node_of(peer, &self.nodes.borrow());
         entries.last += 1;
         let number = entries.last;
@@ -82,6 +94,24 @@ impl OpenConnections {
                 tracing::error!(%error, "connections of revoked nodes could not be closed; this is a bug");
             }
         }
+    }
+
+    /// Closes all: whoever it is has to show that anew.
+    pub fn close_all(&self) {
+        let mut closed = 0;
+        let mut entries = self.lock();
+        entries.closures += 1;
+        for entry in entries.open.values() {
+            if !entry.revoked.is_cancelled() {
+                entry.revoked.cancel();
+                closed += 1;
+            }
+        }
+        self.closed.inc_by(closed);
+        tracing::info!(
+            connections = closed,
+            "other authorities say who clients are; closed the connections of all"
+        );
     }
 
     fn close_revoked(&self) {
@@ -188,7 +218,7 @@ mod tests {
             sender.send_replace(new);
             connections.close_revoked();
         };
-        let [of_a, of_b, of_late] = [&a, &b, &late].map(|machine| connections.enter(&machine.0).unwrap());
+        let [of_a, of_b, of_late] = [&a, &b, &late].map(|machine| connections.enter(&machine.0, 0).unwrap());
         let gone = || [&of_a, &of_b, &of_late].map(|entered| entered.revoked.is_cancelled());
 
         publish(table(&[("a", &a.1), ("b", &b.1), ("more", "")]));
@@ -200,7 +230,13 @@ mod tests {
         assert_eq!(gone(), [true; 3]);
         assert_eq!(closed.get(), 3);
 
-        drop((of_a, of_b, of_late));
+        connections.close_all();
+        assert_eq!(closed.get(), 3, "all are closed already");
+        let in_between = connections.enter(&a.0, 0).unwrap();
+        let after = connections.enter(&a.0, connections.closures()).unwrap();
+        assert!(in_between.revoked.is_cancelled() && !after.revoked.is_cancelled());
+
+        drop((of_a, of_b, of_late, in_between, after));
         assert!(connections.lock().open.is_empty());
     }
 
@@ -210,6 +246,6 @@ mod tests {
         let closed = IntCounter::new("closed", "closed").unwrap();
         let connections = Arc::new(OpenConnections::new(nodes, ClientTrust::Key, closed));
         let nobody = Arc::new(Peer::new("192.0.2.1:1".parse().unwrap(), None, false));
-        assert!(connections.enter(&nobody).is_none());
+        assert!(connections.enter(&nobody, 0).is_none());
     }
 }

@@ -66,6 +66,8 @@ pub struct Acceptor {
 struct Current {
     acceptor: SslAcceptor,
     pins: Option<HeaderValue>,
+    /// Fingerprints.
+    authorities: Vec<[u8; 32]>,
 }
 
 impl Acceptor {
@@ -81,10 +83,12 @@ impl Acceptor {
         Ok(Self { files, oldest, trust, gatekeeper, current })
     }
 
-    /// Reads them again; on error the ones in use stay.
-    pub fn reload(&self) -> Result<(), IdentityError> {
-        self.current.send_replace(build(&self.files, self.oldest, &self.trust, &self.gatekeeper)?);
-        Ok(())
+    /// Reads them again; on error the ones in use stay. Returns whether the authorities are others now:
+    /// what those before said of clients counts no more.
+    pub fn reload(&self) -> Result<bool, IdentityError> {
+        let new = build(&self.files, self.oldest, &self.trust, &self.gatekeeper)?;
+        let authorities = new.authorities.clone();
+        Ok(self.current.send_replace(new).authorities != authorities)
     }
 
     /// What new connections get.
@@ -125,7 +129,9 @@ fn build(
     let identity = ServerIdentity::new(server.chain, server.key).ok_or(ServerKeyError::Empty(file))?;
     let acceptor = tls::acceptor(&identity, oldest, gatekeeper.clone(), authorities.as_deref())
         .map_err(|error| IdentityError::Pair { files: files.clone(), error })?;
-    Ok(Current { acceptor, pins })
+    let mut authorities: Vec<_> = authorities.iter().flatten().map(Certificate::fingerprint).collect();
+    authorities.sort_unstable();
+    Ok(Current { acceptor, pins, authorities })
 }
 
 fn read_authorities(file: &PathBuf) -> Result<Vec<Certificate>, IdentityError> {

@@ -15,12 +15,13 @@ use std::net::IpAddr;
 use diesel::QueryResult;
 use protocol::{
     certificate::Certificate,
-    enrolment::{Answer, State},
+    enrolment::{Answer, Request, State},
     hash::KeyHash,
     node_id::NodeId,
 };
 
 use super::{
+    RegistryError,
     change::{Change, NewConflict, NewNode, note_conflict},
     record::{ConflictKind, NodeState, Role},
     row::{self, KeyRow, NodeRow},
@@ -48,23 +49,22 @@ pub(super) struct Claim<'a> {
 pub(super) struct Rules {
     /// The id of this root.
     pub(super) own_id: NodeId,
-    /// Most nodes that may wait.
-    pub(super) max_pending: usize,
+    /// Most nodes that may wait; `None`: no new nodes are taken in.
+    pub(super) max_pending: Option<usize>,
     /// Whether there is an authority.
     pub(super) has_ca: bool,
 }
 
-/// How a request ended.
+/// The answer to a request.
 #[derive(Debug)]
-pub(super) enum Decision {
-    Answer {
-        answer: Answer,
-        /// Whether a policy program may decide about it now.
-        undecided: bool,
-    },
-    /// As many wait as may.
-    TooManyPending,
+pub(super) struct Replied {
+    pub(super) answer: Answer,
+    /// Whether a policy program may decide about it now.
+    pub(super) undecided: bool,
 }
+
+/// How a request ended.
+type Decision = Result<Replied, RegistryError>;
 
 /// Seconds between two requests of a node that waits: as long as it has waited, within these.
 const RETRY_AFTER: (i64, i64) = (5, 300);
@@ -103,6 +103,10 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
             Err(_) => Ok(claim.answer(rules, State::Conflict, &detail)),
         };
     }
+    let Some(max_pending) = rules.max_pending else {
+        let detail = "the root takes no new nodes in (enrolment.enabled = false)";
+        return Ok(claim.answer(rules, State::Refused, detail));
+    };
     if !is_relay(change, claim.place, rules)? {
         let detail = format!("{} is not a relay; ask its operator", claim.place);
         return Ok(claim.answer(rules, State::Refused, &detail));
@@ -124,8 +128,8 @@ fn newcomer(change: &mut Change<'_>, claim: &Claim<'_>, rules: &Rules) -> QueryR
     if claim.token.is_none() {
         let waiting = "SELECT count(*) AS number FROM node WHERE state = 'pending'";
         let waiting = change.connection.number(waiting, &[])?;
-        if usize::try_from(waiting).unwrap_or(usize::MAX) >= rules.max_pending {
-            return Ok(Decision::TooManyPending);
+        if usize::try_from(waiting).unwrap_or(usize::MAX) >= max_pending {
+            return Ok(Err(RegistryError::TooManyPending));
         }
     }
     let address = claim.address.map(|address| address.to_string());
@@ -248,6 +252,23 @@ fn by_token(id: &str) -> String {
     format!("token {id}")
 }
 
+impl<'a> Claim<'a> {
+    /// That of a request, which came through `place`.
+    pub(super) fn of(request: &'a Request, place: &'a NodeId, address: IpAddr) -> Self {
+        Self {
+            node_id: &request.node_id,
+            hostname: &request.hostname,
+            as_relay: request.as_relay,
+            key_hash: &request.key_hash,
+            spki: request.spki_der(),
+            certificate: request.certificate(),
+            token: request.token(),
+            place,
+            address: Some(address),
+        }
+    }
+}
+
 impl Claim<'_> {
     fn role(&self) -> Role {
         if self.as_relay { Role::Relay } else { Role::Node }
@@ -268,11 +289,11 @@ impl Claim<'_> {
         );
         let retry_after = u64::try_from(waited.clamp(RETRY_AFTER.0, RETRY_AFTER.1)).ok();
         let answer = Answer { retry_after, ..self.bare_answer(rules, State::Pending, detail) };
-        Decision::Answer { answer, undecided: !self.as_relay && self.token.is_none() }
+        Ok(Replied { answer, undecided: !self.as_relay && self.token.is_none() })
     }
 
     fn answer(&self, rules: &Rules, state: State, detail: &str) -> Decision {
-        Decision::Answer { answer: self.bare_answer(rules, state, detail.to_owned()), undecided: false }
+        Ok(Replied { answer: self.bare_answer(rules, state, detail.to_owned()), undecided: false })
     }
 
     fn bare_answer(&self, rules: &Rules, state: State, detail: String) -> Answer {

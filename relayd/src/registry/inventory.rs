@@ -7,7 +7,7 @@ use protocol::{certificate::Certificate, enrolment::Answer, node_id::NodeId};
 
 use super::{
     change::Change,
-    enrol::{self, Claim, Decision, Rules},
+    enrol::{self, Claim, Rules},
     keys,
     record::NodeState,
     row,
@@ -86,8 +86,8 @@ pub(super) fn introduce(
         address: None,
     };
     Ok(match enrol::enrol(change, &claim, rules)? {
-        Decision::Answer { answer, .. } => Introduced::of(answer),
-        Decision::TooManyPending => Introduced::TooManyPending,
+        Ok(replied) => Introduced::of(replied.answer),
+        Err(_) => Introduced::TooManyPending,
     })
 }
 

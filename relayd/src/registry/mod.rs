@@ -17,7 +17,8 @@
 //! | [`inventory`] | what inventories say of identities |
 //! | [`keys`] | a node changes its key, or gets a certificate |
 //! | [`admin`], [`select`] | what operators do |
-//! | [`service`], [`mirror`] | the thread that owns the connection; the accepted nodes in memory |
+//! | [`start`], [`service`], [`job`] | the thread that owns the connection, and what it does for others |
+//! | [`mirror`] | the accepted nodes in memory |
 //! | [`own`], [`follow`] | the root itself; what another program's list says |
 //! | [`contacts`], [`clones`] | when nodes were last heard of; two machines with one identity |
 //! | [`files`] | what other programs read |
@@ -35,6 +36,7 @@ mod enrol;
 mod files;
 mod follow;
 mod inventory;
+mod job;
 mod keys;
 mod metrics;
 mod mirror;
@@ -44,6 +46,7 @@ pub mod record;
 mod row;
 mod select;
 mod service;
+mod start;
 mod statistics;
 mod token;
 
@@ -53,24 +56,25 @@ use protocol::{
     enrolment::{Answer, Request},
     node_id::NodeId,
 };
-use tokio::sync::oneshot;
 
-pub use self::service::{Running, Settings, StartError, start};
+use self::{
+    change::Change,
+    enrol::Claim,
+    job::{Desk, Queue},
+    program::{Program, Question, Verdict},
+};
 pub use self::{
     contacts::{Contact, Contacts, Recorder},
     follow::Followed,
     inventory::{Introduced, Introduction},
-};
-use self::{
-    program::Verdict,
-    service::{Job, Queue},
+    start::{Running, Settings, StartError, start},
 };
 
 /// The daemon's registry; cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
     queue: Queue,
-    program: Option<Arc<program::Program>>,
+    program: Option<Arc<Program>>,
 }
 
 /// Why the registry does not answer.
@@ -100,52 +104,51 @@ impl Registry {
         address: IpAddr,
     ) -> Result<Answer, RegistryError> {
         let program = self.program.as_deref().filter(|_| request.token().is_none() && !request.as_relay);
-        let to_program = program.map(|program| (program, program::Question::of(&request)));
-        let replied = self.ask(|reply| Job::Enrol { request, place, address, reply }).await?;
-        let Some((program, question)) = to_program.filter(|_| replied.undecided) else {
-            return Ok(replied.answer);
+        let to_program = program.map(|program| (program, Question::of(&request)));
+        let decide = move |change: &mut Change<'_>, desk: &Desk| {
+            enrol::enrol(change, &Claim::of(&request, &place, address), &desk.rules)
         };
+        let replied = self.queue.ask(decide).await?;
+        let answer = replied.answer;
+        let Some((program, question)) = to_program.filter(|_| replied.undecided) else { return Ok(answer) };
         let accept = match program.ask(&question).await {
             Verdict::Accept => true,
             Verdict::Reject => false,
-            Verdict::Leave => return Ok(replied.answer),
+            Verdict::Leave => return Ok(answer),
         };
-        let answer = replied.answer;
-        let by = program.name().to_owned();
-        self.ask(|reply| Job::Decide { answer, accept, by, reply }).await
+        self.queue.ask(move |change, _| program::decide(change, &answer, accept).map(Ok)).await
     }
 
     /// Replaces the key of a node: `message` is the request of the new key (PKCS#10, PEM), signed as run
     /// logs are (protocol 2.5) with the current one.
     pub async fn roll_over(&self, node: &NodeId, message: Vec<u8>) -> Result<Answer, RegistryError> {
         let node = node.clone();
-        self.ask(|reply| Job::RollOver { node, message, reply }).await
+        let work = move |change: &mut Change<'_>, desk: &Desk| {
+            keys::roll_over(change, &node, &message, desk.settings.key_overlap, &desk.rules)
+        };
+        self.queue.ask(work).await
     }
 
     /// A certificate for a key of a node, from the built-in authority: PEM, the certificate of the
     /// authority last. `None`: there is no authority.
     pub async fn certify(&self, node: &NodeId, request: Request) -> Result<Option<Vec<u8>>, RegistryError> {
         let node = node.clone();
-        self.ask(|reply| Job::Certify { node, request, reply }).await
+        let work = move |change: &mut Change<'_>, desk: &Desk| {
+            keys::certify(change, &node, &request, &desk.settings.ca)
+        };
+        self.queue.ask(work).await
     }
 
     /// Takes note of what an inventory says about the identity of its node.
     pub async fn introduce(&self, introduction: Introduction) -> Result<Introduced, RegistryError> {
-        let introduction = Box::new(introduction);
-        self.ask(|reply| Job::Introduce { introduction, reply }).await
+        let work = move |change: &mut Change<'_>, desk: &Desk| {
+            inventory::introduce(change, &introduction, desk.settings.key_overlap, &desk.rules).map(Ok)
+        };
+        self.queue.ask(work).await
     }
 
     /// Looks at the certificates of this server again.
     pub async fn reload(&self) -> Result<(), RegistryError> {
-        self.ask(|reply| Job::Reload { reply }).await
-    }
-
-    async fn ask<T>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, RegistryError>>) -> Job,
-    ) -> Result<T, RegistryError> {
-        let (reply, replied) = oneshot::channel();
-        self.queue.put(job(reply))?;
-        replied.await.unwrap_or_else(|_| Err(RegistryError::Down("it is stopping".into())))
+        self.queue.ask(|change, desk| own::enter(change, &desk.settings).map(Ok)).await
     }
 }

@@ -2,7 +2,7 @@
 //! What the registry knows before anybody asks: the root itself, and the nodes of the list that was
 //! there before it.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use diesel::QueryResult;
 use protocol::{certificate::Certificate, node_id::NodeId};
@@ -13,6 +13,7 @@ use super::{
     follow,
     record::{NodeState, Role},
     row,
+    start::Settings,
 };
 use crate::{config, db::Connection, nodes};
 
@@ -20,7 +21,7 @@ use crate::{config, db::Connection, nodes};
 const BY: &str = "this server";
 
 /// The certificates of the root itself: of its agent and of its gateway, as far as they name it.
-pub(super) fn certificates(id: &NodeId, paths: &[PathBuf]) -> Vec<Certificate> {
+fn certificates(id: &NodeId, paths: &[PathBuf]) -> Vec<Certificate> {
     let read = |path: &PathBuf| Certificate::from_pem(&std::fs::read(path).ok()?).ok();
     let mut all: Vec<Certificate> =
         paths.iter().filter_map(read).filter(|one| one.sole_node_id() == Some(id)).collect();
@@ -48,12 +49,9 @@ pub(super) fn import(c: &mut Connection, general: &config::General) -> Result<()
 
 /// Enters the root itself with the keys of its certificates. A new key replaces the former ones as it
 /// does for any node; when there is no certificate, what was known stays.
-pub(super) fn enter(
-    change: &mut Change<'_>,
-    id: &NodeId,
-    certificates: &[Certificate],
-    overlap: Duration,
-) -> QueryResult<()> {
+pub(super) fn enter(change: &mut Change<'_>, settings: &Settings) -> QueryResult<()> {
+    let id = &settings.general.node_id;
+    let certificates = certificates(id, &settings.own_certificates);
     match row::node(change.connection, id)? {
         Some(row) if row.state == NodeState::Accepted.as_str() => {}
         Some(_) => change.decide(id, NodeState::Accepted, Role::Node, BY)?,
@@ -75,12 +73,13 @@ pub(super) fn enter(
     let mut has_changed = false;
     for key in keys.iter().filter(|key| !certificates.is_empty() && key.valid_until.is_none()) {
         if !is_own(key) {
-            let end = change.now.saturating_add(i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX));
+            let end =
+                change.now.saturating_add(i64::try_from(settings.key_overlap.as_secs()).unwrap_or(i64::MAX));
             change.end_key(id, &key.key_hash, Some(end))?;
             has_changed = true;
         }
     }
-    for certificate in certificates {
+    for certificate in &certificates {
         let hash = certificate.key_hash();
         let text = hash.to_string();
         match keys.iter().find(|key| key.key_hash == text) {

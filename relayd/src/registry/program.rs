@@ -6,11 +6,17 @@
 
 use std::{process::Stdio, time::Duration};
 
-use protocol::enrolment::Request;
+use diesel::QueryResult;
+use protocol::enrolment::{Answer, Request, State};
 use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore, time::timeout};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use super::{
+    change::Change,
+    record::{NodeState, Role},
+    row,
+};
 use crate::config;
 
 /// What the program says.
@@ -36,6 +42,8 @@ pub(super) struct Program {
     running: Semaphore,
 }
 
+/// Who decided.
+const BY: &str = "program";
 /// Programs at the same time; nodes that come meanwhile ask again anyway.
 const AT_A_TIME: usize = 4;
 
@@ -57,11 +65,6 @@ impl Program {
             limit: settings.program_timeout,
             running: Semaphore::new(AT_A_TIME),
         })
-    }
-
-    /// What decided, for the record.
-    pub(super) fn name(&self) -> &str {
-        "program"
     }
 
     /// Asks the program, unless it is busy enough.
@@ -103,4 +106,22 @@ impl Program {
             _ => Verdict::Leave,
         })
     }
+}
+
+/// What the policy program says counts if the node still waits, with the key that it was asked about.
+pub(super) fn decide(change: &mut Change<'_>, asked: &Answer, accept: bool) -> QueryResult<Answer> {
+    let id = &asked.node_id;
+    let node = row::node(change.connection, id)?;
+    let keys = row::keys(change.connection, id)?;
+    let hash = asked.key_hash.to_string();
+    let waits = node
+        .is_some_and(|node| node.state == NodeState::Pending.as_str() && node.role == Role::Node.as_str());
+    if !waits || !keys.iter().any(|key| key.key_hash == hash && key.valid_until.is_none()) {
+        return Ok(asked.clone());
+    }
+    let (state, word) =
+        if accept { (NodeState::Accepted, State::Accepted) } else { (NodeState::Rejected, State::Rejected) };
+    change.decide(id, state, Role::Node, BY)?;
+    let detail = format!("{state} by the program of the root");
+    Ok(Answer { state: word, detail, retry_after: None, ..asked.clone() })
 }

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     change::Change,
     record::{TokenRecord, TokenState},
-    row::{TOKEN_COLUMNS, TokenRow},
+    row::{TOKEN_COLUMNS, TokenRow, time},
 };
 use crate::db::{Connection, query::Value};
 
@@ -48,37 +48,43 @@ const SECRET_BYTES: usize = 32;
 
 /// Makes a token for each host name.
 pub(super) fn create(
-    change: &mut Change<'_>,
+    c: &mut Connection,
     hosts: &[String],
     lifetime: Duration,
     by: &str,
+    now: i64,
 ) -> Result<Vec<NewToken>, CreateError> {
-    let now = change.now;
-    let c = &mut *change.connection;
-    let old = [Value::Int(now - REMEMBERED)];
-    c.run("DELETE FROM enrolment_token WHERE expires < $1", &old)?;
+    c.run("DELETE FROM enrolment_token WHERE expires < $1", &[Value::Int(now - REMEMBERED)])?;
     let expires = now.saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));
-    hosts
-        .iter()
-        .map(|host| {
-            let (id, secret) = (random_id()?, random_secret()?);
-            let secret_hash = sha256(secret.as_bytes());
-            let values = [
-                Value::Text(&id),
-                Value::Bytes(&secret_hash),
-                Value::Text(host),
-                Value::Int(now),
-                Value::Text(by),
-                Value::Int(expires),
-            ];
-            let sql = "INSERT INTO enrolment_token (id, secret_hash, host, created, created_by, expires) \
-                       VALUES ($1, $2, $3, $4, $5, $6)";
-            c.run(sql, &values)?;
-            let text = Zeroizing::new([&id, "-", &secret].concat());
-            let row = find(c, &id)?.ok_or(diesel::result::Error::NotFound)?;
-            Ok(NewToken { record: row.record(now), text })
-        })
-        .collect()
+    let make = |host: &String| {
+        let (id, secret) = (random_id()?, random_secret()?);
+        let secret_hash = sha256(secret.as_bytes());
+        let values = [
+            Value::Text(&id),
+            Value::Bytes(&secret_hash),
+            Value::Text(host),
+            Value::Int(now),
+            Value::Text(by),
+            Value::Int(expires),
+        ];
+        let sql = "INSERT INTO enrolment_token (id, secret_hash, host, created, created_by, expires) \
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+        c.run(sql, &values)?;
+        let text = Zeroizing::new([&id, "-", &secret].concat());
+        let record = TokenRecord {
+            id,
+            host: host.clone(),
+            state: TokenState::Usable,
+            created: time(now),
+            created_by: by.to_owned(),
+            expires: time(expires),
+            used: None,
+            used_by: None,
+            revoked: None,
+        };
+        Ok(NewToken { record, text })
+    };
+    hosts.iter().map(make).collect()
 }
 
 /// Why tokens could not be made.

@@ -199,6 +199,13 @@ async fn authorities_are_read_again_and_a_bad_file_changes_nothing() {
     let (ours, next) = (Authority::new(), Authority::new());
     let gateway = start_with_authority(&ours, "uid").await;
     let [old, new] = [&ours, &next].map(|authority| authority.issue(Says { uid: Some(DIRECT), ..PLAIN }));
+    let mut open = gateway.connect(Some(&old)).await;
+    assert_eq!(open.ask("GET", "/identity", "").await.status, 200);
+    // Of no node yet, but it may become one.
+    let mut certified = gateway.connect(Some(&ours.issue(PLAIN))).await;
+    assert_eq!(certified.ask("GET", "/uuid", "").await.status, 200);
+    // The same again is no reason to come again.
+    gateway.reload.reload().unwrap();
     for bad in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         fs::write(gateway.directory.path().join("ca.pem"), bad).unwrap();
         let error = gateway.reload.reload().unwrap_err();
@@ -208,8 +215,11 @@ async fn authorities_are_read_again_and_a_bad_file_changes_nothing() {
         );
         assert_eq!(uuid(&gateway, Some(&old)).await, 200);
     }
+    assert_eq!(open.ask("GET", "/identity", "").await.status, 200);
     next.write(gateway.directory.path());
     gateway.reload.reload().unwrap();
+    assert_eq!(certified.reply().await, None);
+    assert_eq!(open.reply().await, None, "what the old authority said counts no more");
     assert_eq!(uuid(&gateway, Some(&old)).await, 403);
     assert_eq!(uuid(&gateway, Some(&new)).await, 200);
     gateway.stop().await;

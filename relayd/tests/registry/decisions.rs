@@ -125,6 +125,11 @@ async fn only_so_many_may_wait(place: Place) {
     let token = admin::create_tokens(&mut c, from_ref(&machines[2].hostname), HOUR, "op").unwrap().remove(0);
     assert_eq!(root.enrol(&machines[2], Some(&token.text)).await.unwrap().state, State::Accepted);
     root.stop().await;
+    // And where none are taken in, those that are known still hear how it stands with them.
+    let root = place.start_with(|settings| settings.enrolment = None);
+    assert_eq!(root.enrol(&Machine::new("newer"), None).await.unwrap().state, State::Refused);
+    assert_eq!(root.enrol(&machines[2], None).await.unwrap().state, State::Accepted);
+    root.stop().await;
 }
 
 async fn operators_find_what_they_mean(place: Place) {

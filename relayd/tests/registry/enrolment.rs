@@ -18,6 +18,7 @@ on_both!(
     a_node_is_accepted_by_hand_and_revoked,
     a_token_lets_one_node_in_whoever_else_tries,
     the_first_key_keeps_the_id,
+    ever_new_keys_and_certificates_make_no_more_rows,
 );
 
 async fn a_node_is_accepted_by_hand_and_revoked(place: Place) {
@@ -109,5 +110,21 @@ async fn the_first_key_keeps_the_id(place: Place) {
     assert_eq!(admin::list(&mut c, &Filter { conflicts: true, ..Filter::default() }).unwrap().len(), 2);
     assert_eq!(admin::resolve(&mut c, std::slice::from_ref(&first.id), "op").unwrap()[0].1, Outcome::Done);
     assert!(admin::get(&mut c, &first.id).unwrap().unwrap().conflicts.iter().all(|c| c.resolved.is_some()));
+    root.stop().await;
+}
+
+async fn ever_new_keys_and_certificates_make_no_more_rows(place: Place) {
+    let root = place.start();
+    let first = Machine::new("n1");
+    root.enrol(&first, None).await.unwrap();
+    for _ in 0..25 {
+        assert_eq!(root.enrol(&Machine::new("n1"), None).await.unwrap().state, State::Conflict);
+        // The same key in another certificate.
+        root.enrol(&Machine::with_key("n1", first.key.clone()), None).await.unwrap();
+    }
+    let details = admin::get(&mut place.connect(), &first.id).unwrap().unwrap();
+    assert_eq!(details.conflicts.len(), 20);
+    assert_eq!(details.conflicts.iter().map(|conflict| conflict.count).sum::<u64>(), 25);
+    assert_eq!(details.certificates.len(), 16);
     root.stop().await;
 }

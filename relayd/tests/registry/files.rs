@@ -5,6 +5,7 @@ use std::{fs, slice::from_ref};
 
 use protocol::{
     certificate::{self, Certificate},
+    enrolment::State,
     node_id::NodeId,
     node_list::NodeList,
 };
@@ -28,7 +29,7 @@ use crate::{
 
 on_both!(
     the_files_are_as_the_registry_is,
-    the_root_is_in_the_list_with_its_key,
+    the_root_is_in_the_list_with_the_keys_of_its_certificates,
     a_list_that_was_there_is_taken_over,
     the_registry_follows_files_of_another_program,
 );
@@ -65,24 +66,32 @@ async fn the_files_are_as_the_registry_is(place: Place) {
     root.stop().await;
 }
 
-async fn the_root_is_in_the_list_with_its_key(place: Place) {
-    let (own, newer) = (Machine::new("root"), Machine::new("root"));
-    let path = place.path("agent.cert");
-    fs::write(&path, own.certificate.to_pem()).unwrap();
-    for machine in [&own, &own, &newer] {
-        fs::write(&path, machine.certificate.to_pem()).unwrap();
-        let root = place.start_with(|settings| settings.own_certificates = vec![path.clone()]);
-        let table = root.nodes.borrow().clone();
-        assert_eq!(table.identify(&machine.certificate), Some(&NodeId::root()));
-        assert_eq!(table.list().get(&NodeId::root()).unwrap().key_hash, Some(machine.certificate.key_hash()));
-        assert_eq!(
-            table.certificates(&NodeId::root()).len(),
-            if machine.id == own.id && std::ptr::eq(machine, &newer) { 2 } else { 1 }
-        );
-        let answer = root.enrol(&Machine::new("root"), None).await.unwrap();
-        assert_eq!(answer.state, protocol::enrolment::State::Conflict);
-        root.stop().await;
-    }
+async fn the_root_is_in_the_list_with_the_keys_of_its_certificates(place: Place) {
+    let (agent, gateway, newer) = (Machine::new("root"), Machine::new("root"), Machine::new("root"));
+    let paths = [place.path("agent.cert"), place.path("gateway.cert"), place.path("missing")];
+    fs::write(&paths[0], agent.certificate.to_pem()).unwrap();
+    fs::write(&paths[1], gateway.certificate.to_pem()).unwrap();
+    let own = paths.to_vec();
+    let root = place.start_with(|settings| settings.own_certificates = own.clone());
+    let is_root = |table: &NodeTable, machine: &Machine| {
+        table.identify(&machine.certificate).is_some_and(NodeId::is_root)
+    };
+    let table = root.nodes.borrow().clone();
+    assert!(is_root(&table, &agent) && is_root(&table, &gateway));
+    assert_eq!(table.certificates(&NodeId::root()).len(), 2);
+    let stranger = root.enrol(&Machine::new("root"), None).await.unwrap();
+    assert_eq!(stranger.state, State::Conflict);
+    assert_eq!(root.enrol(&agent, None).await.unwrap().state, State::Accepted);
+
+    fs::write(&paths[1], newer.certificate.to_pem()).unwrap();
+    root.registry.reload().await.unwrap();
+    let table = root.until("the new key", |table| is_root(table, &newer)).await;
+    assert!(is_root(&table, &agent) && is_root(&table, &gateway), "valid for the overlap");
+    let keys = admin::get(&mut place.connect(), &NodeId::root()).unwrap().unwrap().keys;
+    let ending: Vec<_> = keys.iter().filter(|key| key.valid_until.is_some()).collect();
+    assert_eq!(ending.len(), 1);
+    assert_eq!(ending[0].key_hash, gateway.certificate.key_hash());
+    root.stop().await;
 }
 
 /// A list as another program writes it: node `a` with a certificate, node `b` with a hash only.
@@ -105,7 +114,7 @@ async fn a_list_that_was_there_is_taken_over(place: Place) {
     let table = root.nodes.borrow().clone();
     for machine in [&a, &b] {
         assert_eq!(table.identify(&machine.certificate), Some(&machine.id));
-        assert_eq!(root.enrol(machine, None).await.unwrap().state, protocol::enrolment::State::Accepted);
+        assert_eq!(root.enrol(machine, None).await.unwrap().state, State::Accepted);
     }
     assert_eq!((table.certificates(&a.id).len(), table.signing_keys(&a.id).len()), (1, 1));
     root.stop().await;

@@ -191,6 +191,26 @@ fn place_answers(place: &Place) -> bool {
     relayd::db::Connection::open(&place.url).is_ok()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_that_the_database_refuses_keeps_nobody_else_out() {
+    let place = crate::rig::sqlite();
+    let root = place.start();
+    let poison = "CREATE TRIGGER poison BEFORE INSERT ON node WHEN NEW.nodeid = 'poison' \
+                  BEGIN SELECT RAISE(ABORT, 'no such luck'); END";
+    place.connect().execute(poison).unwrap();
+    let machines: Vec<_> =
+        (0..20).map(|i| Machine::new(&if i == 7 { "poison".to_owned() } else { format!("n{i}") })).collect();
+    let asked = machines.iter().map(|machine| root.enrol(machine, None));
+    let answers = futures_util::future::join_all(asked).await;
+    for (machine, answer) in machines.iter().zip(answers) {
+        match machine.id.as_str() {
+            "poison" => assert!(matches!(answer, Err(RegistryError::Down(_))), "{answer:?}"),
+            _ => assert_eq!(answer.unwrap().state, State::Pending),
+        }
+    }
+    root.stop().await;
+}
+
 /// A list of 50,000 nodes is taken over, and one of them revoked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_instance_is_taken_over_and_changes() {

@@ -69,7 +69,9 @@ fn by_hand_through_two_relays() -> Result<()> {
     let database = realm.root.database()?.clone();
     wait::until_true("rows at the root", PATIENCE, || Ok(judge::count_rows(&database)? > 0))
         .map_err(|e| format!("{e}\nlower: {}\nroot: {}", lower.log_end(), realm.root.log_end()))?;
-    Ok(())
+    wait::until_true("the contact to be noted", PATIENCE, || {
+        Ok(realm.node(node.node_id())?["last_contact"].is_string())
+    })
 }
 
 #[test]

@@ -14,7 +14,8 @@ use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types::BigInt};
 use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId};
 use tests::{
     Result,
-    client::upload_all,
+    client::{self, upload_all},
+    enrolment::{Newcomer, identity_seen},
     identity::{Identity, Keys},
     judge,
     node::Node,
@@ -114,6 +115,40 @@ fn a_node_changes_its_key_three_times_under_load() -> Result<()> {
     }
     // The first key cannot announce another one: it was replaced.
     Ok(())
+}
+
+/// After the overlap the old key is nobody's any more, at every level, without anything else happening.
+#[test]
+fn a_replaced_key_ends_with_its_overlap() -> Result<()> {
+    let mut realm = Realm::prepare()?;
+    realm.root.set("nodes.key_overlap", "\"6s\"");
+    realm.root.start()?;
+    let upper = realm.relay(&realm.root)?;
+    let lower = realm.relay(&upper)?;
+    let mut node = enrolled(&realm, &lower, "web-1")?;
+    let old = node.identity().clone();
+    let rolled = std::time::Instant::now();
+    expect_exit(&node.agent(&["key", "roll", "--key", "p256"])?, 0);
+    node.reload()?;
+    if rolled.elapsed() < Duration::from_secs(5) {
+        wait_known(&lower, &old)?;
+    }
+    for server in [&realm.root, &upper, &lower] {
+        wait_known(server, node.identity())?;
+        wait_refused(server, &old)?;
+    }
+    // It does not come back by asking, under no id.
+    let ask = Newcomer::new(&old, "web-1.example.com").ask(lower.gateway(), lower.key_hash())?;
+    assert!([403, 409].contains(&ask.status), "{ask:?}");
+    Ok(())
+}
+
+/// Waits until the handshake with a key fails: it claims a node that has another one.
+fn wait_refused(server: &Server, old: &Identity) -> Result<()> {
+    let connector = client::connector(old, server.key_hash())?;
+    wait::until_true("the old key to be refused", PATIENCE, || {
+        Ok(identity_seen(server.gateway(), &connector).is_err())
+    })
 }
 
 /// What a server does with its own keys, in files of its own: a key of a gateway is no key of a node.

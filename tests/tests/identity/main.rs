@@ -3,20 +3,26 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `converge` | decisions and killed relays in any order |
 //! | `enrolment` | by hand, by token, by inventory; conflicts; relays |
 //! | `tree` | what relays know, without their uplink as well; revocation |
+//! | `faults` | the root killed, its database away, keys stolen, relays revoked |
 //! | `keys` | new keys of nodes and servers under load; certificates |
 //! | `attacks` | rows I1 to I4 and I9, F2 and F3 of the fault list |
 //! | `authority` | a PKI of one's own |
 //! | `secrets` | canaries in all output; modes of files |
+//! | `many` | 2,000 connected, 200 revoked |
 //! | `registry` | files, other roots, a program that decides |
 //! | `clones` | two machines with one identity, restored snapshots |
 
 mod attacks;
 mod authority;
 mod clones;
+mod converge;
 mod enrolment;
+mod faults;
 mod keys;
+mod many;
 mod registry;
 mod secrets;
 mod tree;
