@@ -92,7 +92,7 @@ pub async fn send(
     if waiting.is_empty() {
         return Ok(sent);
     }
-    if let Some(until) = before.retry_after.filter(|until| *until > Utc::now() && !now) {
+    if let Some(until) = before.retry_after.filter(|until| !now && answer::is_wait(*until, Utc::now())) {
         sent.problem = Some(format!("the server asked to wait until {}", until.format("%F %T UTC")));
         sent.wait_until = Some(until);
         return Ok(sent);
