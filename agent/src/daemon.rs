@@ -33,8 +33,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// Shortest time between two attempts to send, even if the first could not say when to try again.
 const BETWEEN_SENDS: Duration = Duration::from_secs(10);
 
-/// Shortest time between two looks at the identity.
-const BETWEEN_CHORES: Duration = Duration::from_secs(5);
+/// Shortest time between two looks at the identity; the second after one that failed, which perhaps could not
+/// even note when to look again.
+const BETWEEN_CHORES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(40));
 
 /// Works until `stop` is cancelled.
 ///
@@ -72,8 +73,11 @@ pub async fn daemon(
             report("send", child(root, &["send", "--quiet"], &stop).await);
             send_not_before = SystemTime::now() + BETWEEN_SENDS;
         } else if chores.is_some_and(|due| now >= due) {
-            report("upkeep", child(root, &["upkeep"], &stop).await);
-            chores_not_before = SystemTime::now() + BETWEEN_CHORES;
+            let ended = child(root, &["upkeep"], &stop).await;
+            let failed = !ended.as_ref().is_ok_and(ExitStatus::success);
+            report("upkeep", ended);
+            let pause = if failed { BETWEEN_CHORES.1 } else { BETWEEN_CHORES.0 };
+            chores_not_before = SystemTime::now() + pause;
         } else if wake.duration_since(now).is_ok_and(|left| left > settings.run_interval * 2) {
             // The clock was set back: the schedule goes by the new time.
             next_run = schedule::next(now, settings.run_interval, delay(&settings));

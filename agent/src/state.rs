@@ -178,6 +178,17 @@ impl State {
         Lock::take(self.directory.join("enrolment.lock"))
     }
 
+    /// Only one change of what is trusted at a time. Whoever has it holds it for no longer than it takes to write
+    /// two files, so it is waited for.
+    pub fn lock_trust(&self) -> Result<Lock, LockError> {
+        let path = self.directory.join("trust.lock");
+        let locked = open_lock(&path).and_then(|file| {
+            flock(&file, FlockOperation::LockExclusive)?;
+            Ok(Lock(file))
+        });
+        locked.map_err(|e| LockError::Io(path, e))
+    }
+
     /// Only one run at a time.
     pub fn lock_run(&self) -> Result<Lock, LockError> {
         Lock::take(self.directory.join("run.lock"))
@@ -208,14 +219,7 @@ pub struct Lock(#[expect(dead_code, reason = "held, never used")] File);
 impl Lock {
     fn take(path: PathBuf) -> Result<Self, LockError> {
         let io = |e: io::Error| LockError::Io(path.clone(), e);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(PRIVATE)
-            .open(&path)
-            .map_err(io)?;
+        let mut file = open_lock(&path).map_err(io)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -229,6 +233,10 @@ impl Lock {
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(io)?;
         Ok(Self(file))
     }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(path)
 }
 
 /// Why a lock cannot be had.

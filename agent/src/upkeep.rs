@@ -70,7 +70,12 @@ pub fn due(settings: &Settings, state: &State) -> Option<SystemTime> {
         || roll::is_under_way(settings)
         || refused::is_any(&settings.paths)
         || next::old_of(&settings.paths.key).exists();
-    anything.then(|| Upkeep::load(state).next.map_or_else(SystemTime::now, SystemTime::from))
+    anything.then(|| next_look(Upkeep::load(state).next, Utc::now()).into())
+}
+
+/// When to look again. What is further ahead than a look ever is was noted while the clock was wrong.
+fn next_look(noted: Option<DateTime<Utc>>, now: DateTime<Utc>) -> DateTime<Utc> {
+    noted.filter(|at| *at <= now + LOOK).unwrap_or(now)
 }
 
 /// Has the daemon look again at once: something has changed.
@@ -144,7 +149,8 @@ async fn ask_again(
     stop: &CancellationToken,
 ) -> Result<(), String> {
     let Enrolment { state: standing, next_attempt, hostname, as_relay, .. } = Enrolment::load(state);
-    if standing != Some(Standing::Pending) || next_attempt.is_some_and(|at| at > Utc::now()) {
+    let waits = |at: DateTime<Utc>| at > Utc::now() && at < Utc::now() + LOOK;
+    if standing != Some(Standing::Pending) || next_attempt.is_some_and(waits) {
         return Ok(());
     }
     // Somebody is asking already.
@@ -262,6 +268,15 @@ fn is_to_be_said(left: TimeDelta, warned: Option<DateTime<Utc>>, now: DateTime<U
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_that_was_put_off_by_a_wrong_clock_is_due() {
+        let now = Utc::now();
+        let later = now + TimeDelta::hours(1);
+        assert_eq!(next_look(Some(later), now), later);
+        assert_eq!(next_look(Some(now + TimeDelta::days(3000)), now), now);
+        assert_eq!(next_look(None, now), now);
+    }
 
     #[test]
     fn an_end_is_announced_a_month_and_a_week_before_and_then_daily() {

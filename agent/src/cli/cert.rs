@@ -143,6 +143,7 @@ fn export(
         done: None,
         problem: None,
     };
+    refuse_own_files(settings, &new)?;
     if new.certificate.is_none() && new.key.is_none() && new.authority.is_none() {
         return Err(CliError::Configuration(
             "nothing to export\n    give --cert, --key or --ca, or --list".into(),
@@ -161,6 +162,30 @@ fn export(
         ));
     }
     ended(settings, state, identity, problems)
+}
+
+/// Files of the agent are no copies, and one file cannot be two.
+fn refuse_own_files(settings: &Settings, new: &Export) -> Result<(), CliError> {
+    let paths = &settings.paths;
+    let own = [
+        &paths.key,
+        &paths.public_key,
+        &paths.certificate,
+        &paths.issued_certificate,
+        &paths.http_key,
+        &paths.http_certificate,
+        &paths.node_id,
+    ];
+    let places: Vec<&PathBuf> = [&new.certificate, &new.key, &new.authority].into_iter().flatten().collect();
+    for (at, place) in places.iter().enumerate() {
+        if own.contains(place) || places[..at].contains(place) {
+            return Err(CliError::Configuration(format!(
+                "{} cannot be the place of this copy: it is a file of the agent, or given twice\n    name another file",
+                place.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Relative places mean something else to the daemon.

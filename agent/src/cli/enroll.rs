@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     enrol::{self, Ended, EnrolError, TOKEN_VARIABLE, words},
-    identity::{self, InitOptions},
+    identity::InitOptions,
     server::{
         succession,
         trust::{self, TrustError},
@@ -92,7 +92,7 @@ pub(super) fn run(root: &Path, mut args: Args) -> Result<ExitCode, CliError> {
     let pins = args.pin.as_deref().map(init::pins).transpose()?;
     let (settings, _) = Settings::load(root)?;
     let options = InitOptions { key: args.key.into(), node_id: args.node_id };
-    let identity = identity::init(&settings.paths, &options)?.identity;
+    let identity = init::complete(&settings, &options)?.identity;
     if let Some((host, port)) = server {
         init::write_server(&settings, &host, port)?;
     }

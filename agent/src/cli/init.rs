@@ -9,9 +9,10 @@ use protocol::{hash::KeyHash, node_id::NodeId, private_key::KeyKind};
 use super::{CliError, print};
 use crate::{
     durable::{self, PUBLIC},
-    identity::{self, InitOptions},
+    identity::{self, InitOptions, Initialised},
     server::succession,
     settings::{Settings, agent_conf},
+    state::State,
 };
 
 /// Make this node's id, key and certificate, where missing, and print its id and pin.
@@ -62,7 +63,7 @@ pub(super) fn run(root: &Path, args: Args) -> Result<ExitCode, CliError> {
     let pins = args.pin.as_deref().map(pins).transpose()?;
     let (settings, _) = Settings::load(root)?;
     let options = InitOptions { key: args.key.into(), node_id: args.node_id };
-    let done = identity::init(&settings.paths, &options)?;
+    let done = complete(&settings, &options)?;
     let mut made = done.made.clone();
     if let Some((host, port)) = server
         && write_server(&settings, &host, port)?
@@ -78,6 +79,12 @@ pub(super) fn run(root: &Path, args: Args) -> Result<ExitCode, CliError> {
     }
     print(&format!("id  {}\npin {}\n", done.identity.node_id, done.pin()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Completes the identity while nobody changes it: half of a new pair must not be taken for one that does not fit.
+pub(super) fn complete(settings: &Settings, options: &InitOptions) -> Result<Initialised, CliError> {
+    let _lock = State::open(&settings.paths.state)?.lock_identity().map_err(super::locked)?;
+    Ok(identity::init(&settings.paths, options)?)
 }
 
 /// Writes the policy server to agent.conf. Gives whether that is new.

@@ -35,7 +35,8 @@ enum Action {
 /// Take a new key into use, signed with the old one.
 ///
 /// The old key stays in use until the policy server knows the new one, and is kept as `.old` for a
-/// month; run logs that wait are still good. Stopped at any moment, the same command or the daemon goes on.
+/// month; run logs that wait are still good. A new key that is refused is put aside, should the root have it after all.
+/// Stopped at any moment, the same command or the daemon goes on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 the new key is in use, 4 the policy server does not know it in time (the old one stays in

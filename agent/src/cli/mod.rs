@@ -43,7 +43,7 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 done, 1 failure, 2 bad configuration or usage, 3 another run or sender is busy,
+Exit status: 0 done, 1 failure, 2 bad configuration or usage, 3 another process is at it,
 4 not yet: `enroll` and `key roll` without a decision in time, or `run --strict` with a component in error,
 5 `enroll` and `key roll`: refused.
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::{CliError, init, print};
 use crate::{
     server::{
-        succession::{self, Memory},
+        pin_memory::Memory,
+        succession,
         trust::{self, Source},
     },
     settings::Settings,

@@ -183,11 +183,12 @@ async fn connect(target: &Target) -> Result<TcpStream, ConnectionError> {
 
 /// Asks a proxy for a tunnel (RFC 9110 9.3.6).
 async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, server: &Server) -> Result<(), ConnectionError> {
-    let mut request = format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n");
-    if let Some(authorization) = &proxy.authorization {
-        request += &format!("Proxy-Authorization: {}\r\n", &**authorization);
-    }
-    request += "\r\n";
+    let authorization = match &proxy.authorization {
+        Some(text) => Zeroizing::new(format!("Proxy-Authorization: {}\r\n", &**text)),
+        None => Zeroizing::default(),
+    };
+    let request =
+        Zeroizing::new(format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n{}\r\n", &**authorization));
     let failed =
         |error| ConnectionError::Connect { to: format!("proxy {}:{}", proxy.host, proxy.port), error };
     stream.write_all(request.as_bytes()).await.map_err(failed)?;

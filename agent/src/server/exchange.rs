@@ -7,7 +7,6 @@ use super::{
     connection::{Ask, Connection, ConnectionError, Reply},
     succession::{self, Seen},
     target::Target,
-    trust,
 };
 use crate::{settings::Settings, state::State};
 
@@ -42,8 +41,7 @@ pub fn pin_first_use(
 ) -> std::io::Result<Option<KeyHash>> {
     match (&target.trust, &exchange.server_key) {
         (ServerTrust::FirstUse, Some(key)) => {
-            trust::write(&settings.paths, std::slice::from_ref(key))?;
-            Ok(Some(key.clone()))
+            Ok(succession::pin_first_use(settings, key)?.then(|| key.clone()))
         }
         _ => Ok(None),
     }

@@ -9,11 +9,13 @@
 //! | [`whoami`] | whether it knows this node |
 //! | [`trust`] | which keys the policy server may have |
 //! | [`succession`] | how that set changes: keys announced by the server, keys signed by its last one |
+//! | [`pin_memory`] | what of that is remembered |
 //!
 //! Invariant: no request leaves before the server was found to be the right one.
 
 pub mod connection;
 pub mod exchange;
+pub mod pin_memory;
 pub mod progress;
 pub mod succession;
 pub mod target;

@@ -18,71 +18,17 @@ use protocol::{
     headers::{SERVER_PINS, parse_pins},
     tls::ServerTrust,
 };
-use serde::{Deserialize, Serialize};
 
-use super::trust::{self, Pins, Source};
+use super::{
+    pin_memory::{Instead, Learnt, MAX_PINS, Memory},
+    trust::{self, Pins, Source},
+};
 use crate::{
-    durable::{self, PRIVATE},
+    durable,
     paths::Paths,
     settings::Settings,
+    state::{Lock, State},
 };
-
-/// Keys believed of one server at a time: a server that announces ever new ones fills no disk.
-const MAX_PINS: usize = 8;
-
-/// What is remembered beside the pins.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Memory {
-    /// Keys that came from valid ones.
-    pub learnt: Vec<Learnt>,
-    /// The operator's answer to policies whose pins are useless.
-    pub instead: Option<Instead>,
-}
-
-/// A key, and the valid one that it is known from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Learnt {
-    /// The new key.
-    pub pin: KeyHash,
-    /// The valid one.
-    pub by: KeyHash,
-    /// When.
-    pub at: DateTime<Utc>,
-}
-
-/// Pins that count as long as the policies have exactly these others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Instead {
-    /// What the policies say.
-    pub of: Vec<KeyHash>,
-    /// What counts.
-    pub pins: Vec<KeyHash>,
-}
-
-impl Memory {
-    /// Reads it; what cannot be read counts as nothing learnt.
-    pub fn load(paths: &Paths) -> Self {
-        let text = fs::read(paths.state.join("pins.json")).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
-    }
-
-    /// Writes it, whole or not at all.
-    pub fn save(&self, paths: &Paths) -> io::Result<()> {
-        durable::create_private_directory(&paths.state)?;
-        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        durable::replace(&paths.state.join("pins.json"), &text, PRIVATE)
-    }
-
-    /// Adds to `pins` what was learnt from them, and from that.
-    pub fn extend(&self, pins: &mut Vec<KeyHash>) {
-        while let Some(next) =
-            self.learnt.iter().find(|one| pins.contains(&one.by) && !pins.contains(&one.pin))
-        {
-            pins.push(next.pin.clone());
-        }
-    }
-}
 
 /// What a connection has shown about the server's keys.
 #[derive(Debug, Clone, Default)]
@@ -112,6 +58,7 @@ pub fn heed(
 ) -> Result<Vec<String>, trust::TrustError> {
     let ServerTrust::Pins(judged_by) = judged_by else { return Ok(vec![]) };
     let paths = &settings.paths;
+    let _lock = lock(paths).map_err(|e| trust::TrustError::Io(paths.state.clone(), e))?;
     let before = trust::pins(settings)?;
     // Somebody has pinned others meanwhile: by those, this server was never found valid.
     if before.pins != *judged_by {
@@ -124,7 +71,7 @@ pub fn heed(
     if !words.is_empty() {
         // Whatever is cut short is found again: a new key in the memory only is learnt anew, and an old one
         // that is gone from the pin file only is no key any more.
-        let adds = after.len() > before.pins.len();
+        let adds = after.iter().any(|pin| !before.pins.contains(pin));
         if adds {
             memory.save(paths).map_err(failed)?;
         }
@@ -155,20 +102,34 @@ fn follow(
         // The handshake has checked that a pinned key vouches for this one.
         let Some(by) = above.iter().find_map(|key| pinned(pins, key)) else { return words };
         words.push(format!("the policy server has a new key {shown}, signed by its key {by}; it is trusted"));
-        learn(pins, memory, Learnt { pin: shown.clone(), by, at: now });
+        memory.learn(pins, Learnt { pin: shown.clone(), by, at: now });
     }
     if seen.announced.contains(&shown) {
         let by = known.unwrap_or_else(|| shown.clone());
+        // A next key that another one was put in the place of was given up, perhaps because it was stolen.
+        give_up(pins, memory, &mut words, |one| {
+            one.by == by && one.pin != shown && !seen.announced.contains(&one.pin)
+        });
         for next in seen.announced.iter().filter(|next| **next != shown) {
             if !pins.contains(next) && pins.len() < MAX_PINS {
                 words.push(format!("the policy server will change its key to {next}; both are trusted"));
-                learn(pins, memory, Learnt { pin: next.clone(), by: by.clone(), at: now });
+                memory.learn(pins, Learnt { pin: next.clone(), by: by.clone(), at: now });
             }
         }
     }
+    if words.is_empty() {
+        let by: Vec<KeyHash> =
+            memory.learnt.iter().filter(|one| one.pin == shown).map(|one| one.by.clone()).collect();
+        // As well when it was never put in the place of another one.
+        give_up(pins, memory, &mut words, |one| {
+            by.contains(&one.by) && one.pin != shown && !seen.announced.contains(&one.pin)
+        });
+    }
     if source == Source::File && words.is_empty() {
-        let over: Vec<Learnt> = memory.learnt.iter().filter(|one| one.pin == shown).cloned().collect();
-        for one in over.into_iter().filter(|one| !seen.announced.contains(&one.by)) {
+        for one in memory.ancestry(&shown) {
+            if seen.announced.contains(&one.by) {
+                break;
+            }
             memory.learnt.retain(|other| *other != one);
             if pins.contains(&one.by) {
                 pins.retain(|pin| *pin != one.by);
@@ -179,12 +140,36 @@ fn follow(
     words
 }
 
-fn learn(pins: &mut Vec<KeyHash>, memory: &mut Memory, new: Learnt) {
-    pins.push(new.pin.clone());
-    memory.learnt.retain(|one| one.pin != new.pin);
-    memory.learnt.push(new);
-    let surplus = memory.learnt.len().saturating_sub(MAX_PINS);
-    memory.learnt.drain(..surplus);
+/// Forgets keys that were learnt and are not to come any more.
+fn give_up(
+    pins: &mut Vec<KeyHash>,
+    memory: &mut Memory,
+    words: &mut Vec<String>,
+    is_over: impl Fn(&Learnt) -> bool,
+) {
+    let over: Vec<KeyHash> =
+        memory.learnt.iter().filter(|one| is_over(one)).map(|one| one.pin.clone()).collect();
+    memory.learnt.retain(|one| !over.contains(&one.pin));
+    pins.retain(|pin| !over.contains(pin));
+    words.extend(over.iter().map(|pin| {
+        format!(
+            "{pin} will not be the policy server's key, as was announced once; it is not trusted any more"
+        )
+    }));
+}
+
+/// Pins the key of a server that was met while there was no pin. Gives whether there was still none.
+pub fn pin_first_use(settings: &Settings, key: &KeyHash) -> io::Result<bool> {
+    let _lock = lock(&settings.paths)?;
+    let is_first = trust::pins(settings).is_ok_and(|known| known.pins.is_empty());
+    if is_first {
+        trust::write(&settings.paths, std::slice::from_ref(key))?;
+    }
+    Ok(is_first)
+}
+
+fn lock(paths: &Paths) -> io::Result<Lock> {
+    State::open(&paths.state)?.lock_trust().map_err(io::Error::other)
 }
 
 /// Pins these keys and nothing else from now on; also where the policies have others, until they change.
@@ -192,12 +177,14 @@ pub fn pin(settings: &Settings, pins: &[KeyHash]) -> io::Result<()> {
     let of = &settings.policy_pins;
     let instead =
         (!of.is_empty() && of.as_slice() != pins).then(|| Instead { of: of.clone(), pins: pins.to_vec() });
+    let _lock = lock(&settings.paths)?;
     Memory { learnt: vec![], instead }.save(&settings.paths)?;
     trust::write(&settings.paths, pins)
 }
 
 /// Forgets all pins but those of the policies.
 pub fn reset(paths: &Paths) -> io::Result<()> {
+    let _lock = lock(paths)?;
     for file in [&paths.server_pins, &paths.state.join("pins.json")] {
         match fs::remove_file(file) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -275,12 +262,44 @@ mod tests {
     }
 
     #[test]
+    fn with_a_key_those_that_it_came_after_go_too() {
+        let (_root, settings) = machine(&[], &["a"]);
+        follows(&settings, &seen(&["a"], &["a", "b"])).unwrap();
+        // The time of `b` was slept through.
+        follows(&settings, &seen(&["c", "b", "a"], &[])).unwrap();
+        assert_eq!(valid(&settings), [key("a"), key("b"), key("c")]);
+        follows(&settings, &seen(&["c", "b", "a"], &[])).unwrap();
+        assert_eq!(valid(&settings), [key("c")]);
+    }
+
+    #[test]
+    fn a_next_key_that_was_given_up_is_not_trusted_for_ever() {
+        for policies in [&["a"][..], &[]] {
+            let (_root, settings) = machine(policies, &["a"]);
+            follows(&settings, &seen(&["a"], &["a", "b"])).unwrap();
+            // `b` is given up, and `c` is to come.
+            follows(&settings, &seen(&["a"], &["a", "c"])).unwrap();
+            assert_eq!(valid(&settings), [key("a"), key("c")]);
+            // Nobody announced anything when it was given up.
+            follows(&settings, &seen(&["d", "a"], &[])).unwrap();
+            assert!(valid(&settings).contains(&key("c")));
+            for _ in 0..2 {
+                follows(&settings, &seen(&["d", "a"], &[])).unwrap();
+            }
+            let expected = [key("a"), key("d")];
+            assert_eq!(valid(&settings), if policies.is_empty() { &expected[1..] } else { &expected });
+        }
+    }
+
+    #[test]
     fn a_server_that_was_found_valid_by_pins_of_before_teaches_nothing() {
         let (_root, settings) = machine(&[], &["a"]);
         let judged_by = trust::server_trust(&settings).unwrap();
         // `a` is stolen; while its thief answers, the operator pins `n`, whose certificate everybody can have.
         pin(&settings, &[key("n")]).unwrap();
         assert!(heed(&settings, &judged_by, &seen(&["a", "n"], &["a", "x"])).unwrap().is_empty());
+        assert_eq!(valid(&settings), [key("n")]);
+        assert!(!pin_first_use(&settings, &key("x")).unwrap());
         assert_eq!(valid(&settings), [key("n")]);
         reset(&settings.paths).unwrap();
         assert!(heed(&settings, &ServerTrust::FirstUse, &seen(&["x"], &["x", "y"])).unwrap().is_empty());

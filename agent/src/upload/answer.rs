@@ -84,6 +84,11 @@ impl Answer {
 /// Longest wait that a server can order.
 const MAX_WAIT: TimeDelta = TimeDelta::hours(24);
 
+/// Whether there is to be waited until then; a wait longer than any comes from a clock that was wrong.
+pub fn is_wait(until: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    until > now && until <= now + MAX_WAIT
+}
+
 /// Reads a `Retry-After`: seconds or an HTTP date (RFC 9110 10.2.3).
 pub fn retry_after_at(value: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let value = value.trim();
@@ -127,6 +132,8 @@ mod tests {
         assert_eq!(retry_after_at("37", now), Some(now + TimeDelta::seconds(37)));
         assert_eq!(retry_after_at("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(now + TimeDelta::seconds(37)));
         assert_eq!(retry_after_at("4000000000", now), Some(now + MAX_WAIT));
+        assert!(is_wait(now + MAX_WAIT, now) && !is_wait(now, now));
+        assert!(!is_wait(now + MAX_WAIT + TimeDelta::days(900), now), "noted while the clock was wrong");
         assert_eq!(retry_after_at("soon", now), None);
         assert_eq!(retry_after_at("-1", now), None);
     }

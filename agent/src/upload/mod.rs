@@ -92,7 +92,7 @@ pub async fn send(
     if waiting.is_empty() {
         return Ok(sent);
     }
-    if let Some(until) = before.retry_after.filter(|until| *until > Utc::now() && !now) {
+    if let Some(until) = before.retry_after.filter(|until| !now && answer::is_wait(*until, Utc::now())) {
         sent.problem = Some(format!("the server asked to wait until {}", until.format("%F %T UTC")));
         sent.wait_until = Some(until);
         return Ok(sent);
@@ -273,7 +273,12 @@ impl Drain<'_> {
     fn pin_first_use(&mut self) -> Result<(), SendError> {
         let key = self.connection.as_ref().and_then(Connection::server_key);
         if let (ServerTrust::FirstUse, None, Some(key)) = (&self.target.trust, &self.sent.pinned, key) {
-            trust::write(&self.settings.paths, std::slice::from_ref(&key)).map_err(SendError::Pin)?;
+            if !succession::pin_first_use(self.settings, &key).map_err(SendError::Pin)? {
+                // Somebody has pinned one meanwhile, and by that this server has to be judged.
+                self.connection = None;
+                self.target = Target::of(self.settings, Some(&self.client))?;
+                return Ok(());
+            }
             let trust = ServerTrust::Pins(vec![key.clone()]);
             self.target.connector = tls::connector(&trust, self.settings.min_tls_version, Some(&self.client))
                 .map_err(|e| SendError::Tls(e.to_string()))?;

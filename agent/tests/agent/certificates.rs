@@ -164,3 +164,17 @@ fn in_certificate_validation_mode_it_is_the_client_certificate_while_it_is_valid
     assert_eq!(used(), leaf(&node.paths.issued_certificate).fingerprint());
     eventually("it ends", || (used() == own).then_some(()));
 }
+
+#[test]
+fn nothing_is_exported_over_the_files_of_the_agent() {
+    let node = Node::new();
+    let own = node.paths.certificate.to_str().unwrap();
+    let before = fs::read(own).unwrap();
+    for arguments in [&["--cert", own][..], &["--cert", "/tmp/one-file", "--key", "/tmp/one-file"]] {
+        let output = node.agent(&[&["cert", "export"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+    assert_eq!(fs::read(own).unwrap(), before);
+    let listed = node.agent(&["cert", "export", "--list"]);
+    assert_eq!(text(&listed.stdout), "");
+}

@@ -4,7 +4,7 @@
 use std::fs;
 
 use agent::identity::{Identity, next, refused};
-use protocol::enrolment::State;
+use protocol::{enrolment::State, private_key::KeyKind};
 use serde_json::Value;
 
 use crate::{
@@ -148,4 +148,22 @@ fn a_kill_at_any_time_leaves_a_working_identity_and_the_next_try_ends_it() {
     assert!(node.agent(&["key", "roll", "--key", "p256"]).status.success());
     node.policies("true");
     assert!(node.agent(&["send"]).status.success());
+}
+
+#[test]
+fn nobody_completes_an_identity_that_is_being_changed() {
+    let node = Node::new();
+    let state = agent::state::State::open(&node.paths.state).unwrap();
+    let lock = state.lock_identity().unwrap();
+    // As in the middle of a change: the new key is in place, and its certificate is not.
+    next::prepare(&node.paths, &node.identity.node_id, KeyKind::P256).unwrap();
+    fs::rename(next::next_of(&node.paths.key), &node.paths.key).unwrap();
+    for arguments in [&["init"][..], &["enroll", "--server", "127.0.0.1:1", "--wait", "1s"]] {
+        let output = node.agent(arguments);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+    }
+    assert!(next::next_of(&node.paths.certificate).exists());
+    drop(lock);
+    assert!(node.agent(&["init"]).status.success());
+    assert!(!next::next_of(&node.paths.certificate).exists());
 }
