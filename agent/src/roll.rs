@@ -7,9 +7,14 @@
 //! ```
 //!
 //! Invariant: the old pair is in use until the policy server knows the new one. Stopped anywhere, the
-//! same command, or the daemon, goes on from there.
+//! same command, or the daemon, goes on from there. A pair that was refused is kept: the word came from the
+//! policy server, and the root may know better, which shows when the old key is not known any more.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use hyper::Method;
@@ -22,7 +27,7 @@ use protocol::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    identity::{Identity, IdentityError, next},
+    identity::{Identity, IdentityError, next, refused},
     server::{
         connection::{Ask, ConnectionError, Reply},
         exchange::exchange,
@@ -30,7 +35,7 @@ use crate::{
         trust, whoami,
     },
     settings::Settings,
-    state::{LockError, State},
+    state::{Lock, LockError, State},
 };
 
 /// What is asked for.
@@ -50,26 +55,76 @@ pub async fn roll(
     stop: &CancellationToken,
 ) -> Result<Identity, RollError> {
     let paths = &settings.paths;
-    let state = State::open(&paths.state).map_err(RollError::State)?;
-    let _lock = state.lock_identity().map_err(|e| match e {
-        LockError::Held(holder) => RollError::InProgress(holder),
-        LockError::Io(path, e) => {
-            RollError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
-        }
-    })?;
+    let _lock = lock(settings)?;
     if next::recover(paths)? {
         say("a change that was interrupted has been finished");
         return Ok(Identity::load(paths)?);
     }
     let old = Identity::load(paths)?;
-    let new = next::prepare(paths, &old.node_id, options.kind)?;
-    let work = hand_over(settings, &old, &new, options.wait, &mut say);
+    let work = async {
+        if take_back(settings, &old).await? {
+            say("a new key that was refused is known to the policy server after all; it is in use now");
+            return Ok(());
+        }
+        let new = next::prepare(paths, &old.node_id, options.kind)?;
+        hand_over(settings, &old, &new, options.wait, &mut say).await?;
+        next::activate(paths)?;
+        Ok::<_, RollError>(())
+    };
     tokio::select! {
         () = stop.cancelled() => return Err(RollError::Stopped),
         done = work => done?,
     }
-    next::activate(paths)?;
     Ok(Identity::load(paths)?)
+}
+
+fn lock(settings: &Settings) -> Result<Lock, RollError> {
+    let state = State::open(&settings.paths.state).map_err(RollError::State)?;
+    state.lock_identity().map_err(|e| match e {
+        LockError::Held(holder) => RollError::InProgress(holder),
+        LockError::Io(path, e) => {
+            RollError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+        }
+    })
+}
+
+/// Looks after keys that were refused: takes one into use if the policy server knows it and not the one in use;
+/// removes those put aside before `then` if it knows the one in use. Gives the identity that is new.
+pub async fn look_after_refused(
+    settings: &Settings,
+    then: SystemTime,
+) -> Result<Option<Identity>, RollError> {
+    let paths = &settings.paths;
+    if !refused::is_any(paths) || is_under_way(settings) {
+        return Ok(None);
+    }
+    let _lock = lock(settings)?;
+    let own = Identity::load(paths)?;
+    if take_back(settings, &own).await? {
+        return Ok(Some(Identity::load(paths)?));
+    }
+    if whoami::is_known(settings, &own).await.unwrap_or(false) {
+        refused::forget(paths, then)?;
+    }
+    Ok(None)
+}
+
+/// Whether a key that was refused is known where the one in use is not. It is in use then.
+async fn take_back(settings: &Settings, own: &Identity) -> Result<bool, RollError> {
+    let paths = &settings.paths;
+    let all = refused::all(paths, &own.node_id)?;
+    let may_ask = !all.is_empty() && !trust::has_https_pair(settings);
+    if !may_ask || whoami::is_known(settings, own).await.unwrap_or(true) {
+        return Ok(false);
+    }
+    for one in all {
+        if whoami::is_known(settings, &one).await.unwrap_or(false) {
+            refused::take_back(paths, &one)?;
+            next::activate(paths)?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a change of keys was begun and not ended.
@@ -96,11 +151,12 @@ async fn hand_over(
         Standing::Accepted => {}
         Standing::Pending => return Err(RollError::Undecided(answer.detail)),
         state => {
-            // Not what may be taken in again: the root may have the new key as the current one.
-            if matches!(state, Standing::Refused | Standing::Conflict) {
-                next::discard(&settings.paths)?;
-            }
-            return Err(RollError::Refused { state: state.as_str(), detail: answer.detail });
+            // Where the node itself is not wanted, the same key may be offered again.
+            let kept = match state {
+                Standing::Refused | Standing::Conflict => refused::put_aside(&settings.paths, new)?,
+                _ => next::next_of(&settings.paths.key),
+            };
+            return Err(RollError::Refused { state: state.as_str(), detail: answer.detail, kept });
         }
     }
     // Connections are made with another certificate: only signatures are by this key.
@@ -147,13 +203,16 @@ pub enum RollError {
     Stopped,
     /// The root does not want the new key.
     #[error(
-        "the new key was not taken ({state}: {detail})\n    the old key stays in use; ask the operator of the root"
+        "the new key was not taken ({state}: {detail})\n    the old key stays in use, and the new one is kept as {}; ask the operator of the root",
+        .kept.display()
     )]
     Refused {
         /// In one word.
         state: &'static str,
         /// In the words of the server.
         detail: String,
+        /// Where the new key is.
+        kept: PathBuf,
     },
     /// The root wants somebody to decide.
     #[error(

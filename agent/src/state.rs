@@ -55,6 +55,19 @@ pub struct SendState {
     pub retry_after: Option<DateTime<Utc>>,
     /// When a daemon tries next.
     pub next_attempt: Option<DateTime<Utc>>,
+    /// When the server last said that it takes nothing from this node, unless it has taken something since.
+    pub denied: Option<Denied>,
+    /// When the server last took something.
+    pub taken: Option<DateTime<Utc>>,
+}
+
+/// An answer of 401 or 403.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// In the words of the server.
+    pub answer: String,
 }
 
 /// What retention has dropped since the agent was installed.

@@ -7,7 +7,8 @@
 //! | an enrolment that waits | is asked about again |
 //! | the certificate of the root's authority | after half of its life, or when the key has changed |
 //! | exports and their hooks | after each renewal, until they succeed |
-//! | the key before the last change | is removed when servers have long forgotten it |
+//! | a new key that was refused | is taken into use if the policy server knows it and the one in use no more |
+//! | the key before the last change, refused ones | are removed when servers have long forgotten them |
 //!
 //! Each is also done by a command; this only does what is due.
 
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     enrol::{self, Ended, Enrolment},
-    identity::{Identity, next},
+    identity::{Identity, next, refused},
     issued::{self, Issued, export},
     roll::{self, RollError},
     settings::Settings,
@@ -34,7 +35,7 @@ const AGAIN: (TimeDelta, TimeDelta) = (TimeDelta::minutes(1), TimeDelta::hours(1
 /// When nothing is due: the clock may be wrong, and files may be lost.
 const LOOK: TimeDelta = TimeDelta::hours(6);
 
-/// How long the key before the last change is kept.
+/// How long the key before the last change is kept, and one that was refused.
 const KEEP_OLD: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Warnings before a certificate ends.
@@ -67,6 +68,7 @@ pub fn due(settings: &Settings, state: &State) -> Option<SystemTime> {
     let anything = matches!(enrolment.state, Some(Standing::Pending | Standing::Accepted))
         || settings.paths.issued_certificate.exists()
         || roll::is_under_way(settings)
+        || refused::is_any(&settings.paths)
         || next::old_of(&settings.paths.key).exists();
     anything.then(|| Upkeep::load(state).next.map_or_else(SystemTime::now, SystemTime::from))
 }
@@ -81,6 +83,9 @@ pub async fn upkeep(settings: &Settings, stop: &CancellationToken) -> io::Result
     let state = State::open(&settings.paths.state)?;
     let mut problems = vec![];
     if let Err(problem) = end_change_of_keys(settings, stop).await {
+        problems.push(problem);
+    }
+    if let Err(problem) = look_after_refused(settings, stop).await {
         problems.push(problem);
     }
     match Identity::load(&settings.paths) {
@@ -109,8 +114,27 @@ async fn end_change_of_keys(settings: &Settings, stop: &CancellationToken) -> Re
         Err(RollError::InProgress(_)) => return Ok(()),
         Err(e) => return Err(e.to_string()),
     };
-    eprintln!("agent: this node has a new key: {}", identity.certificate.key_hash());
+    new_key(&identity);
     Ok(())
+}
+
+async fn look_after_refused(settings: &Settings, stop: &CancellationToken) -> Result<(), String> {
+    let then = SystemTime::now().checked_sub(KEEP_OLD).unwrap_or(SystemTime::UNIX_EPOCH);
+    let looked = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        looked = roll::look_after_refused(settings, then) => looked,
+    };
+    match looked {
+        Ok(identity) => identity.iter().for_each(new_key),
+        // Somebody is at it.
+        Err(RollError::InProgress(_)) => {}
+        Err(e) => return Err(e.to_string()),
+    }
+    Ok(())
+}
+
+fn new_key(identity: &Identity) {
+    eprintln!("agent: this node has a new key: {}", identity.certificate.key_hash());
 }
 
 async fn ask_again(

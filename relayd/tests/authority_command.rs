@@ -214,3 +214,24 @@ fn the_key_of_the_agent_is_not_changed_under_it() {
     let none = Root { directory: idle_server("") };
     assert!(none.fails(&["server-key", "show"]).1.contains("gateway.listen"));
 }
+
+/// Nodes get its certificates only after they were let in: nobody could ever come in by them.
+#[test]
+fn a_root_does_not_start_with_its_own_authority_as_that_of_its_clients() {
+    let root = Root::new();
+    root.says(&["ca", "init", "--key", "p256"]);
+    let exported = root.text("ca.pem");
+    root.says(&["ca", "export", "--out", &exported]);
+    root.configure(&format!("client_authentication = \"authority\"\nclient_ca_path = \"{exported}\"\n"));
+    for args in [&["--test"][..], &["config", "check"], &[]] {
+        let (code, error) = root.fails(args);
+        assert!(
+            code == 3 && error.contains("write client_authentication = \"key\""),
+            "{args:?}: {code} {error}"
+        );
+    }
+    let foreign = Root::new();
+    foreign.says(&["ca", "init", "--key", "p256"]);
+    fs::write(exported, foreign.says(&["ca", "export"])).unwrap();
+    root.says(&["--test"]);
+}

@@ -107,6 +107,17 @@ impl Realm {
         serde_json::from_str(&text).map_err(|e| format!("node show --json: {e}: {text}").into())
     }
 
+    /// What `relayd node list` says of a node, by its id whatever names there are.
+    pub fn listed(&self, node: &NodeId) -> Result<Value> {
+        for line in self.operator(&["node", "list", "--json"])?.lines() {
+            let listed: Value = serde_json::from_str(line)?;
+            if listed["node_id"] == node.as_str() {
+                return Ok(listed);
+            }
+        }
+        Err(format!("{node} is not listed").into())
+    }
+
     /// Tokens for `count` machines of this name, in which `{n}` counts.
     pub fn tokens(&self, host: &str, count: usize) -> Result<Vec<String>> {
         let count = count.to_string();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent init`.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path, process::ExitCode};
 
 use clap::ValueEnum;
 use protocol::{hash::KeyHash, node_id::NodeId, private_key::KeyKind};
@@ -83,7 +83,13 @@ pub(super) fn run(root: &Path, args: Args) -> Result<ExitCode, CliError> {
 /// Writes the policy server to agent.conf. Gives whether that is new.
 pub(super) fn write_server(settings: &Settings, host: &str, port: Option<u16>) -> Result<bool, CliError> {
     let file = &settings.paths.agent_conf;
-    let text = fs::read_to_string(file).unwrap_or_default();
+    let unreadable = |e: io::Error| CliError::Failure(format!("{}: {e}", file.display()));
+    // It may hold the password of a proxy: others are not to read it if they could not before.
+    let (text, mode) = match fs::metadata(file) {
+        Ok(metadata) => (fs::read_to_string(file).map_err(unreadable)?, metadata.mode() & 0o777),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => (String::new(), PUBLIC),
+        Err(e) => return Err(unreadable(e)),
+    };
     let mut new = agent_conf::with_value(&text, "server", host);
     if let Some(port) = port {
         new = agent_conf::with_value(&new, "https_port", &port.to_string());
@@ -92,7 +98,7 @@ pub(super) fn write_server(settings: &Settings, host: &str, port: Option<u16>) -
         return Ok(false);
     }
     durable::create_parent(file)?;
-    durable::replace(file, new.as_bytes(), PUBLIC)?;
+    durable::replace(file, new.as_bytes(), mode)?;
     Ok(true)
 }
 
@@ -129,5 +135,23 @@ mod tests {
         for bad in ["", "a/b", "a:0", "a:b", "https://x"] {
             assert!(server(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_settings_of_others_stay_and_so_do_their_rights() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = tempfile::tempdir().unwrap();
+        let (settings, _) = Settings::load(root.path()).unwrap();
+        let file = &settings.paths.agent_conf;
+        assert!(write_server(&settings, "one", None).unwrap());
+        fs::write(file, "https_proxy = \"http://u:secret@proxy\"\n").unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(write_server(&settings, "two", Some(444)).unwrap());
+        assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o600);
+        assert!(fs::read_to_string(file).unwrap().contains("u:secret@proxy"));
+        fs::write(file, b"# caf\xe9\n").unwrap();
+        assert!(write_server(&settings, "three", None).is_err());
+        assert_eq!(fs::read(file).unwrap(), b"# caf\xe9\n");
     }
 }

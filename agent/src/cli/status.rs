@@ -3,11 +3,18 @@
 
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
+use protocol::enrolment::State as Standing;
 use serde_json::{Value, json};
 
 use super::{CliError, cert, print, trust};
 use crate::{
-    enrol::Enrolment, identity::Identity, outbox::Outbox, roll, settings::Settings, state::State,
+    enrol::Enrolment,
+    identity::Identity,
+    outbox::Outbox,
+    roll,
+    settings::Settings,
+    state::{SendState, State},
     upkeep::Upkeep,
 };
 
@@ -41,7 +48,7 @@ fn gather(settings: &Settings, identity: &Identity) -> Result<Value, CliError> {
         "pin": identity.certificate.key_hash().to_string(),
         "enrolment": enrolment.state.map(|state| json!({
             "state": state.as_str(), "detail": enrolment.detail, "at": enrolment.at,
-            "as_relay": enrolment.as_relay,
+            "as_relay": enrolment.as_relay, "doubt": doubt(&enrolment, &send),
         })),
         "certificates": cert::gather(settings, &state, identity),
         "key_change": roll::is_under_way(settings),
@@ -60,7 +67,7 @@ fn gather(settings: &Settings, identity: &Identity) -> Result<Value, CliError> {
         })),
         "last_send": send.at.map(|at| json!({
             "at": at, "sent": send.sent, "rejected": send.rejected, "problem": send.problem,
-            "next_attempt": send.next_attempt, "retry_after": send.retry_after,
+            "next_attempt": send.next_attempt, "retry_after": send.retry_after, "denied": send.denied,
         })),
     }))
 }
@@ -117,8 +124,33 @@ fn for_people(status: &Value) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Why what was said of the enrolment may not be so any more: what the server did with run logs since.
+fn doubt(enrolment: &Enrolment, send: &SendState) -> Option<String> {
+    let time = |at: DateTime<Utc>| at.format("%F %T UTC").to_string();
+    let is_newer = |at: DateTime<Utc>| enrolment.at.is_none_or(|said| at > said);
+    let accepted = enrolment.state == Some(Standing::Accepted);
+    match (&send.denied, send.taken) {
+        (Some(denied), _) if accepted && is_newer(denied.at) => Some(format!(
+            "but on {} the server answered {} (revoked? `agent enroll --no-wait` asks)",
+            time(denied.at),
+            denied.answer
+        )),
+        (None, Some(at)) if !accepted && is_newer(at) => {
+            Some(format!("but on {} the server took a run log (`agent enroll --no-wait` asks)", time(at)))
+        }
+        _ => None,
+    }
+}
+
 fn enrolment(status: &Value) -> String {
-    let enrolment = &status["enrolment"];
+    let said = said(&status["enrolment"]);
+    match status["enrolment"]["doubt"].as_str() {
+        Some(doubt) => format!("{said}\n           {doubt}"),
+        None => said,
+    }
+}
+
+fn said(enrolment: &Value) -> String {
     match (enrolment["state"].as_str(), enrolment["detail"].as_str()) {
         (None, _) => "never asked (`agent enroll`)".to_owned(),
         (Some(state), Some(detail)) if !detail.is_empty() && detail != state => format!("{state}: {detail}"),

@@ -5,6 +5,7 @@
 
 mod init;
 pub mod next;
+pub mod refused;
 
 use std::{fs, io, path::Path, path::PathBuf};
 

@@ -2,11 +2,12 @@
 //! A second key and certificate beside those in use, and how they take their place.
 //!
 //! ```text
-//! key.next ─▶ certificate.next ─(the servers know the key)─▶ .old copies ─▶ key ─▶ certificate ─▶ public key
+//! key.next ─▶ certificate.next ─(the servers know the key)─▶ .old copies ─▶ key ─▶ public key ─▶ certificate
 //! ```
 //!
 //! Invariant: whatever step was the last before the machine stopped, [`Identity::load`] finds a key and
-//! a certificate that belong together, and [`recover`] does the steps that are left.
+//! a certificate that belong together, and [`recover`] does the steps that are left: until the last one is done, the
+//! new certificate is beside the old one, without a key to come.
 
 use std::{fs, io, path::Path, path::PathBuf};
 
@@ -17,7 +18,7 @@ use protocol::{
     private_key::{self, KeyKind},
 };
 
-use super::{Identity, IdentityError, holds, read, write};
+use super::{Identity, IdentityError, holds, read, refused, write};
 use crate::{
     durable::{self, PRIVATE, PUBLIC},
     paths::Paths,
@@ -33,7 +34,7 @@ pub fn old_of(path: &Path) -> PathBuf {
     beside(path, ".old")
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
@@ -69,18 +70,14 @@ fn certificate(paths: &Paths, node_id: &NodeId, key: &PKey<Private>) -> Result<C
         return Ok(fitting);
     }
     let bad = |e| IdentityError::Key(next_of(&paths.key), e);
-    let certificate = private_key::self_signed(key, node_id).map_err(bad)?;
+    let certificate = match refused::certificate(paths, key)?.filter(|c| c.node_id() == Some(node_id)) {
+        // Servers check signatures with the certificate that they got.
+        Some(known) => known,
+        None => private_key::self_signed(key, node_id).map_err(bad)?,
+    };
     let pem = certificate.x509().to_pem().map_err(|e| bad(e.into()))?;
     write(&file, &pem, PUBLIC)?;
     Ok(certificate)
-}
-
-/// Gives the identity to come up.
-pub fn discard(paths: &Paths) -> Result<(), IdentityError> {
-    for file in [next_of(&paths.certificate), next_of(&paths.key)] {
-        remove(&file)?;
-    }
-    Ok(())
 }
 
 /// Removes what the key before the last change left.
@@ -91,7 +88,7 @@ pub fn forget_old(paths: &Paths) -> Result<(), IdentityError> {
     Ok(())
 }
 
-fn remove(file: &Path) -> Result<(), IdentityError> {
+pub(super) fn remove(file: &Path) -> Result<(), IdentityError> {
     let removed = match fs::remove_file(file) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         removed => removed.and_then(|()| durable::sync_parent(file)),
@@ -102,7 +99,7 @@ fn remove(file: &Path) -> Result<(), IdentityError> {
 /// A step of the change; doing it twice is harmless.
 type Step = fn(&Paths) -> Result<(), IdentityError>;
 
-const STEPS: [Step; 4] = [keep_old, put_key, put_certificate, put_public_key];
+const STEPS: [Step; 4] = [keep_old, put_key, put_public_key, put_certificate];
 
 /// Puts the prepared identity in the place of the one in use.
 pub fn activate(paths: &Paths) -> Result<(), IdentityError> {
@@ -111,12 +108,19 @@ pub fn activate(paths: &Paths) -> Result<(), IdentityError> {
 
 /// Ends a change that was interrupted after its key was put in place. Gives whether there was one.
 pub fn recover(paths: &Paths) -> Result<bool, IdentityError> {
-    let interrupted = next_of(&paths.certificate).exists() && !next_of(&paths.key).exists();
+    let interrupted = !next_of(&paths.key).exists() && is_of_key_in_use(paths, &next_of(&paths.certificate))?;
     if interrupted {
-        put_certificate(paths)?;
         put_public_key(paths)?;
+        put_certificate(paths)?;
     }
     Ok(interrupted)
+}
+
+/// Whether there is a certificate in this file, and the key in use is its own.
+fn is_of_key_in_use(paths: &Paths, certificate: &Path) -> Result<bool, IdentityError> {
+    let certificate = read(certificate)?.and_then(|pem| Certificate::from_pem(&pem).ok());
+    let key = read(&paths.key)?.and_then(|pem| private_key::from_pem(&pem).ok());
+    Ok(certificate.zip(key).is_some_and(|(certificate, key)| holds(&certificate, &key)))
 }
 
 fn keep_old(paths: &Paths) -> Result<(), IdentityError> {
@@ -179,7 +183,10 @@ mod tests {
             let cut = Identity::load(&paths).unwrap();
             let expected = if done < 2 { &before } else { &next };
             assert_eq!(cut.certificate.key_hash(), expected.certificate.key_hash(), "after {done} steps");
-            assert_eq!(recover(&paths).unwrap(), done == 2);
+            assert_eq!(recover(&paths).unwrap(), done == 2 || done == 3, "after {done} steps");
+            let public = private_key::public_to_pem(&Identity::load(&paths).unwrap().key).unwrap();
+            assert_eq!(fs::read(&paths.public_key).unwrap(), public, "after {done} steps");
+            assert_eq!(next_of(&paths.certificate).exists(), done < 2, "after {done} steps");
             // What makes files that are missing must not make another certificate for the new key.
             let again = init(&paths, &InitOptions { key: KeyKind::P256, node_id: None }).unwrap();
             assert_eq!(again.identity.certificate.serial(), expected.certificate.serial());
@@ -203,8 +210,6 @@ mod tests {
         assert_eq!(first.certificate.key_hash(), second.certificate.key_hash());
         let mode = fs::metadata(next_of(&paths.key)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        discard(&paths).unwrap();
-        assert!(prepared(&paths, &identity.node_id).unwrap().is_none());
         let still = Identity::load(&paths).unwrap();
         assert_eq!(still.certificate.key_hash(), identity.certificate.key_hash());
     }

@@ -29,7 +29,7 @@ pub async fn exchange(settings: &Settings, target: &Target, ask: &Ask) -> Result
         state.note_address(address);
     }
     let seen = Seen::new(&connection.server_keys, &reply.headers);
-    let keys = succession::heed(settings, &seen)
+    let keys = succession::heed(settings, &target.trust, &seen)
         .unwrap_or_else(|e| vec![format!("the policy server's keys cannot be followed: {e}")]);
     Ok(Exchange { reply, server_key: connection.server_key(), keys })
 }

@@ -16,6 +16,7 @@ use hyper::HeaderMap;
 use protocol::{
     hash::KeyHash,
     headers::{SERVER_PINS, parse_pins},
+    tls::ServerTrust,
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,20 +105,34 @@ impl Seen {
 /// Follows the server's keys after an answer over a connection whose server was found valid.
 ///
 /// Gives what has changed, in words. Without pins (first use, authorities) there is nothing to follow.
-pub fn heed(settings: &Settings, seen: &Seen) -> Result<Vec<String>, trust::TrustError> {
-    if settings.cert_validation {
-        return Ok(vec![]);
-    }
+pub fn heed(
+    settings: &Settings,
+    judged_by: &ServerTrust,
+    seen: &Seen,
+) -> Result<Vec<String>, trust::TrustError> {
+    let ServerTrust::Pins(judged_by) = judged_by else { return Ok(vec![]) };
     let paths = &settings.paths;
     let before = trust::pins(settings)?;
+    // Somebody has pinned others meanwhile: by those, this server was never found valid.
+    if before.pins != *judged_by {
+        return Ok(vec![]);
+    }
     let mut memory = Memory::load(paths);
     let mut after = before.pins.clone();
     let words = follow(&mut after, before.source, &mut memory, seen, Utc::now());
     let failed = |e| trust::TrustError::Io(paths.server_pins.clone(), e);
     if !words.is_empty() {
-        memory.save(paths).map_err(failed)?;
+        // Whatever is cut short is found again: a new key in the memory only is learnt anew, and an old one
+        // that is gone from the pin file only is no key any more.
+        let adds = after.len() > before.pins.len();
+        if adds {
+            memory.save(paths).map_err(failed)?;
+        }
         if before.source == Source::File {
             trust::write(paths, &after).map_err(failed)?;
+        }
+        if !adds {
+            memory.save(paths).map_err(failed)?;
         }
     }
     Ok(words)
@@ -238,6 +253,11 @@ mod tests {
         (root, settings)
     }
 
+    /// Over a connection that was made just now.
+    fn follows(settings: &Settings, seen: &Seen) -> Result<Vec<String>, trust::TrustError> {
+        heed(settings, &trust::server_trust(settings)?, seen)
+    }
+
     fn valid(settings: &Settings) -> Vec<KeyHash> {
         trust::pins(settings).unwrap().pins
     }
@@ -245,41 +265,54 @@ mod tests {
     #[test]
     fn an_announced_key_is_added_and_the_old_one_goes_once_the_new_one_is_used() {
         let (_root, settings) = machine(&[], &["a"]);
-        assert_eq!(heed(&settings, &seen(&["a"], &["a", "b"])).unwrap().len(), 1);
+        assert_eq!(follows(&settings, &seen(&["a"], &["a", "b"])).unwrap().len(), 1);
         assert_eq!(valid(&settings), [key("a"), key("b")]);
-        assert!(heed(&settings, &seen(&["a"], &["a", "b"])).unwrap().is_empty());
-        assert!(heed(&settings, &seen(&["a"], &[])).unwrap().is_empty(), "an announcement may be missing");
-        assert!(heed(&settings, &seen(&["b"], &["b", "a"])).unwrap().is_empty(), "still announced");
-        assert_eq!(heed(&settings, &seen(&["b"], &[])).unwrap().len(), 1);
+        assert!(follows(&settings, &seen(&["a"], &["a", "b"])).unwrap().is_empty());
+        assert!(follows(&settings, &seen(&["a"], &[])).unwrap().is_empty(), "an announcement may be missing");
+        assert!(follows(&settings, &seen(&["b"], &["b", "a"])).unwrap().is_empty(), "still announced");
+        assert_eq!(follows(&settings, &seen(&["b"], &[])).unwrap().len(), 1);
         assert_eq!(valid(&settings), [key("b")]);
+    }
+
+    #[test]
+    fn a_server_that_was_found_valid_by_pins_of_before_teaches_nothing() {
+        let (_root, settings) = machine(&[], &["a"]);
+        let judged_by = trust::server_trust(&settings).unwrap();
+        // `a` is stolen; while its thief answers, the operator pins `n`, whose certificate everybody can have.
+        pin(&settings, &[key("n")]).unwrap();
+        assert!(heed(&settings, &judged_by, &seen(&["a", "n"], &["a", "x"])).unwrap().is_empty());
+        assert_eq!(valid(&settings), [key("n")]);
+        reset(&settings.paths).unwrap();
+        assert!(heed(&settings, &ServerTrust::FirstUse, &seen(&["x"], &["x", "y"])).unwrap().is_empty());
+        assert_eq!(valid(&settings), []);
     }
 
     #[test]
     fn pins_of_the_operator_are_never_dropped() {
         let (_root, settings) = machine(&[], &["a", "spare"]);
-        heed(&settings, &seen(&["a"], &["a", "b"])).unwrap();
-        heed(&settings, &seen(&["b"], &[])).unwrap();
+        follows(&settings, &seen(&["a"], &["a", "b"])).unwrap();
+        follows(&settings, &seen(&["b"], &[])).unwrap();
         assert_eq!(valid(&settings), [key("spare"), key("b")]);
-        assert!(heed(&settings, &seen(&["spare"], &[])).unwrap().is_empty());
+        assert!(follows(&settings, &seen(&["spare"], &[])).unwrap().is_empty());
         assert_eq!(valid(&settings), [key("spare"), key("b")]);
     }
 
     #[test]
     fn a_vouched_key_is_stored() {
         let (_root, settings) = machine(&[], &["a"]);
-        let words = heed(&settings, &seen(&["c", "b", "a"], &[])).unwrap();
+        let words = follows(&settings, &seen(&["c", "b", "a"], &[])).unwrap();
         assert!(words[0].contains(&key("c").to_string()) && words[0].contains(&key("a").to_string()));
         assert_eq!(valid(&settings), [key("a"), key("c")]);
-        heed(&settings, &seen(&["c", "b", "a"], &[])).unwrap();
+        follows(&settings, &seen(&["c", "b", "a"], &[])).unwrap();
         assert_eq!(valid(&settings), [key("c")]);
     }
 
     #[test]
     fn what_the_policies_say_stays_and_learnt_keys_count_only_below_it() {
         let (_root, mut settings) = machine(&["a"], &["other"]);
-        heed(&settings, &seen(&["a"], &["a", "b"])).unwrap();
+        follows(&settings, &seen(&["a"], &["a", "b"])).unwrap();
         assert_eq!(valid(&settings), [key("a"), key("b")]);
-        heed(&settings, &seen(&["b"], &[])).unwrap();
+        follows(&settings, &seen(&["b"], &[])).unwrap();
         assert_eq!(valid(&settings), [key("a"), key("b")]);
         settings.policy_pins = vec![key("z")];
         assert_eq!(valid(&settings), [key("z")]);
@@ -300,12 +333,12 @@ mod tests {
     #[test]
     fn a_header_that_does_not_name_the_shown_key_is_nothing() {
         let (_root, settings) = machine(&[], &["a"]);
-        assert!(heed(&settings, &seen(&["a"], &["b"])).unwrap().is_empty());
-        assert!(heed(&settings, &seen(&["x"], &["x", "b"])).unwrap().is_empty());
+        assert!(follows(&settings, &seen(&["a"], &["b"])).unwrap().is_empty());
+        assert!(follows(&settings, &seen(&["x"], &["x", "b"])).unwrap().is_empty());
         assert_eq!(valid(&settings), [key("a")]);
         let many: Vec<String> = (0..50).map(|n| n.to_string()).collect();
         let many: Vec<&str> = std::iter::once("a").chain(many.iter().map(String::as_str)).collect();
-        heed(&settings, &seen(&["a"], &many)).unwrap();
+        follows(&settings, &seen(&["a"], &many)).unwrap();
         assert_eq!(valid(&settings).len(), MAX_PINS);
     }
 

@@ -55,12 +55,22 @@ impl Answer {
         self.status.is_client_error() && ![403, 404, 408, 425].contains(&self.status.as_u16())
     }
 
+    /// Whether it is this node, or its key, that is not wanted.
+    pub fn denies(&self) -> bool {
+        matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+    }
+
+    /// The answer in one line.
+    pub fn brief(&self) -> String {
+        match self.detail.as_str() {
+            "" => self.status.to_string(),
+            detail => format!("{}: {detail}", self.status),
+        }
+    }
+
     /// The answer in one line, with what to do about the ones an operator can act on.
     pub fn describe(&self) -> String {
-        let mut text = format!("the server answered {}", self.status);
-        if !self.detail.is_empty() {
-            text += &format!(": {}", self.detail);
-        }
+        let mut text = format!("the server answered {}", self.brief());
         text += match self.status.as_u16() {
             300..=399 => " (redirects are not followed: set `server` and `https_port` to where it points)",
             401 | 403 => " (is this node accepted on the server, with this key? `agent enroll` asks)",

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::answer::{Answer, Disposition};
 use crate::{
-    identity::{Identity, IdentityError},
+    identity::{Identity, IdentityError, refused},
     outbox::{Outbox, Waiting},
     server::{
         connection::{Ask, Connection, ConnectionError},
@@ -32,7 +32,8 @@ use crate::{
         trust,
     },
     settings::Settings,
-    state::{LockError, SendState, State},
+    state::{Denied, LockError, SendState, State},
+    upkeep,
 };
 
 /// After so many answers in a row that do not tell whether the files or the server is at fault, the
@@ -63,6 +64,8 @@ pub struct Sent {
     pub keys: Vec<String>,
     /// Run logs dropped by retention.
     pub dropped: u64,
+    /// The server takes nothing from this node, with this key; in its words.
+    pub denied: Option<String>,
 }
 
 /// Sends what is in the outbox, unless the server asked to wait and `now` is false.
@@ -112,6 +115,10 @@ pub async fn send(
     }
     let Drain { sent, retry_after, .. } = drain;
     remember(&state, before, &sent, retry_after).map_err(SendError::State)?;
+    if sent.denied.is_some() && refused::is_any(&settings.paths) {
+        // One of those keys may be the one that is known.
+        upkeep::wake(&state).map_err(SendError::State)?;
+    }
     Ok(sent)
 }
 
@@ -135,6 +142,7 @@ fn remember(
 ) -> io::Result<()> {
     let now = Utc::now().trunc_subsecs(0);
     let failures = if sent.problem.is_some() { before.failures.saturating_add(1) } else { 0 };
+    let denied = sent.denied.clone().map(|answer| Denied { at: now, answer });
     let next = (failures > 0).then(|| backoff::next_attempt(failures, retry_after, now, backoff::random()));
     state.save_send(&SendState {
         at: Some(now),
@@ -144,6 +152,8 @@ fn remember(
         failures,
         retry_after,
         next_attempt: next,
+        denied: if sent.sent > 0 { denied } else { denied.or(before.denied) },
+        taken: if sent.sent > 0 { Some(now) } else { before.taken },
     })
 }
 
@@ -223,7 +233,7 @@ impl Drain<'_> {
         let reply = open.ask(&self.target, &ask).await?;
         // Once a connection: what is learnt of its keys can wait for the next one.
         let seen = Seen::new(&open.server_keys, &reply.headers);
-        match succession::heed(self.settings, &seen) {
+        match succession::heed(self.settings, &self.target.trust, &seen) {
             Ok(words) => self.sent.keys.extend(words),
             Err(e) => self.sent.keys.push(format!("the policy server's keys cannot be followed: {e}")),
         }
@@ -245,6 +255,7 @@ impl Drain<'_> {
             }
             Disposition::Released | Disposition::Unavailable => {
                 self.sent.problem = Some(answer.describe());
+                self.sent.denied = answer.denies().then(|| answer.brief());
                 self.retry_after = answer.retry_after;
             }
         }

@@ -96,6 +96,37 @@ fn what_is_decided_has_its_exit_status() {
 }
 
 #[test]
+fn what_the_server_does_with_run_logs_is_shown_beside_what_was_said_before() {
+    let root = Root::start();
+    root.mind(|mind| mind.verdict = State::Accepted);
+    let node = Node::new();
+    let status = || text(&node.agent(&["status"]).stdout);
+    node.server(root.server.port);
+    assert!(node.agent(&["enroll", "--no-wait"]).status.success());
+    assert!(!status().contains("but on"));
+    let known = root.mind(|mind| std::mem::take(&mut mind.keys));
+    // Times are in whole seconds.
+    eventually("a second later", || {
+        node.policies("true");
+        node.agent(&["send", "--now"]);
+        status().contains("but on").then_some(())
+    });
+    assert!(status().contains("403 Forbidden: who are you? (revoked?"), "{}", status());
+    // Somebody asks, and it is so; then it is taken back.
+    root.mind(|mind| mind.verdict = State::Revoked);
+    assert_eq!(node.agent(&["enroll", "--no-wait"]).status.code(), Some(5));
+    assert!(status().contains("enrolment  revoked") && !status().contains("but on"), "{}", status());
+    root.mind(|mind| mind.keys = known);
+    eventually("a second later", || {
+        node.policies("true");
+        assert!(node.agent(&["send", "--now"]).status.success());
+        status().contains("the server took a run log").then_some(())
+    });
+    let value: Value = serde_json::from_slice(&node.agent(&["status", "--json"]).stdout).unwrap();
+    assert!(value["enrolment"]["doubt"].is_string() && value["last_send"]["denied"].is_null(), "{value}");
+}
+
+#[test]
 fn a_relay_is_told_its_settings() {
     let root = Root::start();
     root.mind(|mind| mind.verdict = State::Accepted);

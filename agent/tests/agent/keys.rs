@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use agent::identity::{Identity, next};
+use agent::identity::{Identity, next, refused};
 use protocol::enrolment::State;
 use serde_json::Value;
 
@@ -65,15 +65,69 @@ fn a_policy_server_that_does_not_know_it_yet_keeps_the_old_one_in_use() {
 }
 
 #[test]
-fn a_refused_key_is_given_up() {
+fn a_refused_key_is_kept_and_the_old_one_stays_in_use() {
     let root = Root::start();
     let node = known(&root);
     root.mind(|mind| mind.verdict = State::Refused);
     let output = node.agent(&["key", "roll", "--key", "p256"]);
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     assert!(!next::next_of(&node.paths.key).exists() && !next::next_of(&node.paths.certificate).exists());
+    let kept = refused::all(&node.paths, &node.identity.node_id).unwrap();
+    assert_eq!(kept.len(), 1);
+    assert!(text(&output.stderr).contains("localhost.priv.refused-"), "{output:?}");
     node.policies("true");
     assert!(node.agent(&["send"]).status.success());
+    // While the old key is known, a refused one is no more than kept: the next change has a key of its own.
+    root.mind(|mind| {
+        mind.verdict = State::Pending;
+        mind.know(&node.identity.node_id, &kept[0].certificate);
+    });
+    let output = node.agent(&["key", "roll", "--key", "p256"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_ne!(Identity::load(&node.paths).unwrap().certificate.serial(), kept[0].certificate.serial());
+}
+
+#[test]
+fn a_refused_key_that_the_root_has_after_all_is_taken_into_use_when_the_old_one_is_over() {
+    for way in ["upkeep", "daemon", "key roll"] {
+        let root = Root::start();
+        let node = known(&root);
+        for verdict in [State::Conflict, State::Refused] {
+            root.mind(|mind| mind.verdict = verdict);
+            assert_eq!(node.agent(&["key", "roll", "--key", "p256"]).status.code(), Some(5));
+        }
+        let kept = refused::all(&node.paths, &node.identity.node_id).unwrap();
+        let (good, own) = (&kept[1].certificate, &node.identity.certificate);
+        assert!(node.agent(&["upkeep"]).status.success());
+        assert_eq!(Identity::load(&node.paths).unwrap().certificate.serial(), own.serial(), "{way}");
+        root.mind(|mind| {
+            mind.keys.clear();
+            mind.know(&node.identity.node_id, good);
+        });
+        match way {
+            "daemon" => {
+                node.policies("true");
+                node.settings("policy_command = [\"true\"]\nrun_interval = \"7d\"\n");
+                // What it is told by the server has it look, long before the next look is due.
+                let output = node.agent(&["send"]);
+                assert_eq!(output.status.code(), Some(1), "{output:?}");
+                let mut daemon = node.command(&["daemon"]).spawn().unwrap();
+                eventually("the new key is in use", || {
+                    (Identity::load(&node.paths).ok()?.certificate.serial() == good.serial()).then_some(())
+                });
+                signal(&daemon, rustix::process::Signal::TERM);
+                assert!(daemon.wait().unwrap().success());
+            }
+            _ => {
+                let output = node.agent(&way.split(' ').collect::<Vec<_>>());
+                assert!(output.status.success(), "{way}: {output:?}");
+            }
+        }
+        assert_eq!(Identity::load(&node.paths).unwrap().certificate.serial(), good.serial(), "{way}");
+        node.policies("true");
+        assert!(node.agent(&["send", "--now"]).status.success(), "{way}");
+        assert_eq!(refused::all(&node.paths, &node.identity.node_id).unwrap().len(), 1, "{way}");
+    }
 }
 
 #[test]

@@ -115,7 +115,8 @@ impl Root {
 }
 
 impl Mind {
-    fn know(&mut self, node: &NodeId, certificate: &Certificate) {
+    /// Takes a certificate for one of this node.
+    pub fn know(&mut self, node: &NodeId, certificate: &Certificate) {
         self.keys.insert(certificate.key_hash(), node.clone());
         self.certificates.push(certificate.clone());
     }

@@ -9,7 +9,10 @@ use std::{
 use clap::{Subcommand, ValueEnum};
 
 use super::CliError;
-use crate::config::{load, load_logging, logging_file::LoggingFile, main_file::MainFile, print};
+use crate::{
+    config::{load, load_logging, logging_file::LoggingFile, main_file::MainFile, print},
+    gateway::authorities,
+};
 
 /// Commands about the configuration.
 #[derive(Debug, Subcommand)]
@@ -67,6 +70,10 @@ pub fn run(command: &Command, directory: &Path) -> Result<(), CliError> {
 pub fn test(directory: &Path) -> Result<(), CliError> {
     load_logging(directory)?;
     let loaded = load(directory)?;
+    if let Some(gateway) = &loaded.config.gateway {
+        authorities::check(&gateway.clients, &loaded.config.ca)
+            .map_err(|error| CliError { text: error.to_string(), code: 3 })?;
+    }
     let mut out = io::stdout().lock();
     for warning in &loaded.warnings {
         writeln!(out, "warning: {warning}")?;

@@ -127,7 +127,7 @@ settings! {
         ["enrolment"] enrolment: EnrolmentSection {
             /// Whether nodes may ask to be taken in through this server.
             enabled: bool = true;
-            /// Requests per minute from one network address, or from one relay.
+            /// Requests to be taken in, per minute, from one network address or from one relay.
             requests_per_minute: u32 = 60;
             /// Most nodes that wait for a decision. When there are as many, newcomers without a token
             /// are put off.
@@ -293,7 +293,7 @@ settings! {
             header_timeout: Duration = Duration::from_secs(10);
             /// Connections are closed when nothing was sent for this long.
             idle_timeout: Duration = Duration::from_secs(60);
-            /// Slowest upload that is accepted, in bytes per second, after the first 10 seconds.
+            /// Slowest upload that is accepted, in bytes per second, after 10 seconds; the same for answers.
             min_body_rate: Size = Size(1024);
             /// Uploads of one node per minute; relays may send as many for each node below them.
             uploads_per_minute: u32 = 600;

@@ -23,7 +23,7 @@ use crate::{
     config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
-    gateway::{Behind, Door, Doors, Enrolment, Gateway},
+    gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
     metrics::CompatibleMetrics,
     nodes::Nodes,
     registry::{Contacts, Registry as NodeRegistry},
@@ -186,10 +186,16 @@ impl Services<'_> {
                 .as_ref()
                 .map(|enrolment| enrolment.requests_per_minute),
         };
+        let check = {
+            let (clients, ca) = (settings.clients.clone(), self.config.ca.clone());
+            move || authorities::check(&clients, &ca)
+        };
+        check().map_err(starting("the gateway"))?;
         let gateway = Gateway::bind(settings, &self.config.general.node_id, nodes, behind, self.registry)
             .map_err(starting("the gateway"))?;
         tracing::info!("gateway listens on {}", gateway.local_addr());
         let reload = gateway.reload_handle();
+        self.reloaders.add_blocking("authorities of clients", check);
         self.reloaders.add_blocking("gateway certificate", move || reload.reload());
         self.tasks.spawn("gateway", gateway.run(self.tasks.stop()));
         Ok(())

@@ -11,6 +11,7 @@ use hyper::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, TRANSFER_ENCODING},
 };
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
 
 use super::answer::Refusal;
 
@@ -86,15 +87,17 @@ pub fn announced_length(headers: &HeaderMap, most: u64) -> Result<u64, Refusal> 
     }
 }
 
-/// Reads a small body whole. `length` is as announced, and memory for it was found.
+/// Reads a small body whole. `length` is as announced, and memory for it was found. It is erased when
+/// the last who holds it lets it go: there may be a token in it.
 pub async fn read_whole(body: Incoming, length: u64, slowest: u64) -> Result<Bytes, Refusal> {
     let mut body = PacedBody::new(body, slowest);
-    let mut whole = Vec::new();
+    // All of it at once: what is moved when it grows would be left behind.
+    let mut whole = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default()));
     while let Some(piece) = body.next().await? {
         whole.extend_from_slice(&piece);
     }
     if whole.len() as u64 != length {
         return Err(Refusal::BadRequest("the body has another length than its header says"));
     }
-    Ok(whole.into())
+    Ok(Bytes::from_owner(whole))
 }

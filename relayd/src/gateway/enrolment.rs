@@ -24,7 +24,7 @@ use protocol::{
     urls::IdentityKind,
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, SemaphorePermit, watch},
     time::timeout,
 };
 
@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     registry::{Registry, RegistryError},
-    upstream::{Passed, UpstreamClient},
+    upstream::{MOST_PASSING, Passed, UpstreamClient},
 };
 
 /// Who decides about nodes and keys.
@@ -56,17 +56,32 @@ pub enum Enrolment {
 pub struct Desk {
     decides: Enrolment,
     takes_newcomers: bool,
-    rates: Rates,
+    newcomers: Intake,
+    /// Keys and certificates of nodes that are known: newcomers must not use up what is theirs.
+    known: Intake,
     weights: watch::Receiver<Arc<Weights>>,
-    memory: Semaphore,
     slowest_body: u64,
 }
 
+/// How much is taken in at a time, and how often.
+struct Intake {
+    rates: Rates,
+    /// Held until there is an answer.
+    memory: Semaphore,
+    /// Requests that wait for the server above.
+    passing: Semaphore,
+}
+
 /// For requests under way, in bytes: not that of uploads, which nobody without an identity may use up.
-const MEMORY: usize = 16 * 1024 * 1024;
+const MEMORY: usize = 8 * 1024 * 1024;
 /// A body is that small that it is there in this time, or a nuisance.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// Requests per minute where no new nodes are taken in: those of known ones still come.
+/// Requests of newcomers that may wait for the server above, fewer than may wait there at all: when it is
+/// slow, those of known nodes still get there.
+const NEWCOMERS_PASSING: usize = 48;
+/// How long one waits for its turn.
+const TURN: Duration = Duration::from_secs(5);
+/// Requests per minute of known nodes, about keys and certificates.
 const USUAL_RATE: u32 = 60;
 /// A relay speaks for nodes that nobody knows yet: it counts for at least so many.
 const RELAY_WEIGHT: u32 = 10;
@@ -103,9 +118,9 @@ impl Desk {
         Self {
             decides,
             takes_newcomers: newcomers_per_minute.is_some(),
-            rates: Rates::new(newcomers_per_minute.unwrap_or(USUAL_RATE)),
+            newcomers: Intake::new(newcomers_per_minute.unwrap_or_default(), NEWCOMERS_PASSING),
+            known: Intake::new(USUAL_RATE, MOST_PASSING),
             weights,
-            memory: Semaphore::new(MEMORY),
             slowest_body,
         }
     }
@@ -145,8 +160,9 @@ impl Desk {
 
     /// Answers it.
     pub async fn take(&self, case: Case, body: Incoming) -> Result<Answer, Refusal> {
-        self.rates.count(case.who, case.weight).map_err(Refusal::TooOften)?;
-        let body = self.read(body, case.length).await?;
+        let intake = self.intake(case.kind);
+        intake.rates.count(case.who, case.weight).map_err(Refusal::TooOften)?;
+        let (body, _memory) = intake.read(body, case.length, self.slowest_body).await?;
         let (kind, node, way) = (case.kind, &case.node, case.way);
         // Requests are read strictly on each relay already: what is none goes no further.
         let wanted = Wanted::read(kind, node, &body)?;
@@ -157,16 +173,41 @@ impl Desk {
             }
             Enrolment::Upstream(upstream) => {
                 let headers = way.headers(case.content_type)?;
+                // Never closed; if it were, one request more would do no harm.
+                let _turn = timeout(TURN, intake.passing.acquire()).await.map_err(|_| TOO_MANY)?.ok();
                 let passed = upstream.pass(Method::PUT, &kind.path(node), headers, body).await;
                 passed.map_err(|error| unreachable(&error)).and_then(passed_on)
             }
         }
     }
 
-    async fn read(&self, body: Incoming, length: u64) -> Result<Bytes, Refusal> {
+    fn intake(&self, kind: IdentityKind) -> &Intake {
+        match kind {
+            IdentityKind::Enrolment => &self.newcomers,
+            IdentityKind::Keys | IdentityKind::Certificates => &self.known,
+        }
+    }
+}
+
+impl Intake {
+    fn new(per_minute: u32, passing: usize) -> Self {
+        Self {
+            rates: Rates::new(per_minute),
+            memory: Semaphore::new(MEMORY),
+            passing: Semaphore::new(passing),
+        }
+    }
+
+    async fn read(
+        &self,
+        body: Incoming,
+        length: u64,
+        slowest: u64,
+    ) -> Result<(Bytes, SemaphorePermit<'_>), Refusal> {
         let bytes = u32::try_from(length).unwrap_or(u32::MAX);
-        let _permit = self.memory.try_acquire_many(bytes).map_err(|_| TOO_MANY)?;
-        timeout(BODY_TIME, read_whole(body, length, self.slowest_body)).await.map_err(|_| Refusal::TooSlow)?
+        let memory = self.memory.try_acquire_many(bytes).map_err(|_| TOO_MANY)?;
+        let whole = timeout(BODY_TIME, read_whole(body, length, slowest)).await;
+        Ok((whole.map_err(|_| Refusal::TooSlow)??, memory))
     }
 }
 

@@ -25,8 +25,10 @@ use super::guard::HeadGuard;
 pub struct Limits {
     /// For the TLS handshake, and for a request's head; also until the first head begins.
     pub header_timeout: Duration,
-    /// Between requests.
+    /// Between requests; and for how long an answer may be taken no piece of.
     pub idle_timeout: Duration,
+    /// The slowest rate at which an answer may be taken, in bytes per second.
+    pub slowest: u64,
 }
 
 /// What the service and the connection know of each other.
@@ -79,6 +81,8 @@ pub struct GuardedIo<S> {
     limits: Limits,
     phase: Phase,
     deadline: Pin<Box<Sleep>>,
+    /// An answer was begun that is not all out yet.
+    answering: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +103,7 @@ impl<S> GuardedIo<S> {
             limits,
             phase: Phase::Waiting(0),
             deadline: Box::pin(sleep(limits.header_timeout)),
+            answering: false,
         }
     }
 
@@ -115,6 +120,27 @@ impl<S> GuardedIo<S> {
             Phase::Head
         } else {
             Phase::Waiting(steps)
+        }
+    }
+
+    /// So many bytes of an answer were taken: they give the peer as much time more as the slowest rate
+    /// needs for them, so that it can fall behind that rate by the idle time at most.
+    fn took(&mut self, bytes: usize) {
+        if !matches!(self.phase, Phase::Waiting(_)) || bytes == 0 {
+            return;
+        }
+        self.answering = true;
+        let earned = Duration::from_secs_f64(bytes as f64 / self.limits.slowest.max(1) as f64);
+        let latest = Instant::now() + self.limits.idle_timeout;
+        // Hours are too much for no piece, however large.
+        let deadline = self.deadline.deadline() + earned.min(self.limits.idle_timeout);
+        self.deadline.as_mut().reset(deadline.min(latest));
+    }
+
+    /// All of an answer is out: from here on the connection is idle.
+    fn finished(&mut self) {
+        if std::mem::take(&mut self.answering) && matches!(self.phase, Phase::Waiting(_)) {
+            self.deadline.as_mut().reset(Instant::now() + self.limits.idle_timeout);
         }
     }
 
@@ -162,15 +188,78 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check_time(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.took(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check_time(cx)?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.finished();
+        // Nobody else may ask again before the time that begins here is over.
+        self.check_time(cx)?;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::timeout,
+    };
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_millis(400);
+
+    /// Whether an answer of so many bytes is all taken by a peer that reads 1000 bytes after each pause.
+    async fn is_taken(bytes: usize, pause: Duration) -> io::Result<()> {
+        let (mut client, server) = duplex(1000);
+        let limits = Limits { header_timeout: IDLE, idle_timeout: IDLE, slowest: 20_000 };
+        let activity = Arc::new(Activity::default());
+        let mut guarded = GuardedIo::new(server, limits, activity.clone());
+        drop(activity.begin());
+        let reading = tokio::spawn(async move {
+            let mut piece = [0; 1000];
+            while client.read_exact(&mut piece).await.is_ok() {
+                sleep(pause).await;
+            }
+        });
+        let answer = vec![b'x'; bytes];
+        let written = async {
+            guarded.write_all(&answer).await?;
+            guarded.flush().await
+        };
+        let written = timeout(Duration::from_secs(30), written).await.unwrap();
+        if written.is_ok() {
+            // Idle now, and not for longer than that.
+            let start = Instant::now();
+            let ended = timeout(Duration::from_secs(30), guarded.read(&mut [0; 1])).await.unwrap();
+            assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            assert!(start.elapsed() >= IDLE - Duration::from_millis(50), "{:?}", start.elapsed());
+        }
+        reading.abort();
+        written
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_take_as_long_as_its_length_allows() {
+        let start = Instant::now();
+        is_taken(100_000, Duration::from_millis(10)).await.unwrap();
+        assert!(start.elapsed() > IDLE * 2, "{:?}: not slow enough to tell", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_taken_too_slowly_is_given_up() {
+        for pause in [Duration::from_millis(200), Duration::from_secs(3600)] {
+            let error = is_taken(100_000, pause).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{pause:?}");
+        }
     }
 }

@@ -18,6 +18,7 @@
 
 pub mod access;
 mod answer;
+pub mod authorities;
 mod basic_auth;
 mod body;
 mod client;
@@ -233,6 +234,7 @@ impl Gateway {
             limits: connection::Limits {
                 header_timeout: settings.header_timeout,
                 idle_timeout: settings.idle_timeout,
+                slowest: settings.slowest_body,
             },
             max_connections: settings.max_connections,
         })

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the server shows and which clients it lets in, replaceable while the gateway runs.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use hyper::header::HeaderValue;
 use openssl::ssl::SslAcceptor;
 use protocol::{
-    certificate::{self, Certificate, CertificateError},
+    certificate::Certificate,
     headers,
     tls::{self, Gatekeeper, ServerIdentity, TlsVersion},
 };
 use tokio::sync::watch;
 
+use super::authorities::{self, AuthoritiesError};
 use crate::{
     config::{ClientTrust, IdentityFiles},
     nodes::Nodes,
@@ -24,25 +25,9 @@ pub enum IdentityError {
     /// Certificate or key.
     #[error("gateway: {0}")]
     ServerKey(#[from] ServerKeyError),
-    /// The file of authorities cannot be read.
-    #[error("gateway: cannot read {}: {error} (gateway.client_ca_path)", .file.display())]
-    Read {
-        /// `gateway.client_ca_path`.
-        file: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The file of authorities is none.
-    #[error("gateway: {}: {error} (gateway.client_ca_path)", .file.display())]
-    Authorities {
-        /// `gateway.client_ca_path`.
-        file: PathBuf,
-        /// What is wrong.
-        error: CertificateError,
-    },
-    /// The file of authorities has none: every client would be refused.
-    #[error("gateway: {}: there is no certificate in it (gateway.client_ca_path)", .0.display())]
-    NoAuthority(PathBuf),
+    /// The authorities of clients.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     /// OpenSSL refuses them.
     #[error("gateway: certificate {} and key {} cannot be used together: {error}", .files.certificate.display(), .files.key.display())]
     Pair {
@@ -121,10 +106,7 @@ fn build(
     let server = ServerKey::load(files)?;
     let pins = server.next_pin().map(|next| headers::print_pins(&[server.pin(), next]));
     let pins = pins.and_then(|text| HeaderValue::try_from(text).ok());
-    let authorities = match trust {
-        ClientTrust::Key => None,
-        ClientTrust::Authority { authorities, .. } => Some(read_authorities(authorities)?),
-    };
+    let authorities = authorities::read(trust)?;
     let file = files.certificate.clone();
     let identity = ServerIdentity::new(server.chain, server.key).ok_or(ServerKeyError::Empty(file))?;
     let acceptor = tls::acceptor(&identity, oldest, gatekeeper.clone(), authorities.as_deref())
@@ -132,11 +114,4 @@ fn build(
     let mut authorities: Vec<_> = authorities.iter().flatten().map(Certificate::fingerprint).collect();
     authorities.sort_unstable();
     Ok(Current { acceptor, pins, authorities })
-}
-
-fn read_authorities(file: &PathBuf) -> Result<Vec<Certificate>, IdentityError> {
-    let pem = fs::read(file).map_err(|error| IdentityError::Read { file: file.clone(), error })?;
-    let authorities = certificate::read_bundle(&pem)
-        .map_err(|error| IdentityError::Authorities { file: file.clone(), error })?;
-    if authorities.is_empty() { Err(IdentityError::NoAuthority(file.clone())) } else { Ok(authorities) }
 }

@@ -75,7 +75,7 @@ impl History {
 
     /// Goes on to a newer table. Takes time in proportion to its nodes, unless it is the same.
     pub fn advance(&mut self, table: Arc<NodeTable>) {
-        if Arc::ptr_eq(&table, &self.table) {
+        if self.is_at(&table) {
             return;
         }
         let generation = self.version.generation + 1;
@@ -87,21 +87,42 @@ impl History {
         self.version.generation = generation;
         self.changes.extend(changes);
         // More than one for each node is no cheaper than all nodes.
-        let most = self.table.list().len().clamp(FEWEST_CHANGES, MOST_CHANGES);
+        self.forget(self.table.list().len().clamp(FEWEST_CHANGES, MOST_CHANGES));
+    }
+
+    /// Forgets the oldest changes beyond so many; those of one generation all together. Takes time in
+    /// proportion to what it forgets.
+    fn forget(&mut self, most: usize) {
         while self.changes.len() > most {
-            let Some(oldest) = self.changes.front().map(|change| change.generation) else { break };
-            self.changes.retain(|change| change.generation != oldest);
-            self.complete_after = oldest;
+            let Some(oldest) = self.changes.pop_front() else { break };
+            while self.changes.front().is_some_and(|change| change.generation == oldest.generation) {
+                self.changes.pop_front();
+            }
+            self.complete_after = oldest.generation;
         }
+    }
+
+    /// Whether this is the newest table, so that there is nothing to compare.
+    pub fn is_at(&self, table: &Arc<NodeTable>) -> bool {
+        Arc::ptr_eq(table, &self.table)
+    }
+
+    /// How many changes there were since a version: what [`Self::news`] has to look at.
+    pub fn changes_since(&self, since: Option<Version>) -> usize {
+        let since = since.filter(|since| self.reaches(*since));
+        since.map_or(0, |since| self.changes.len() - self.first_after(since))
     }
 
     /// What is new for `client` since a version.
     pub fn news(&self, client: &NodeId, since: Option<Version>) -> News {
         let Some(since) = since.filter(|since| self.reaches(*since)) else { return News::All };
-        let new = self.changes.partition_point(|change| change.generation <= since.generation);
-        let visible = self.changes.range(new..).filter(|change| change.concerns(client));
+        let visible = self.changes.range(self.first_after(since)..).filter(|change| change.concerns(client));
         let nodes: BTreeSet<NodeId> = visible.map(|change| change.node.clone()).collect();
         if nodes.is_empty() { News::None } else { News::Nodes(nodes) }
+    }
+
+    fn first_after(&self, since: Version) -> usize {
+        self.changes.partition_point(|change| change.generation <= since.generation)
     }
 
     fn reaches(&self, since: Version) -> bool {
@@ -229,6 +250,28 @@ mod tests {
         let version = history.version();
         history.advance(Arc::new(NodeTable::new(history.table().list().clone(), Vec::new())));
         assert_eq!(history.version(), version);
+    }
+
+    #[test]
+    fn many_small_changes_are_forgotten_without_looking_at_the_others() {
+        let node: NodeId = "n0".parse().unwrap();
+        let mut history = History::new(1, Arc::new(NodeTable::new(list(1, ""), Vec::new())));
+        let nowhere: Path = Arc::default();
+        let changes = (2..300_002).map(|generation| Change {
+            generation,
+            node: node.clone(),
+            before: nowhere.clone(),
+            after: nowhere.clone(),
+        });
+        history.changes.extend(changes);
+        history.version.generation = 300_001;
+        let start = std::time::Instant::now();
+        history.forget(MOST_CHANGES);
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+        assert_eq!((history.changes.len(), history.complete_after), (MOST_CHANGES, 200_001));
+        let since = |generation| Some(Version { epoch: 1, generation });
+        assert_eq!(history.news(&node, since(200_000)), News::All);
+        assert!(matches!(history.news(&node, since(200_001)), News::Nodes(_)));
     }
 
     #[test]

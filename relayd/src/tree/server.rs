@@ -27,7 +27,9 @@ pub struct Server {
     nodes: Nodes,
     epoch: u64,
     /// Begins when somebody asks for the first time: until then no table but the newest is kept.
-    history: Arc<Mutex<Option<History>>>,
+    ///
+    /// Whoever has it compares the tables, once for all who wait for it without a thread.
+    history: Arc<tokio::sync::Mutex<Option<History>>>,
     /// Documents being made at a time: one of many nodes takes a processor for a while.
     making: Semaphore,
     asking: Arc<Mutex<HashMap<NodeId, usize>>>,
@@ -58,6 +60,8 @@ pub enum TreeAnswer {
 const MAKING: usize = 2;
 /// Requests of one client at a time: its own, and one or two whose end has not been noticed yet.
 const ASKING: usize = 4;
+/// Changes that are looked through on the spot, in well under a millisecond.
+const LOOKED_AT_AT_ONCE: usize = 1000;
 /// Smaller documents are not worth packing, in bytes.
 const WORTH_PACKING: usize = 1024;
 
@@ -107,14 +111,22 @@ impl Server {
 
     /// What is new for a client; the first to ask after a publication compares the tables.
     async fn news(&self, client: &NodeId, since: Option<Version>) -> (News, Version, Arc<NodeTable>) {
-        let (history, nodes, client) = (self.history.clone(), self.nodes.clone(), client.clone());
-        let epoch = self.epoch;
+        let mut history = self.history.clone().lock_owned().await;
+        let table = self.nodes.borrow().clone();
+        let news_of = move |history: &History, client: &NodeId| {
+            (history.news(client, since), history.version(), history.table().clone())
+        };
+        if let Some(history) = history.as_ref()
+            && history.is_at(&table)
+            && history.changes_since(since) <= LOOKED_AT_AT_ONCE
+        {
+            return news_of(history, client);
+        }
+        let (epoch, client) = (self.epoch, client.clone());
         blocking(move || {
-            let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
-            let table = nodes.borrow().clone();
             let history = history.get_or_insert_with(|| History::new(epoch, table.clone()));
             history.advance(table);
-            (history.news(&client, since), history.version(), history.table().clone())
+            news_of(history, &client)
         })
         .await
     }

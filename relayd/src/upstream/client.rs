@@ -119,7 +119,7 @@ pub enum ClientError {
 }
 
 /// Requests of nodes under way at a time.
-const MOST_PASSING: usize = 64;
+pub const MOST_PASSING: usize = 64;
 /// How long one waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 /// Connecting: a host that is down must not hold up for long those who ask.

@@ -25,7 +25,7 @@ use std::{error::Error, io, path::PathBuf};
 use hyper::header::HeaderValue;
 
 pub use self::{
-    client::{ClientError, Failure, FetchLimits, Fetched, Passed, UpstreamClient},
+    client::{ClientError, Failure, FetchLimits, Fetched, MOST_PASSING, Passed, UpstreamClient},
     connect::{ConnectError, ConnectLimits, Target, connect},
     progress::{Activity, Watched},
     retry_after::retry_after,

@@ -45,6 +45,10 @@ struct Door {
 
 impl World {
     async fn start() -> Self {
+        Self::start_with(1000).await
+    }
+
+    async fn start_with(newcomers_per_minute: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = config::Database {
             url: DatabaseUrl::Sqlite(directory.path().join("relayd.db")),
@@ -62,7 +66,8 @@ impl World {
 
         let root_identity = new_identity("root");
         let here = Enrolment::Here(handle);
-        let root = open(directory.path(), "root", &root_identity, here, nodes.clone(), &stop);
+        let newcomers = newcomers_per_minute;
+        let root = open(directory.path(), "root", &root_identity, here, newcomers, nodes.clone(), &stop);
         let relay_identity = new_identity(RELAY);
         write_identity(directory.path(), &relay_identity);
         let upstream = Upstream {
@@ -81,7 +86,7 @@ impl World {
         };
         let client = UpstreamClient::new(&upstream, &prometheus::Registry::new()).unwrap();
         let above = Enrolment::Upstream(Arc::new(client));
-        let relay = open(directory.path(), RELAY, &relay_identity, above, nodes.clone(), &stop);
+        let relay = open(directory.path(), RELAY, &relay_identity, above, newcomers, nodes.clone(), &stop);
         Self { directory, database, nodes, relay_identity, root, relay, stop, registry }
     }
 
@@ -140,11 +145,13 @@ fn open(
     own_id: &str,
     identity: &ClientIdentity,
     enrolment: Enrolment,
+    newcomers_per_minute: u32,
     nodes: Nodes,
     stop: &CancellationToken,
 ) -> Door {
     write_identity(directory, identity);
-    let behind = Behind { enrolment, newcomers_per_minute: Some(1000), ..Behind::default() };
+    let newcomers_per_minute = Some(newcomers_per_minute);
+    let behind = Behind { enrolment, newcomers_per_minute, ..Behind::default() };
     let metrics = prometheus::Registry::new();
     let gateway = Gateway::bind(&settings(directory), &id(own_id), nodes, behind, &metrics).unwrap();
     Door { address: gateway.local_addr(), task: tokio::spawn(gateway.run(stop.clone())) }
@@ -261,5 +268,22 @@ async fn a_node_comes_in_through_a_relay_changes_its_key_and_is_revoked() {
     let (status, asked) = world.relay.enrol(&node, false, None).await;
     assert_eq!((status, asked.state), (403, State::Revoked), "{asked:?}");
     assert!(std::fs::exists(world.directory.path().join("nodeslist.json")).unwrap());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_to_be_taken_in_do_not_use_up_those_about_keys_and_certificates() {
+    let world = World::start_with(1).await;
+    let node = new_identity(DIRECT);
+    let (status, asked) = world.root.enrol(&node, false, None).await;
+    assert_eq!((status, asked.state), (202, State::Pending));
+    world.accept(DIRECT, false).await;
+    let request = Request::make(&node.1, &id(DIRECT), "host.example.org", false, None).unwrap();
+    let mut client = world.root.connect(Some(&node)).await;
+    let enrolments = format!("/enrolments/{DIRECT}");
+    assert_eq!(client.put(&enrolments, CSR, &request).await.status, 200);
+    assert_eq!(client.put(&enrolments, CSR, &request).await.status, 429, "once a minute");
+    let reply = client.put(&format!("/certificates/{DIRECT}"), CSR, &request).await;
+    assert_eq!(reply.status, 404, "there is no authority: {reply:?}");
     world.stop().await;
 }

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What nodes want for their identity, on its way up through a relay.
 
-use std::{collections::VecDeque, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use openssl::ssl::Ssl;
 use protocol::{
@@ -258,4 +266,50 @@ async fn where_no_new_nodes_are_taken_in_known_ones_still_are_served() {
         assert_eq!(reply.status, 404, "{path}");
     }
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newcomers_that_wait_for_the_server_above_do_not_keep_known_nodes_from_it() {
+    let identity = new_identity("root");
+    let pin = identity.0.key_hash();
+    let acceptor = tls::acceptor(&identity.into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let counted = waiting.clone();
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut stream = SslStream::new(Ssl::new(acceptor.context()).unwrap(), tcp).unwrap();
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                Pin::new(&mut stream).accept().await.unwrap();
+                let mut seen = Vec::new();
+                while !is_whole(&seen) {
+                    assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0, "cut off within a request");
+                }
+                if seen.starts_with(b"PUT /certificates/") {
+                    stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                } else {
+                    // Newcomers hear nothing.
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    let relay = relay_below(address, pin, Some(1000)).await;
+    let csr = request_of(&new_identity("newcomer"), "newcomer");
+    let mut newcomers = Vec::new();
+    for _ in 0..100 {
+        let mut client = relay.connect(None).await;
+        client.send(&put_request("/enrolments/newcomer", CSR, &csr)).await.unwrap();
+        newcomers.push(client);
+    }
+    eventually("as many wait as may", || waiting.load(Ordering::Relaxed) >= 48).await;
+    let csr = request_of(&relay.fleet.below, BELOW);
+    let mut node = relay.connect(Some(&relay.fleet.below)).await;
+    assert_eq!(node.put(&format!("/certificates/{BELOW}"), CSR, &csr).await.status, 404);
+    drop((newcomers, node));
+    relay.stop.cancel();
 }

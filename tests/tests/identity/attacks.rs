@@ -23,7 +23,7 @@ use tests::{
     enrolment::{Newcomer, identity_seen},
     http,
     identity::{Identity, Keys},
-    realm::{Realm, wait_known},
+    realm::{Realm, expect_state, wait_known},
     server::Server,
     simulated::{self, Run, USUAL_ROWS},
     site::{reason_of, waiting},
@@ -76,7 +76,8 @@ fn nobody_speaks_for_another_node() -> Result<()> {
     wait_known(&lower, &below[1])
 }
 
-fn identity_of(server: &Server) -> Result<Identity> {
+/// Who a server is as a node.
+pub(crate) fn identity_of(server: &Server) -> Result<Identity> {
     let files = server.identity();
     Ok(Identity {
         node_id: server.node_id().clone(),
@@ -276,6 +277,32 @@ fn a_certificate_names_nobody_else() -> Result<()> {
     assert_eq!(issued.dns_names(), ["machine.example.com"]);
     assert_eq!(issued.sole_node_id(), Some(&machine.node_id));
     assert_eq!(issued.key_hash(), machine.key_hash());
+    Ok(())
+}
+
+/// Names and ids are chosen by machines: one that takes another's name for its id is not accepted in its stead, and a
+/// token is good for the name on it and no other, whatever the machine said before.
+#[test]
+fn borrowed_names_help_nobody() -> Result<()> {
+    let realm = Realm::start()?;
+    let ask = |identity: &Identity, hostname: &str, token: Option<&str>| {
+        let newcomer = Newcomer { token, ..Newcomer::new(identity, hostname) };
+        newcomer.ask(realm.root.gateway(), realm.root.key_hash())
+    };
+    let honest = Identity::random(Keys::P256)?;
+    let impostor = Identity::new("web-1".parse()?, Keys::P256)?;
+    expect_state(&ask(&honest, "web-1", None)?, "pending")?;
+    expect_state(&ask(&impostor, "x.example.com", None)?, "pending")?;
+    let refused = realm.operator(&["node", "accept", "web-1"]);
+    assert!(refused.is_err(), "{refused:?}");
+    for machine in [&honest, &impostor] {
+        assert_eq!(realm.listed(&machine.node_id)?["state"], "pending");
+    }
+    let token = realm.tokens("web-2.example.com", 1)?.remove(0);
+    let other = Identity::random(Keys::P256)?;
+    expect_state(&ask(&other, "db.example.com", None)?, "pending")?;
+    expect_state(&ask(&other, "web-2.example.com", Some(&token))?, "accepted")?;
+    assert_eq!(realm.listed(&other.node_id)?["hostname"], "web-2.example.com");
     Ok(())
 }
 

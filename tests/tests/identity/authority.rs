@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Own PKI: chains instead of pinned keys, with the built-in authority in the part of somebody else's.
+//! Own PKI: chains instead of pinned keys, with the authority of another root in the part of the user's.
 
 use std::{fs, path::PathBuf};
 
@@ -62,10 +62,9 @@ fn knows(server: &Server, identity: &Identity) -> Result<bool> {
 
 #[test]
 fn a_users_own_authority_says_who_is_who() -> Result<()> {
+    let (user, stranger) = (Realm::prepare()?, Realm::prepare()?);
+    let (authority, elsewhere) = (Authority::of(&user)?, Authority::of(&stranger)?);
     let realm = Realm::start()?;
-    let authority = Authority::of(&realm)?;
-    let foreign = Realm::prepare()?;
-    let elsewhere = Authority::of(&foreign)?;
     let mut relay = realm.relay(&realm.root)?;
     let machines = realm.machines(&relay, Keys::P256, 2)?;
     let stranger = Identity::random(Keys::P256)?;

@@ -241,7 +241,29 @@ fn by_first_inventory_through_two_relays() -> Result<()> {
     let logs = simulated::many(std::slice::from_ref(&machine), 1, USUAL_ROWS, chrono::Utc::now())?;
     assert_eq!(upload_all(lower.gateway(), &machine, lower.key_hash(), &logs)?, [201]);
     let database = realm.root.database()?.clone();
-    wait::until_true("its rows", PATIENCE, || Ok(judge::count_rows(&database)? == USUAL_ROWS))
+    wait::until_true("its rows", PATIENCE, || Ok(judge::count_rows(&database)? == USUAL_ROWS))?;
+
+    // Its next one goes through the other door, with its certificate, and takes the place of the first.
+    let mut next = sent.clone();
+    wait::until_true("an inventory of another second", PATIENCE, || {
+        next = inventory::of(&machine, "web-1.example.com", lower.node_id().as_str())?;
+        Ok(next.name != sent.name)
+    })?;
+    let connector = client::connector(&machine, lower.key_hash())?;
+    let kind = UploadKind::InventoryUpdate;
+    for (name, content) in [(&next.name, &next.content), (&next.signature_name, &next.signature)] {
+        let body = Bytes::from(content.clone());
+        let reply = client::once(lower.gateway(), &connector, Method::PUT, &kind.path(name), &[], body)?;
+        assert_eq!(reply.status, 201, "{reply:?}");
+    }
+    wait::until_true("the next inventory to be in received/", PATIENCE, || {
+        let kept = |extension: &str| fs::read(received.join(format!("{}.{extension}", machine.node_id)));
+        Ok(kept("ocs.gz")? == next.content && kept("ocs.sign")? == next.signature)
+    })
+    .map_err(|e| format!("{e}\nroot: {}\nlower: {}", realm.root.log_end(), lower.log_end()))?;
+    let failed = realm.root.directory().join("inventories/failed");
+    assert_eq!(fs::read_dir(failed)?.count(), 0);
+    Ok(())
 }
 
 /// As the protocol says it: with nothing but stock tools.

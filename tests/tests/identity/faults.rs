@@ -20,7 +20,7 @@ use tests::{
     wait,
 };
 
-use crate::PATIENCE;
+use crate::{PATIENCE, attacks::identity_of};
 
 /// Newcomers with tokens ask until they are answered, while the root is killed again and again: all are taken in, with
 /// their own key, and each token was good for one.
@@ -134,6 +134,7 @@ fn behind_a_revoked_relay_everything_waits() -> Result<()> {
     let lower = realm.relay(&upper)?;
     let machine = realm.machine(&lower, Keys::P256)?;
     realm.operator(&["node", "revoke", upper.node_id().as_str()])?;
+    wait_unknown(&realm.root, &identity_of(&upper)?)?;
     let logs = simulated::many(std::slice::from_ref(&machine), 3, USUAL_ROWS, Utc::now())?;
     assert_eq!(upload_all(lower.gateway(), &machine, lower.key_hash(), &logs)?, [201; 3]);
     wait::until_true("the relay to have everything", PATIENCE, || Ok(waiting(&upper.incoming())? == 3))?;

@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `converge` | decisions and killed relays in any order |
 //! | `enrolment` | by hand, by token, by inventory; conflicts; relays |
 //! | `tree` | what relays know, without their uplink as well; revocation |
 //! | `faults` | the root killed, its database away, keys stolen, relays revoked |
@@ -17,6 +18,7 @@
 mod attacks;
 mod authority;
 mod clones;
+mod converge;
 mod enrolment;
 mod faults;
 mod keys;

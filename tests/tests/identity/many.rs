@@ -64,6 +64,8 @@ fn revoking_some_of_many_connected_nodes_costs_the_others_nothing() -> Result<()
             }
         }
         assert_eq!(handshakes()?, before);
+        let closed = realm.root.metric("relayd_gateway_revoked_connections_total")?;
+        assert_eq!(closed, Some(REVOKED as f64));
         eprintln!("{REVOKED} of {CONNECTED} connections were closed after {} ms", took.as_millis());
         Ok(())
     })

@@ -2,12 +2,14 @@
 //! What relays know: from above, from their disk when there is no above, and not any more after a revocation.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
+    net::TcpStream,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use chrono::Utc;
+use openssl::ssl::SslStream;
 use tests::{
     Result,
     client::{Connection, blocking, connector, upload_all},
@@ -120,6 +122,39 @@ fn a_revocation_reaches_every_policy_server_and_touches_nobody_else() -> Result<
     wait_known(&lower, &machines[0])
 }
 
+/// I3: also in the middle of an upload; nothing of it stays.
+#[test]
+fn a_revocation_ends_an_upload_that_is_under_way() -> Result<()> {
+    let realm = Realm::start()?;
+    let relay = realm.relay(&realm.root)?;
+    let machine = realm.machine(&relay, Keys::P256)?;
+    let log = run_log(&machine)?.remove(0);
+    let tcp = TcpStream::connect(relay.gateway())?;
+    tcp.set_read_timeout(Some(REVOKED_WITHIN))?;
+    let connector = connector(&machine, relay.key_hash())?;
+    let ssl = connector.configure()?.verify_hostname(false).use_server_name_indication(false);
+    let mut stream = SslStream::new(ssl.into_ssl("localhost")?, tcp)?;
+    stream.connect()?;
+    let length = log.content.len();
+    write!(
+        stream,
+        "PUT /reports/{} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n",
+        log.name
+    )?;
+    stream.write_all(&log.content[..length / 2])?;
+    let files = || Ok(std::fs::read_dir(relay.incoming())?.count());
+    wait::until_true("the upload to be under way", PATIENCE, || files().map(|files| files == 1))?;
+    realm.operator(&["node", "revoke", machine.node_id.as_str()])?;
+    let mut answer = Vec::new();
+    // Closed with or without a word; what is an error here is that it stays open, or is a success.
+    if let Err(e) = stream.read_to_end(&mut answer) {
+        assert_ne!(e.kind(), std::io::ErrorKind::WouldBlock, "still open");
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+    wait::until_true("nothing of it to be left", PATIENCE, || files().map(|files| files == 0))
+}
+
 /// I3: there is nothing to resume, in TLS 1.3 and 1.2.
 #[test]
 fn a_saved_session_revives_nothing() -> Result<()> {
@@ -193,6 +228,31 @@ fn relays_follow_a_root_that_reads_files() -> Result<()> {
     let took = wait_unknown(&lower, &machines[0])?;
     assert!(took < REVOKED_WITHIN, "{took:?}");
     wait_known(&lower, &machines[1])
+}
+
+/// What relays cost while nothing changes: one request each that is held open.
+#[test]
+fn while_nothing_changes_nothing_is_asked() -> Result<()> {
+    let realm = Realm::start()?;
+    let upper = realm.relay(&realm.root)?;
+    let lower = realm.relay(&upper)?;
+    realm.machine(&lower, Keys::P256)?;
+    for server in [&realm.root, &upper] {
+        wait::until_true("the relay below to wait for news", PATIENCE, || {
+            Ok(server.metric("relayd_gateway_tree_requests_in_flight")? == Some(1.0))
+        })?;
+    }
+    let traffic = |server: &Server| -> Result<Vec<String>> {
+        let counted = ["relayd_gateway_requests_total", "relayd_gateway_tls_handshakes_total"];
+        let metrics = server.metrics()?;
+        let lines = metrics.lines().filter(|line| counted.iter().any(|name| line.starts_with(name)));
+        Ok(lines.map(str::to_owned).collect())
+    };
+    let before = (traffic(&realm.root)?, traffic(&upper)?);
+    // Nothing is to happen, so there is no condition to wait for.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!((traffic(&realm.root)?, traffic(&upper)?), before);
+    Ok(())
 }
 
 /// As deep as a tree may be: a node below twenty relays is taken in, sends, and is turned away.

@@ -141,6 +141,31 @@ async fn one_client_cannot_wait_many_times() {
     assert!(futures_util::poll!(Box::pin(server.answer(&client, &since, &stop))).is_pending());
 }
 
+/// Thousands who wait must not each take a thread at every publication.
+#[test]
+fn one_comparison_serves_all_who_wait() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (sender, nodes) = watch::channel(table(&tree()));
+        let (server, stop) = (Server::new(nodes), CancellationToken::new());
+        let since = document(server.answer(&id("b"), &patient(None), &stop).await).version;
+        let mut now = tree();
+        now[2].2 = 20;
+        sender.send_replace(table(&now));
+        assert_eq!(names(&document(server.answer(&id("a"), &patient(Some(&since)), &stop).await)), ["a1"]);
+        // Nobody gets a thread any more.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = spawn_blocking(move || held.recv());
+        let impatient = Ask { wait: Duration::ZERO, ..patient(Some(&since)) };
+        let b = id("b");
+        let answer = tokio::time::timeout(SOON, server.answer(&b, &impatient, &stop)).await;
+        drop(release);
+        assert!(matches!(answer, Ok(TreeAnswer::Unchanged { version }) if version != since));
+        assert!(held.await.unwrap().is_err());
+    });
+}
+
 #[tokio::test]
 async fn the_tree_is_as_deep_as_relays_may_be() {
     let ids: Vec<String> = (0..24).map(|level| format!("l{level}")).collect();
