@@ -23,3 +23,4 @@ pub mod spool;
 pub mod tasks;
 pub mod tree;
 pub mod upstream;
+mod worker;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where a server learns which nodes there are (`nodes.source`).
 
+use std::sync::Arc;
+
 use super::{StartError, services::Services, starting};
 use crate::{
     config::{NodesSource, RunLogOutput},
@@ -15,7 +17,7 @@ impl Services<'_> {
         match self.config.nodes.source {
             NodesSource::Upstream => self.follow_upstream(),
             NodesSource::Files => {
-                let nodes = self.load_nodes()?;
+                let nodes = self.load_nodes().await?;
                 if self.config.run_logs.output == RunLogOutput::Database {
                     let followed = Followed::new(self.database().await?, nodes.clone());
                     self.tasks.spawn("node registry", followed.run(self.tasks.stop()));
@@ -31,10 +33,15 @@ impl Services<'_> {
         }
     }
 
-    fn load_nodes(&mut self) -> Result<Nodes, StartError> {
+    async fn load_nodes(&mut self) -> Result<Nodes, StartError> {
         let (loader, nodes) = nodes::Loader::start(&self.config.general, self.compatible.clone())
+            .await
             .map_err(starting("the node table"))?;
-        self.reloaders.add_blocking("node table", move || loader.reload());
+        let loader = Arc::new(loader);
+        self.reloaders.add("node table", move || {
+            let loader = Arc::clone(&loader);
+            async move { loader.reload().await }
+        });
         Ok(nodes)
     }
 

@@ -16,10 +16,16 @@ use protocol::{
 use tokio::sync::watch;
 
 use super::{NodeTable, Nodes};
-use crate::{config, metrics::CompatibleMetrics};
+use crate::{config, metrics::CompatibleMetrics, worker::Worker};
 
-/// Owns the files of the node table and the sending side of its snapshots.
+/// Loads the node table, always on the same thread.
 pub struct Loader {
+    files: Arc<Files>,
+    worker: Worker,
+}
+
+/// The files of the node table, and the sending side of its snapshots.
+struct Files {
     own_id: NodeId,
     list_file: PathBuf,
     certificates_file: PathBuf,
@@ -54,6 +60,9 @@ pub enum NodesError {
         /// Why.
         error: CertificateError,
     },
+    /// No thread to load it.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
 }
 
 /// Largest node list or bundle: some 100,000 nodes with room to spare.
@@ -61,21 +70,33 @@ const MAX_FILE: u64 = 1024 * 1024 * 1024;
 
 impl Loader {
     /// Loads for the first time.
-    pub fn start(general: &config::General, metrics: CompatibleMetrics) -> Result<(Self, Nodes), NodesError> {
+    pub async fn start(
+        general: &config::General,
+        metrics: CompatibleMetrics,
+    ) -> Result<(Self, Nodes), NodesError> {
         let (sender, nodes) = watch::channel(Arc::default());
-        let loader = Self {
+        let files = Files {
             own_id: general.node_id.clone(),
             list_file: general.nodes_list_file.clone(),
             certificates_file: general.nodes_certs_file.clone(),
             sender,
             metrics,
         };
-        loader.reload()?;
+        let worker = Worker::start("node-table").map_err(NodesError::Thread)?;
+        let loader = Self { files: Arc::new(files), worker };
+        loader.reload().await?;
         Ok((loader, nodes))
     }
 
-    /// Loads again and publishes; on an error the old table stays. Blocks.
-    pub fn reload(&self) -> Result<(), NodesError> {
+    /// Loads again and publishes; on an error the old table stays.
+    pub async fn reload(&self) -> Result<(), NodesError> {
+        let files = Arc::clone(&self.files);
+        self.worker.run(move || files.load()).await
+    }
+}
+
+impl Files {
+    fn load(&self) -> Result<(), NodesError> {
         let table = read_files_at(&self.list_file, &self.certificates_file)?;
         self.metrics.sub_nodes.set(count(table.list().len()));
         self.metrics.managed_nodes.set(count(table.list().direct(&self.own_id).count()));
@@ -141,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    fn start(directory: &Path) -> Result<(Loader, Nodes, CompatibleMetrics), NodesError> {
+    async fn start(directory: &Path) -> Result<(Loader, Nodes, CompatibleMetrics), NodesError> {
         let metrics = CompatibleMetrics::new(&prometheus::Registry::new()).unwrap();
         let general = config::General {
             node_id: NodeId::root(),
@@ -152,7 +173,7 @@ mod tests {
             blocking_threads: 1,
             shutdown_grace: std::time::Duration::ZERO,
         };
-        Loader::start(&general, metrics.clone()).map(|(loader, nodes)| (loader, nodes, metrics))
+        Loader::start(&general, metrics.clone()).await.map(|(loader, nodes)| (loader, nodes, metrics))
     }
 
     const LIST: &str = r#"{
@@ -166,42 +187,42 @@ mod tests {
         private_key::self_signed(&key, &node.parse().unwrap()).unwrap().x509().to_pem().unwrap()
     }
 
-    #[test]
-    fn missing_files_mean_that_no_node_is_known() {
+    #[tokio::test]
+    async fn missing_files_mean_that_no_node_is_known() {
         let directory = tempfile::tempdir().unwrap();
-        let (_, nodes, metrics) = start(directory.path()).unwrap();
+        let (_, nodes, metrics) = start(directory.path()).await.unwrap();
         assert!(nodes.borrow().list().is_empty());
         assert_eq!(metrics.sub_nodes.get(), 0);
     }
 
-    #[test]
-    fn loads_publishes_and_counts() {
+    #[tokio::test]
+    async fn loads_publishes_and_counts() {
         let directory = tempfile::tempdir().unwrap();
-        let (loader, mut nodes, metrics) = start(directory.path()).unwrap();
+        let (loader, mut nodes, metrics) = start(directory.path()).await.unwrap();
         nodes.mark_unchanged();
         fs::write(directory.path().join("nodeslist.json"), LIST).unwrap();
         let bundle = [pem_of("a"), b"\n".to_vec(), pem_of("a"), pem_of("stranger")].concat();
         fs::write(directory.path().join("certs.pem"), bundle).unwrap();
-        loader.reload().unwrap();
+        loader.reload().await.unwrap();
         assert!(nodes.has_changed().unwrap());
         let table = Arc::clone(&nodes.borrow());
         assert_eq!(table.certificates(&"a".parse().unwrap()).len(), 2);
         assert_eq!((metrics.sub_nodes.get(), metrics.managed_nodes.get()), (3, 2));
     }
 
-    #[test]
-    fn a_broken_file_is_an_error_and_the_old_table_stays() {
+    #[tokio::test]
+    async fn a_broken_file_is_an_error_and_the_old_table_stays() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("nodeslist.json"), LIST).unwrap();
-        let (loader, nodes, _) = start(directory.path()).unwrap();
+        let (loader, nodes, _) = start(directory.path()).await.unwrap();
         fs::write(directory.path().join("nodeslist.json"), r#"{"a": {"hostname": "a"}}"#).unwrap();
-        assert!(matches!(loader.reload(), Err(NodesError::List { .. })));
+        assert!(matches!(loader.reload().await, Err(NodesError::List { .. })));
         assert_eq!(nodes.borrow().list().len(), 3);
-        assert!(start(directory.path()).is_err());
+        assert!(start(directory.path()).await.is_err());
 
         fs::write(directory.path().join("nodeslist.json"), LIST).unwrap();
         fs::write(directory.path().join("certs.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
-        assert!(matches!(loader.reload(), Err(NodesError::Certificates { .. })));
+        assert!(matches!(loader.reload().await, Err(NodesError::Certificates { .. })));
         assert_eq!(nodes.borrow().list().len(), 3);
     }
 }

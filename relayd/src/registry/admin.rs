@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use protocol::{hash::KeyHash, node_id::NodeId};
+use protocol::{hash::KeyHash, limits::RELAY_DEPTH, node_id::NodeId};
 use serde::Serialize;
 
 use super::{
@@ -169,17 +169,11 @@ pub fn delete(c: &mut Connection, ids: &[NodeId]) -> Result<Outcomes, AdminError
 
 /// Hangs nodes below another server.
 pub fn move_to(c: &mut Connection, ids: &[NodeId], server: &NodeId) -> Result<Outcomes, AdminError> {
-    if !server.is_root() {
-        let row = row::node(c, server)?;
-        let is_relay = row
-            .as_ref()
-            .is_some_and(|row| row.state == NodeState::Accepted.as_str() && row.role == Role::Relay.as_str());
-        if !is_relay {
+    each(c, ids, |change, id| {
+        if !is_server(change, server)? {
             let text = format!("{server} is not an accepted relay; see relayd node list");
             return Err(AdminError::Invalid(text));
         }
-    }
-    each(c, ids, |change, id| {
         if id.is_root() {
             return Ok(Outcome::Refused("it is this root".into()));
         }
@@ -187,8 +181,13 @@ pub fn move_to(c: &mut Connection, ids: &[NodeId], server: &NodeId) -> Result<Ou
         if node.policy_server == server.as_str() {
             return Ok(Outcome::Unchanged);
         }
-        if leads_to(change, server, id)? {
+        let way = way_up(change, server)?;
+        if way.contains(id) {
             return Ok(Outcome::Refused(format!("{server} is below it")));
+        }
+        if way.len() + levels_below(change, id)? > RELAY_DEPTH {
+            let text = format!("there, it or a node below it would be more than {RELAY_DEPTH} levels down");
+            return Ok(Outcome::Refused(text));
         }
         change.describe(id, &node.hostname, server)?;
         Ok(Outcome::Done)
@@ -257,11 +256,11 @@ const AT_A_TIME: usize = 500;
 fn each(
     c: &mut Connection,
     ids: &[NodeId],
-    mut work: impl FnMut(&mut Change<'_>, &NodeId) -> diesel::QueryResult<Outcome>,
+    mut work: impl FnMut(&mut Change<'_>, &NodeId) -> Result<Outcome, AdminError>,
 ) -> Result<Outcomes, AdminError> {
     let mut outcomes = Vec::with_capacity(ids.len());
     for part in ids.chunks(AT_A_TIME) {
-        let done = change::<_, diesel::result::Error>(c, now(), |change| {
+        let done = change::<_, AdminError>(c, now(), |change| {
             part.iter().map(|id| Ok((id.clone(), work(change, id)?))).collect::<Result<Outcomes, _>>()
         })?;
         outcomes.extend(done);
@@ -300,21 +299,35 @@ fn has_nodes_below(change: &mut Change<'_>, id: &NodeId) -> diesel::QueryResult<
     Ok((count > 0).then(|| Outcome::Refused(text())))
 }
 
-/// Whether the way from `from` to the root leads over `over`, or does not end.
-fn leads_to(change: &mut Change<'_>, from: &NodeId, over: &NodeId) -> diesel::QueryResult<bool> {
-    let mut hop = from.clone();
-    for _ in 0..protocol::limits::RELAY_DEPTH {
-        if hop == *over {
-            return Ok(true);
-        }
-        if hop.is_root() {
-            return Ok(false);
-        }
-        let Some(row) = row::node(change.connection, &hop)? else { return Ok(false) };
-        let Ok(next) = row.policy_server.parse() else { return Ok(false) };
+/// Whether nodes may be below it.
+fn is_server(change: &mut Change<'_>, id: &NodeId) -> diesel::QueryResult<bool> {
+    let is_relay =
+        |row: row::NodeRow| row.state == NodeState::Accepted.as_str() && row.role == Role::Relay.as_str();
+    Ok(id.is_root() || row::node(change.connection, id)?.is_some_and(is_relay))
+}
+
+/// A server and those above it, without the root, at most as many as there may be and one more.
+fn way_up(change: &mut Change<'_>, from: &NodeId) -> diesel::QueryResult<Vec<NodeId>> {
+    let (mut way, mut hop) = (Vec::new(), from.clone());
+    while !hop.is_root() && way.len() <= RELAY_DEPTH {
+        let next = row::node(change.connection, &hop)?.and_then(|row| row.policy_server.parse().ok());
+        way.push(hop);
+        let Some(next) = next else { break };
         hop = next;
     }
-    Ok(true)
+    Ok(way)
+}
+
+/// How many levels there are from a node down to the lowest below it, its own one included.
+fn levels_below(change: &mut Change<'_>, id: &NodeId) -> diesel::QueryResult<usize> {
+    let sql = "WITH RECURSIVE below (nodeid, level) AS ( \
+               SELECT nodeid, 1 FROM node WHERE nodeid = $1 UNION \
+               SELECT node.nodeid, level + 1 FROM node JOIN below ON node.policy_server = below.nodeid \
+               WHERE node.nodeid <> node.policy_server AND level <= $2) \
+               SELECT CAST(coalesce(max(level), 1) AS bigint) AS number FROM below";
+    let most = i64::try_from(RELAY_DEPTH).unwrap_or(i64::MAX);
+    let levels = change.connection.number(sql, &[Value::Text(id.as_str()), Value::Int(most)])?;
+    Ok(usize::try_from(levels).unwrap_or(usize::MAX))
 }
 
 /// A name that a request can have.

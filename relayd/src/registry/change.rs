@@ -220,12 +220,19 @@ impl Change<'_> {
         self.connection.run(&sql, &[Value::Text(id.as_str()), Value::Text(source)]).map(drop)
     }
 
+    /// Removes a node that was never accepted, and all that belongs to it: nobody has it in memory.
+    pub(super) fn forget(&mut self, id: &str) -> QueryResult<()> {
+        ["node_key", "node_certificate", "node_conflict", "node_instance", "node"].iter().try_for_each(
+            |table| {
+                let sql = format!("DELETE FROM {table} WHERE nodeid = $1");
+                self.connection.run(&sql, &[Value::Text(id)]).map(drop)
+            },
+        )
+    }
+
     /// Removes a node and all that belongs to it; its id is free again.
     pub(super) fn delete(&mut self, id: &NodeId) -> QueryResult<()> {
-        for table in ["node_key", "node_certificate", "node_conflict", "node_instance", "node"] {
-            let sql = format!("DELETE FROM {table} WHERE nodeid = $1");
-            self.connection.run(&sql, &[Value::Text(id.as_str())])?;
-        }
+        self.forget(id.as_str())?;
         self.connection.run("UPDATE node_registry SET purged = $1", &[Value::Int(self.version)]).map(drop)
     }
 }

@@ -23,6 +23,7 @@ use protocol::{
 use super::{
     RegistryError,
     change::{Change, NewConflict, NewNode, note_conflict},
+    lapse,
     record::{ConflictKind, NodeState, Role},
     row::{self, KeyRow, NodeRow},
     token,
@@ -206,6 +207,7 @@ fn waiting(
             Err(error) => claim.answer(rules, State::Refused, &error.to_string()),
         });
     }
+    lapse::asked_again(change, node)?;
     if node.role != claim.role().as_str() {
         let sql = "UPDATE node SET role = $1 WHERE nodeid = $2";
         let values = [Value::Text(claim.role().as_str()), Value::Text(claim.node_id.as_str())];

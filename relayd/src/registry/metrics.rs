@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Metrics of the registry.
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use protocol::enrolment::State;
 
 use super::record::{ConflictKind, NodeState};
@@ -17,6 +17,8 @@ pub(super) struct Metrics {
     pub(super) tokens: IntGauge,
     /// Requests by answer.
     pub(super) requests: IntCounterVec,
+    /// Requests that lapsed.
+    pub(super) lapsed: IntCounter,
     /// Whether the database works.
     pub(super) up: IntGauge,
 }
@@ -38,6 +40,10 @@ impl Metrics {
                 Opts::new("relayd_enrolment_requests_total", "Requests to be taken in, by answer"),
                 &["answer"],
             )?,
+            lapsed: IntCounter::new(
+                "relayd_enrolment_lapsed_total",
+                "Nodes that were forgotten because they did not ask for 7 days while they waited",
+            )?,
             up: IntGauge::new("relayd_registry_up", "Whether the database of the registry works")?,
         };
         NodeState::ALL.iter().for_each(|state| metrics.nodes.with_label_values(&[state.as_str()]).set(0));
@@ -51,6 +57,7 @@ impl Metrics {
         registry.register(Box::new(metrics.conflicts.clone()))?;
         registry.register(Box::new(metrics.tokens.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.lapsed.clone()))?;
         registry.register(Box::new(metrics.up.clone()))?;
         Ok(metrics)
     }

@@ -14,6 +14,7 @@
 //! | [`record`], [`row`] | what is known of nodes; the rows it is read from |
 //! | [`change`] | transactions that change something |
 //! | [`enrol`], [`token`], [`program`] | who is taken in |
+//! | [`lapse`] | requests that nobody repeats |
 //! | [`inventory`] | what inventories say of identities |
 //! | [`keys`] | a node changes its key, or gets a certificate |
 //! | [`admin`], [`select`] | what operators do |
@@ -40,6 +41,7 @@ mod inventory;
 mod job;
 mod journal;
 mod keys;
+mod lapse;
 mod metrics;
 mod mirror;
 mod own;

@@ -19,6 +19,7 @@ use super::{
     change::change,
     job::{Desk, Job},
     journal::Journal,
+    lapse,
     metrics::{Metrics, PUT_OFF},
     mirror::Mirror,
     statistics,
@@ -150,6 +151,7 @@ impl Service {
         if Instant::now() >= self.count_at {
             self.count_at = Instant::now() + COUNT;
             self.desk.rules.has_ca = ca::certificate(&self.desk.settings.ca).is_ok_and(|one| one.is_some());
+            lapse::forget(c, now(), &self.metrics)?;
             statistics::read(c, now(), &self.metrics)?;
         }
         Ok(())

@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::worker::Worker;
 use crate::{
     durable::{self, Access},
     nodes::Nodes,
+    worker::Worker,
 };
 
 /// A node list file that belongs to this program.

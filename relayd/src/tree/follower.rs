@@ -33,7 +33,6 @@ use super::{
     backoff::Backoff,
     copy::Copy,
     metrics::{Heard, Metrics},
-    worker::Worker,
 };
 use crate::{
     config,
@@ -41,6 +40,7 @@ use crate::{
     nodes::{NodeTable, Nodes},
     spool::disposition::printable,
     upstream::{Failure, FetchLimits, Fetched, UpstreamClient, retry_after},
+    worker::Worker,
 };
 
 /// Keeps the node table of a relay like that of its upstream.
@@ -143,7 +143,7 @@ impl Follower {
             patient: false,
             metrics: Metrics::new(registry)?,
             compatible,
-            worker: Worker::start()?,
+            worker: Worker::start("node-tree")?,
             status: FollowerStatus::default(),
             hurry: Arc::default(),
         };

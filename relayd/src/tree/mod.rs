@@ -14,7 +14,6 @@
 //! | [`http`] | the request's headers, the answer's headers |
 //! | [`follower`] | asks the upstream for ever, publishes what it hears |
 //! | [`copy`](self::copy), [`backoff`], [`metrics`] | the copy on disk; pauses; what is counted |
-//! | [`worker`] | a thread for work on large lists |
 //!
 //! Always true: a client hears of itself, of `root` and of nodes below it, of no others; and what a
 //! follower publishes is a state that its upstream had.
@@ -27,7 +26,6 @@ mod http;
 mod metrics;
 mod server;
 mod version;
-mod worker;
 
 pub use self::{
     follower::{Follower, FollowerError, FollowerStatus},

@@ -18,9 +18,11 @@ use crate::{
 on_both!(
     nobody_becomes_a_relay_without_an_operator,
     nodes_hang_below_relays_only_and_can_be_moved,
+    a_subtree_is_not_moved_too_far_down,
     a_program_decides_about_newcomers,
     a_program_is_asked_about_a_node_once_at_a_time,
     only_so_many_may_wait,
+    requests_that_nobody_repeats_lapse,
     operators_find_what_they_mean,
     a_rejected_node_hears_it_and_may_be_accepted_later,
     a_token_can_expire_and_be_taken_back,
@@ -86,6 +88,37 @@ async fn nodes_hang_below_relays_only_and_can_be_moved(place: Place) {
     root.until("moved", |table| !table.list().is_below(&node.id, &upper.id)).await;
     let every = admin::revoke(&mut c, &[NodeId::root(), "x".parse().unwrap()], "op").unwrap();
     assert!(matches!(&every[0].1, Outcome::Refused(_)) && every[1].1 == Outcome::NotFound, "{every:?}");
+    root.stop().await;
+}
+
+async fn a_subtree_is_not_moved_too_far_down(place: Place) {
+    // A chain of 20 relays; elsewhere a relay with a node below it, and a node.
+    let server_of = |i: usize| if i == 1 { "root".to_owned() } else { format!("r{:02}", i - 1) };
+    let chain = (1..=20).map(|i| (format!("r{i:02}"), server_of(i), "relay"));
+    let others = [("r21", "root", "relay"), ("n1", "r21", "node"), ("n2", "root", "node")];
+    let others = others.map(|(id, server, role)| (id.to_owned(), server.to_owned(), role));
+    let nodes: serde_json::Map<_, _> = chain
+        .chain(others)
+        .map(|(id, server, role)| {
+            (id, serde_json::json!({"hostname": "h", "policy-server": server, "role": role}))
+        })
+        .collect();
+    fs::write(place.path("nodeslist.json"), serde_json::Value::Object(nodes).to_string()).unwrap();
+    let root = place.start();
+    let mut c = place.connect();
+    let id = |text: &str| text.parse::<NodeId>().unwrap();
+    let mut put =
+        |what: &str, below: &str| admin::move_to(&mut c, &[id(what)], &id(below)).unwrap().remove(0).1;
+    for (what, below) in [("r21", "r19"), ("n2", "r20")] {
+        let outcome = put(what, below);
+        assert!(
+            matches!(&outcome, Outcome::Refused(why) if why.contains("20 levels")),
+            "{what}: {outcome:?}"
+        );
+    }
+    assert_eq!(put("r21", "r18"), Outcome::Done);
+    assert_eq!(put("n2", "r19"), Outcome::Done);
+    assert_eq!(put("n2", "r21"), Outcome::Done);
     root.stop().await;
 }
 
@@ -156,6 +189,33 @@ async fn only_so_many_may_wait(place: Place) {
     let root = place.start_with(|settings| settings.enrolment = None);
     assert_eq!(root.enrol(&Machine::new("newer"), None).await.unwrap().state, State::Refused);
     assert_eq!(root.enrol(&machines[2], None).await.unwrap().state, State::Accepted);
+    root.stop().await;
+}
+
+async fn requests_that_nobody_repeats_lapse(place: Place) {
+    let root = place.start();
+    let (patient, gone, accepted) = (Machine::new("n1"), Machine::new("n2"), Machine::new("n3"));
+    for machine in [&patient, &gone, &accepted] {
+        root.enrol(machine, None).await.unwrap();
+    }
+    let mut c = place.connect();
+    admin::accept(&mut c, from_ref(&accepted.id), "op", &Accept::default()).unwrap();
+    c.execute("UPDATE node SET requested = requested - 8 * 86400").unwrap();
+    assert_eq!(root.enrol(&patient, None).await.unwrap().state, State::Pending);
+    root.stop().await;
+
+    let root = place.start();
+    let known: Vec<_> = admin::list(&mut c, &Filter::default())
+        .unwrap()
+        .into_iter()
+        .map(|node| node.node_id.to_string())
+        .filter(|id| id != "root")
+        .collect();
+    assert_eq!(known, ["n1", "n3"]);
+    let families = root.metrics.gather();
+    let lapsed = families.iter().find(|family| family.name() == "relayd_enrolment_lapsed_total").unwrap();
+    assert!((lapsed.get_metric()[0].get_counter().get_value() - 1.0).abs() < f64::EPSILON);
+    assert_eq!(root.enrol(&gone, None).await.unwrap().state, State::Pending, "it may ask again");
     root.stop().await;
 }
 

@@ -2,7 +2,7 @@
 //! One thread for all work on large lists.
 //!
 //! Threads of a pool each keep memory that they freed for themselves: with a list made now by one and
-//! now by another, a relay would in time hold several times what it needs.
+//! now by another, a server would in time hold several times what it needs.
 
 use std::{io, sync::mpsc, thread};
 
@@ -16,9 +16,9 @@ pub struct Worker(mpsc::Sender<Work>);
 
 impl Worker {
     /// Starts the thread.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(name: &str) -> io::Result<Self> {
         let (sender, works) = mpsc::channel::<Work>();
-        thread::Builder::new().name("node-tree".into()).spawn(move || {
+        thread::Builder::new().name(name.into()).spawn(move || {
             for work in works {
                 work();
             }
@@ -46,7 +46,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_work_is_done_by_one_thread() {
-        let worker = Worker::start().unwrap();
+        let worker = Worker::start("test").unwrap();
         let first = worker.run(|| thread::current().id()).await;
         for _ in 0..10 {
             assert_eq!(worker.clone().run(|| thread::current().id()).await, first);
