@@ -10,7 +10,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown},
     path::{Path, PathBuf},
 };
@@ -58,14 +58,23 @@ impl Access {
 ///
 /// **Errors**: as the system says; what was there is still there then.
 pub fn replace(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
-    publish(path, content, access, |temporary| fs::rename(temporary, path))
+    replace_with(path, access, |file| file.write_all(content))
+}
+
+/// As [`replace`], with content that is written piece by piece, so that it is never in memory whole.
+pub fn replace_with(
+    path: &Path,
+    access: Access,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    publish(path, access, write, |temporary| fs::rename(temporary, path))
 }
 
 /// Makes a file that is not there yet.
 ///
 /// **Errors**: [`io::ErrorKind::AlreadyExists`], or as the system says.
 pub fn create(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
-    publish(path, content, access, |temporary| rename_new(temporary, path))
+    publish(path, access, |file| file.write_all(content), |temporary| rename_new(temporary, path))
 }
 
 /// Makes a directory for its owner only, who is that of the directory above. Does nothing when it is there.
@@ -101,12 +110,12 @@ fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
 
 fn publish(
     path: &Path,
-    content: &[u8],
     access: Access,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     put: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
     let temporary = temporary_of(path);
-    let written = write_synced(&temporary, content, access).and_then(|()| put(&temporary));
+    let written = write_synced(&temporary, access, write).and_then(|()| put(&temporary));
     if written.is_err() {
         // The error that is reported is the one that matters.
         let _ = fs::remove_file(&temporary);
@@ -121,20 +130,25 @@ fn temporary_of(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
 }
 
-fn write_synced(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
+fn write_synced(
+    path: &Path,
+    access: Access,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     // A left-over of an earlier crash may have other rights: start from none.
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
     // Narrow until it belongs to whom it should.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)?;
     if let Some((user, group)) = access.owner_to_give() {
         fchown(&file, Some(user), Some(group))?;
     }
     file.set_permissions(fs::Permissions::from_mode(access.mode))?;
-    file.write_all(content)?;
-    file.sync_all()
+    let mut buffered = BufWriter::new(file);
+    write(&mut buffered)?;
+    buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
 fn parent_of(path: &Path) -> &Path {

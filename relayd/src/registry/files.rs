@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The files that other programs read (protocol 5): the node list and the certificate bundles, written
-//! from the node table whenever it has changed, each whole or not at all.
+//! from the node table whenever it has changed, each whole or not at all. Bundles are large: they are
+//! written and compared piece by piece.
 //!
 //! | file | what |
 //! |---|---|
@@ -9,7 +10,8 @@
 //! | `nodescerts.pem` beside it (above it, if it is in `shared/`) | those of the nodes that connect here |
 
 use std::{
-    io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -98,24 +100,24 @@ impl Files {
         let mut ids: Vec<&NodeId> = table.list().iter().map(|(id, _)| id).collect();
         ids.sort_unstable();
         let list = table.list().to_json();
-        let list_written = self.list.write(sha256(&list), || list);
-        let all_written = self.all.write(digest(table, &ids), || bundle(table, &ids));
+        let list_written = self.list.write(sha256(&list), |file| file.write_all(&list));
+        let all_written = self.all.write(digest(table, &ids), |file| write_bundle(table, &ids, file));
         let is_direct =
             |id: &&NodeId| table.list().get(id).is_some_and(|node| node.policy_server == self.own_id);
         ids.retain(is_direct);
         let direct = self.direct.as_mut();
         let direct_written =
-            direct.is_none_or(|file| file.write(digest(table, &ids), || bundle(table, &ids)));
+            direct.is_none_or(|file| file.write(digest(table, &ids), |to| write_bundle(table, &ids, to)));
         list_written && all_written && direct_written
     }
 }
 
 impl File {
-    fn write(&mut self, digest: [u8; 32], content: impl FnOnce() -> Vec<u8>) -> bool {
+    fn write(&mut self, digest: [u8; 32], content: impl Fn(&mut dyn Write) -> io::Result<()>) -> bool {
         if self.written == Some(digest) {
             return true;
         }
-        match self.replace(&content()) {
+        match self.replace(content) {
             Ok(()) => {
                 debug!("wrote {}", self.path.display());
                 self.written = Some(digest);
@@ -129,14 +131,38 @@ impl File {
         }
     }
 
-    fn replace(&self, content: &[u8]) -> io::Result<()> {
-        if std::fs::read(&self.path).is_ok_and(|there| there == content) {
+    fn replace(&self, content: impl Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        if holds(&self.path, &content).unwrap_or(false) {
             return Ok(());
         }
         if let Some(directory) = self.path.parent() {
-            std::fs::create_dir_all(directory)?;
+            fs::create_dir_all(directory)?;
         }
-        durable::replace(&self.path, content, Access::own(MODE))
+        durable::replace_with(&self.path, Access::own(MODE), content)
+    }
+}
+
+/// Whether the file has this content already: then readers are not made to read it again.
+fn holds(path: &Path, content: impl Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<bool> {
+    let mut there = Digest::default();
+    io::copy(&mut fs::File::open(path)?, &mut there)?;
+    let mut wanted = Digest::default();
+    content(&mut wanted)?;
+    Ok(there.0.finish() == wanted.0.finish())
+}
+
+/// Takes what is written for its digest only.
+#[derive(Default)]
+struct Digest(Sha256);
+
+impl Write for Digest {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.0.update(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -154,18 +180,17 @@ fn digest(table: &NodeTable, ids: &[&NodeId]) -> [u8; 32] {
     digest.finish()
 }
 
-fn bundle(table: &NodeTable, ids: &[&NodeId]) -> Vec<u8> {
-    let mut pem = Vec::new();
+fn write_bundle(table: &NodeTable, ids: &[&NodeId], file: &mut dyn Write) -> io::Result<()> {
     for certificate in ids.iter().flat_map(|id| table.certificates(id)) {
-        pem.extend_from_slice(&certificate.to_pem());
-        pem.push(b'\n');
+        file.write_all(&certificate.to_pem())?;
+        file.write_all(b"\n")?;
     }
-    pem
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use protocol::{
         certificate,
