@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Own PKI: chains instead of pinned keys, with the authority of another root in the part of the user's.
+//! Own PKI: chains instead of pinned keys, with the authority of another root in the part of the user's; at one
+//! gateway in detail, and from an agent through a relay to the root.
 
 use std::{fs, path::PathBuf};
 
@@ -9,10 +10,14 @@ use tests::{
     client::{connector, upload_all},
     enrolment::identity_seen,
     identity::{Identity, Keys},
+    judge,
     realm::{Realm, wait_known, wait_unknown},
-    server::Server,
+    server::{IdentityFiles, Server},
     simulated::{self, USUAL_ROWS},
+    wait,
 };
+
+use crate::{PATIENCE, attacks::identity_of, expect_exit, keys::enrolled};
 
 /// An authority with a certificate for whom it was asked.
 struct Authority<'a> {
@@ -49,6 +54,24 @@ impl<'a> Authority<'a> {
             certificate: Certificate::from_pem(&fs::read(certificate)?)?,
         })
     }
+}
+
+/// Stops a server that shall be known, and know its clients, by certificates of this authority and not by keys. Gives
+/// its new files.
+fn stop_to_validate(server: &mut Server, authority: &Authority<'_>) -> Result<IdentityFiles> {
+    let id = server.node_id().to_string();
+    let shown = authority.issue(&identity_of(server)?, "127.0.0.1", &["--node", &id])?;
+    let directory = server.directory().join("pki");
+    fs::create_dir_all(&directory)?;
+    let files = shown.write(&directory)?;
+    let text = |path: &PathBuf| format!("{:?}", path.display().to_string());
+    server.stop()?;
+    server.set("gateway.certificate", text(&files.certificate));
+    server.set("gateway.key", text(&files.key));
+    server.set("gateway.client_authentication", "\"authority\"");
+    server.set("gateway.client_ca_path", format!("{:?}", authority.file()));
+    server.trust_key(shown.key_hash());
+    Ok(files)
 }
 
 /// Whether a server knows who shows this; a handshake that fails counts as not.
@@ -98,5 +121,66 @@ fn a_users_own_authority_says_who_is_who() -> Result<()> {
     wait_known(&relay, &named)?;
     let two = ["--dns", &host(&machines[0])[..]];
     assert!(!knows(&relay, &authority.issue(&machines[1], &host(&machines[1]), &two)?)?);
+    Ok(())
+}
+
+/// The whole way without a pin: an agent, its relay and the root know each other by chain and name.
+#[test]
+fn chains_all_the_way_up() -> Result<()> {
+    let (user, stranger) = (Realm::prepare()?, Realm::prepare()?);
+    let (authority, elsewhere) = (Authority::of(&user)?, Authority::of(&stranger)?);
+    let mut realm = Realm::start()?;
+    let mut relay = realm.relay(&realm.root)?;
+    let node = enrolled(&realm, &relay, "web-1")?;
+
+    stop_to_validate(&mut realm.root, &authority)?;
+    realm.root.start()?;
+    let files = stop_to_validate(&mut relay, &authority)?;
+    relay.set("general.peer_authentication", "\"cert_validation\"");
+    relay.set("output.upstream.client_certificate", format!("{:?}", files.certificate.display().to_string()));
+    relay.set("output.upstream.client_key", format!("{:?}", files.key.display().to_string()));
+    // Another authority's word for the root is not taken.
+    relay.set("general.ca_path", format!("{:?}", elsewhere.file()));
+    relay.start()?;
+
+    let below = node.root();
+    let id = node.node_id().as_str();
+    let shown = authority.issue(node.identity(), "web-1.example.com", &["--node", id])?;
+    let ssl = below.join("opt/rudder/etc/ssl");
+    fs::write(ssl.join("agent-http.cert"), shown.certificate.x509().to_pem()?)?;
+    fs::write(ssl.join("agent-http.key"), private_key::to_pem(&shown.key)?)?;
+    let conf = below.join("opt/rudder/etc/agent.conf");
+    let text = fs::read_to_string(&conf)?.replace("cert_validation = false", "");
+    fs::write(&conf, text + "\ncert_validation = true\n")?;
+    let trusted = below.join("var/rudder/lib/ssl/policy_server_ca.pem");
+    fs::create_dir_all(trusted.parent().ok_or("no directory")?)?;
+    fs::copy(elsewhere.file(), &trusted)?;
+    expect_exit(&node.run(&["sh", "-c", "echo 'R: [INFO] hello'"])?, 0);
+    assert!(!node.send()?.status.success(), "sent to a server that nobody vouches for");
+    assert_eq!(node.outbox()?.len(), 1);
+    fs::copy(authority.file(), &trusted)?;
+    expect_exit(&node.send()?, 0);
+    assert_eq!(node.outbox()?, []);
+
+    wait::until_true("the relay to refuse the root", PATIENCE, || {
+        let log = relay.log();
+        Ok(log
+            .lines()
+            .any(|line| line.contains("outlet down") && line.contains("certificate is not trusted")))
+    })?;
+    let database = realm.root.database()?.clone();
+    assert_eq!(judge::count_rows(&database)?, 0);
+    relay.stop()?;
+    relay.set("general.ca_path", format!("{:?}", authority.file()));
+    relay.start()?;
+    wait::until_true("rows at the root", PATIENCE, || Ok(judge::count_rows(&database)? > 0))
+        .map_err(|e| format!("{e}\nrelay: {}\nroot: {}", relay.log_end(), realm.root.log_end()))?;
+    // The relay learns the tree in the same way: a node that is revoked is refused within seconds.
+    realm.operator(&["node", "revoke", id])?;
+    wait_unknown(&relay, &shown)?;
+    let rows = judge::count_rows(&database)?;
+    expect_exit(&node.run(&["true"])?, 0);
+    assert!(!node.send()?.status.success(), "a revoked node sent");
+    assert_eq!((node.outbox()?.len(), judge::count_rows(&database)?), (1, rows));
     Ok(())
 }

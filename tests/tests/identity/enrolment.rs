@@ -6,7 +6,6 @@ use std::{fs, process::Command};
 use bytes::Bytes;
 use hyper::Method;
 use protocol::{private_key, urls::UploadKind};
-use serde_json::Value;
 use tests::{
     Result,
     client::{self, upload_all},
@@ -194,10 +193,10 @@ fn a_relay_needs_an_explicit_acceptance() -> Result<()> {
     let request = Newcomer::new(&stranger, "x.example.com").request()?;
     let path = tests::enrolment::path(&stranger);
     let reply = client::once(realm.root.gateway(), &connector, Method::PUT, &path, &headers, request)?;
-    assert!(reply.status == 403 || reply.json()?["state"] == "pending", "{reply:?}");
-    let place =
-        realm.node(&stranger.node_id).map(|seen| seen["policy_server"].clone()).unwrap_or(Value::Null);
-    assert_ne!(place, node.node_id.as_str(), "a node became a policy server");
+    assert_eq!(reply.status, 403, "{reply:?}");
+    expect_state(&reply, "refused")?;
+    assert!(reply.json()?["detail"].to_string().contains("is not a relay"), "{reply:?}");
+    assert!(realm.listed(&stranger.node_id).is_err(), "the stranger waits nevertheless");
     Ok(())
 }
 

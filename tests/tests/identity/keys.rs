@@ -11,7 +11,8 @@ use std::{
 
 use chrono::Utc;
 use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types::BigInt};
-use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId};
+use hyper::Method;
+use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId, smime};
 use tests::{
     Result,
     client::{self, upload_all},
@@ -19,7 +20,7 @@ use tests::{
     identity::{Identity, Keys},
     judge,
     node::Node,
-    realm::{Realm, wait_known},
+    realm::{Realm, expect_state, wait_known},
     server::{DatabaseUrl, Server},
     simulated::Run,
     site::{spool_of, waiting},
@@ -53,38 +54,50 @@ fn runs(database: &DatabaseUrl, node: &NodeId) -> Result<usize> {
     Ok(usize::try_from(sql_query(query).get_result::<Count>(&mut judge::sqlite(database)?)?.count)?)
 }
 
-/// The node runs and sends all the time while its key changes three times, from one kind to the other and back.
+/// The node runs and sends all the time while its key changes three times, from one kind to the other and back; one
+/// run log of each key arrives only when the next key is in use.
 #[test]
 fn a_node_changes_its_key_three_times_under_load() -> Result<()> {
     let realm = Realm::start()?;
     let upper = realm.relay(&realm.root)?;
     let lower = realm.relay(&upper)?;
     let mut node = enrolled(&realm, &lower, "web-1")?;
-    let (done, made) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (done, held, made) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
     let worker = node.clone();
-    let mut keys = vec![node.identity().key_hash()];
+    let first = node.identity().clone();
+    let mut keys = vec![first.key_hash()];
     std::thread::scope(|scope| -> Result<()> {
         let load = scope.spawn(|| -> Result<()> {
             while !done.load(Ordering::Relaxed) {
                 // Starts have whole seconds.
                 sleep(Duration::from_millis(1050));
                 expect_exit(&worker.run(&["true"])?, 0);
-                made.fetch_add(1, Ordering::Relaxed);
-                expect_exit(&worker.send()?, 0);
+                made.fetch_add(1, Ordering::SeqCst);
+                if !held.load(Ordering::SeqCst) {
+                    expect_exit(&worker.send()?, 0);
+                }
             }
             Ok(())
         });
         let roll = || -> Result<()> {
             for kind in ["rsa4096", "p256", "p256"] {
-                let before = made.load(Ordering::Relaxed);
+                // A run that ends from now on is not sent, and what was being sent is sent by then.
+                held.store(true, Ordering::SeqCst);
+                let before = made.load(Ordering::SeqCst);
                 wait::until_true("a run under the last key", PATIENCE, || {
-                    Ok(made.load(Ordering::Relaxed) > before)
+                    Ok(made.load(Ordering::SeqCst) > before)
                 })?;
-                // One that was signed with the old key and waits.
+                let late = worker.outbox()?.pop().ok_or("no run log waits")?;
+                let late = worker.root().join("var/rudder/reports/ready").join(late.as_str());
+                let aside = worker.root().join("held-back");
+                fs::rename(&late, &aside)?;
+                held.store(false, Ordering::SeqCst);
                 let rolled = worker.agent(&["key", "roll", "--key", kind])?;
                 expect_exit(&rolled, 0);
                 node.reload()?;
                 keys.push(node.identity().key_hash());
+                // Signed with the old key, sent with the new one.
+                fs::rename(&aside, &late)?;
             }
             let before = made.load(Ordering::Relaxed);
             wait::until_true("runs under the last key", PATIENCE, || {
@@ -113,7 +126,24 @@ fn a_node_changes_its_key_three_times_under_load() -> Result<()> {
     for key in &keys {
         assert!(shown.contains(&key.to_string()), "{key} is not in {shown}");
     }
-    // The first key cannot announce another one: it was replaced.
+    // The first key is valid still, and cannot announce another one: it was replaced.
+    wait_known(&lower, &first)?;
+    let next = Identity::new(node.node_id().clone(), Keys::P256)?;
+    let request = Newcomer::new(&next, "web-1.example.com").request()?;
+    let announce = |signer: &Identity| -> Result<_> {
+        let signed = smime::sign(&request, &signer.certificate, &signer.key)?;
+        let path = format!("/keys/{}", node.node_id());
+        let headers = [("Content-Type", "multipart/signed")];
+        let connector = client::connector(node.identity(), lower.key_hash())?;
+        client::once(lower.gateway(), &connector, Method::PUT, &path, &headers, signed)
+    };
+    let refused = announce(&first)?;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    expect_state(&refused, "refused")?;
+    let detail = refused.json()?["detail"].to_string();
+    assert!(detail.contains("signed with a key that was replaced"), "{detail}");
+    let shown = realm.node(node.node_id())?.to_string();
+    assert!(!shown.contains(&next.key_hash().to_string()), "{shown}");
     Ok(())
 }
 
@@ -176,14 +206,15 @@ fn shown_pin(server: &Server) -> Result<KeyHash> {
 }
 
 /// The relay changes its key three times. One node is awake and hears of each next key; one sleeps through all of
-/// them. No upload fails.
+/// them, one until the chain is gone as well. No upload fails.
 #[test]
 fn a_server_changes_its_key_three_times_under_load() -> Result<()> {
     let realm = Realm::start()?;
     let mut relay = realm.relay(&realm.root)?;
     with_own_server_key(&mut relay)?;
     let first_pin = relay.key_hash().clone();
-    let (awake, asleep) = (enrolled(&realm, &relay, "awake")?, enrolled(&realm, &relay, "asleep")?);
+    let [awake, asleep, buried] = ["awake", "asleep", "buried"].map(|name| enrolled(&realm, &relay, name));
+    let (awake, asleep, buried) = (awake?, asleep?, buried?);
     let loader = realm.machine(&relay, Keys::P256)?;
     let done = AtomicBool::new(false);
     let address = relay.gateway();
@@ -242,6 +273,15 @@ fn a_server_changes_its_key_three_times_under_load() -> Result<()> {
     assert_ne!(refused.status.code(), Some(0));
     assert_ne!(refused.status.code(), Some(4), "{}", crate::said(&refused));
     expect_exit(&late.enroll(address.port(), &pins[3], &["--no-wait"])?, 4);
+    // So is a node that is known: it keeps what it has, and sends it when somebody has told it the new pin.
+    expect_exit(&buried.run(&["true"])?, 0);
+    assert!(!buried.send()?.status.success());
+    let status = crate::said(&buried.agent(&["status"])?);
+    assert!(status.contains("agent trust pin") && status.contains(&first_pin.to_string()), "{status}");
+    assert_eq!(buried.outbox()?.len(), 1);
+    expect_exit(&buried.agent(&["trust", "pin", &pins[3].to_string()])?, 0);
+    expect_exit(&buried.send()?, 0);
+    assert_eq!(buried.outbox()?, []);
     Ok(())
 }
 

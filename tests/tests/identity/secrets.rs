@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! F1: secrets that were put into a walk through everything with identity, at trace level, are in nothing that anybody
-//! can read afterwards. F3: files and directories that only their owner opens.
+//! F1: secrets that were put into one walk through everything with identity, at trace level, are in nothing that
+//! anybody can read afterwards. It is that walk, not the whole suite: what only other tests do is not searched.
+//! F3: files and directories that only their owner opens.
 
 use std::{
     fs,
@@ -11,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::Method;
+use serde_json::Value;
 use tests::{
     Result, client,
     enrolment::Newcomer,
@@ -18,11 +20,14 @@ use tests::{
     identity::{Identity, Keys},
     node::Node,
     postgres::{Durability, Postgres},
+    process::Process,
     realm::{Realm, wait_known},
+    simulated::{self, USUAL_ROWS},
     site::Site,
+    wait,
 };
 
-use crate::{expect_exit, keys::enrolled, said};
+use crate::{PATIENCE, expect_exit, keys::enrolled, said};
 
 /// Secrets by name, each a text that is nowhere by accident.
 struct Canaries(Vec<(String, String)>);
@@ -154,6 +159,10 @@ fn no_secret_is_in_any_output() -> Result<()> {
     relay.reload()?;
     outputs += &said(&node.agent(&["cert", "renew"])?);
     outputs += &said(&node.agent(&["status"])?);
+    canaries.add("the node's own password", "canary-node-60fd");
+    canaries
+        .add("the node's Authorization header", openssl::base64::encode_block(b"rudder:canary-node-60fd"));
+    outputs += &of_daemon(&node, "canary-node-60fd")?;
     let stranger = Node::init(&realm.directory().join("stranger"), &["--key", "p256"])?;
     let refused = Command::new(tests::programs::find("agent")?)
         .arg("--root")
@@ -212,10 +221,40 @@ fn no_secret_is_in_any_output() -> Result<()> {
     wait_known(&relay, &first)
 }
 
+/// What the agent's daemon prints that sends a run log of its own, with a password in its settings.
+fn of_daemon(node: &Node, password: &str) -> Result<String> {
+    let settings = node.root().join("opt/rudder/etc/relayd-agent.conf");
+    fs::write(
+        &settings,
+        format!(
+            "policy_command = [\"true\"]\nrun_interval = \"2s\"\nupload_user = \"rudder\"\n\
+             upload_password = {password:?}\n"
+        ),
+    )?;
+    fs::set_permissions(&settings, PermissionsExt::from_mode(0o600))?;
+    let last_sent = || -> Result<Value> {
+        let status: Value = serde_json::from_slice(&node.agent(&["status", "--json"])?.stdout)?;
+        Ok(status["last_send"]["at"].clone())
+    };
+    let before = last_sent()?;
+    let mut command = Command::new(tests::programs::find("agent")?);
+    command.arg("--root").arg(node.root()).arg("daemon");
+    let mut daemon = Process::start("agent daemon", &mut command, &node.root().join("daemon.log"))?;
+    wait::until_true("the daemon to send", PATIENCE, || {
+        daemon.check()?;
+        Ok(last_sent()? != before && node.outbox()?.is_empty())
+    })
+    .map_err(|e| format!("{e}\n{}", daemon.log_end()))?;
+    assert!(daemon.terminate(PATIENCE)?.success(), "{}", daemon.log_end());
+    assert!(daemon.log().contains("next run at"), "{}", daemon.log());
+    fs::remove_file(settings)?;
+    Ok(daemon.log())
+}
+
 /// What others may not open; and a user who is nobody gets EACCES.
 #[test]
 fn private_files_and_spools_belong_to_their_owner_alone() -> Result<()> {
-    let realm = Realm::start()?;
+    let mut realm = Realm::start()?;
     realm.operator(&["ca", "init"])?;
     let relay = realm.relay(&realm.root)?;
     let node = enrolled(&realm, &relay, "web-1")?;
@@ -239,9 +278,24 @@ fn private_files_and_spools_belong_to_their_owner_alone() -> Result<()> {
     for file in &private {
         assert_eq!(mode(file)?, 0o600, "{}", file.display());
     }
-    for directory in [relay.incoming(), relay.failed(), node.root().join("var/rudder/reports/ready")] {
-        assert_eq!(mode(&directory)? & 0o007, 0, "{}", directory.display());
+    // Spools are 0770 and not 0700: the front and the group of the server application put files there and read them
+    // (protocol 10.2; a umask may take the right to write away). What waits there is that group's to read, and nobody
+    // else's.
+    for directory in [relay.incoming(), relay.failed()] {
+        assert_eq!(mode(&directory)? & 0o757, 0o750, "{}", directory.display());
     }
+    let ready = node.root().join("var/rudder/reports/ready");
+    assert_eq!(mode(&ready)? & 0o007, 0, "{}", ready.display());
+    let spooled = {
+        realm.root.stop()?;
+        let machine = node.identity();
+        let log =
+            simulated::many(std::slice::from_ref(machine), 1, USUAL_ROWS, chrono::Utc::now())?.remove(0);
+        let log = std::slice::from_ref(&log);
+        assert_eq!(client::upload_all(relay.gateway(), machine, relay.key_hash(), log)?, [201]);
+        relay.incoming().join(&log[0].name)
+    };
+    assert_eq!(mode(&spooled)?, 0o640, "{}", spooled.display());
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can become nobody");
         return Ok(());
@@ -252,7 +306,7 @@ fn private_files_and_spools_belong_to_their_owner_alone() -> Result<()> {
     {
         fs::set_permissions(directory, PermissionsExt::from_mode(0o755))?;
     }
-    for path in [&authority, &relay.incoming(), &relay.failed(), &private[1]] {
+    for path in [&authority, &relay.incoming(), &relay.failed(), &spooled, &private[1]] {
         let read = Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
             .args(if path.is_dir() { ["ls", "-a"] } else { ["cat", "--"] })

@@ -166,24 +166,32 @@ fn a_saved_session_revives_nothing() -> Result<()> {
     let machine = realm.machine(&relay, Keys::P256)?;
     let files = machine.write(realm.directory())?;
     let saved = realm.directory().join("session");
+    let id = machine.node_id.as_str();
+    let expect = |version: &str, options: &[&std::ffi::OsStr], status: &str| -> Result<()> {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", version, "-ign_eof", "-connect", &relay.gateway().to_string()]);
+        command.arg("-cert").arg(&files.certificate).arg("-key").arg(&files.key).args(options);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let request = b"GET /identity HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        child.stdin.take().ok_or("no input")?.write_all(request)?;
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let answer = format!("HTTP/1.1 {status}");
+        assert!(said.contains(&answer) && said.contains("New, "), "{version} {options:?}: {said}");
+        assert!(!said.contains("Reused, "), "{version} {options:?}: {said}");
+        Ok(())
+    };
     for version in ["-tls1_3", "-tls1_2"] {
-        for (option, handshake) in [("-sess_out", "New, "), ("-sess_in", "New, ")] {
-            if option == "-sess_in" && !saved.is_file() {
-                // OpenSSL was given nothing that it could have saved.
-                continue;
-            }
-            let mut command = Command::new("openssl");
-            command.args(["s_client", version, "-ign_eof", "-connect", &relay.gateway().to_string()]);
-            command.arg("-cert").arg(&files.certificate).arg("-key").arg(&files.key).arg(option).arg(&saved);
-            let mut child =
-                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-            let request = b"GET /identity HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-            child.stdin.take().ok_or("no input")?.write_all(request)?;
-            let output = child.wait_with_output()?;
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(said.contains("HTTP/1.1 200") && said.contains(handshake), "{version} {option}: {said}");
-            assert!(!said.contains("Reused, "), "{version} {option}: {said}");
-        }
+        expect(version, &["-sess_out".as_ref(), saved.as_ref()], "200")?;
+        // OpenSSL was given neither a ticket nor a session id, so there was nothing that it could have saved.
+        let session = saved.is_file();
+        realm.operator(&["node", "revoke", id])?;
+        wait_unknown(&relay, &machine)?;
+        let options = ["-sess_in".as_ref(), saved.as_ref()];
+        expect(version, if session { &options } else { &[] }, "403")?;
+        assert!(!session, "{version}: the server handed out a session");
+        realm.operator(&["node", "accept", id])?;
+        wait_known(&relay, &machine)?;
     }
     Ok(())
 }
