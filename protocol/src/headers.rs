@@ -6,6 +6,9 @@ use crate::{hash::KeyHash, limits::RELAY_DEPTH};
 /// Node id of the policy server to which a node itself talked, set by the first relay.
 pub const POLICY_SERVER: &str = "relayd-policy-server";
 
+/// Network address of the node itself, as the first relay saw it: without port.
+pub const CLIENT_ADDRESS: &str = "relayd-client-address";
+
 /// How many relays a request went through; absent is 0.
 pub const HOPS: &str = "relayd-hops";
 

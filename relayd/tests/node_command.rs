@@ -170,6 +170,20 @@ fn a_node_is_named_by_id_start_or_host_name_and_never_guessed() {
         }
         let text = root.says(&["node", "show", "db1.example.org"]);
         assert!(text.contains(&format!("fingerprint  {}", fingerprint(DB1))), "{text}");
+
+        // Where it asked from and when it was last seen are two things.
+        root.sql(&format!(
+            "UPDATE node SET address = '192.0.2.7', last_contact = NULL WHERE nodeid = '{DB1}'"
+        ));
+        let line = |start: &str| {
+            let text = root.says(&["node", "show", DB1]);
+            text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{text}")).to_owned()
+        };
+        assert!(line("first asked  ").ends_with(" from 192.0.2.7"), "{}", line("first asked  "));
+        assert_eq!(line("last seen "), "last seen    never");
+        root.sql(&format!("UPDATE node SET last_contact = 1700000000 WHERE nodeid = '{DB1}'"));
+        let seen = line("last seen ");
+        assert!(seen.starts_with("last seen    2023-11-14") && !seen.contains("from"), "{seen}");
     }
 }
 

@@ -19,7 +19,8 @@ impl Services<'_> {
             NodesSource::Files => {
                 let nodes = self.load_nodes().await?;
                 if self.config.run_logs.output == RunLogOutput::Database {
-                    let followed = Followed::new(self.database().await?, nodes.clone());
+                    let followed =
+                        Followed::new(self.database().await?, nodes.clone(), self.config.nodes.key_overlap);
                     self.tasks.spawn("node registry", followed.run(self.tasks.stop()));
                     self.note_contacts().await?;
                 }

@@ -185,6 +185,7 @@ impl Services<'_> {
                 .enrolment
                 .as_ref()
                 .map(|enrolment| enrolment.requests_per_minute),
+            contacts: self.contacts.clone(),
         };
         let check = {
             let (clients, ca) = (settings.clients.clone(), self.config.ca.clone());

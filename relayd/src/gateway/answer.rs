@@ -9,7 +9,12 @@ use hyper::{
     Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use protocol::{enrolment, hash::KeyHash, limits::RELAY_DEPTH, node_id::NodeId};
+use protocol::{
+    enrolment::{self, State},
+    hash::KeyHash,
+    limits::RELAY_DEPTH,
+    node_id::NodeId,
+};
 use serde::Serialize;
 
 use crate::{tree::TreeAnswer, upstream::Passed};
@@ -35,6 +40,19 @@ pub enum Answer {
     NoAuthority,
     /// What the server above answered.
     Passed(Passed),
+}
+
+impl Answer {
+    /// Whether this server itself answered a node about its identity, and has that node under the key with
+    /// which it asked.
+    pub fn is_to_known_node(&self) -> bool {
+        match self {
+            Self::Enrolment(answer) => matches!(answer.state, State::Accepted | State::Pending),
+            Self::Chain(_) | Self::NoAuthority => true,
+            Self::Text(_) | Self::Stored | Self::AlreadyStored | Self::Tree(_) => false,
+            Self::Identity(_) | Self::Passed(_) => false,
+        }
+    }
 }
 
 /// Who a client is for this server.

@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! node ─▶ relay ─▶ … ─▶ root
-//!          place, hops    registry
+//!     place, address, hops  registry
 //! ```
-//! The first relay, to which the node itself talks, says where the node is; those above pass that on.
-//! It is believed only of a relay that is that one, or has it below.
+//! The first relay, to which the node itself talks, says where the node is and from which address it asks;
+//! those above pass that on. It is believed only of a relay that is that one, or has it below.
 
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use hyper::{
 };
 use protocol::{
     enrolment,
-    headers::{self, HOPS, POLICY_SERVER},
+    headers::{self, CLIENT_ADDRESS, HOPS, POLICY_SERVER},
     limits,
     node_id::NodeId,
     urls::IdentityKind,
@@ -93,7 +93,6 @@ pub struct Case {
     way: Way,
     content_type: HeaderValue,
     length: u64,
-    address: IpAddr,
     who: Counted,
     weight: u32,
 }
@@ -103,7 +102,16 @@ pub struct Case {
 struct Way {
     /// The policy server to which the node itself talks.
     place: NodeId,
+    /// The address from which the node itself talks to that.
+    address: IpAddr,
     hops: usize,
+}
+
+impl Case {
+    /// The node that it is about.
+    pub fn node(&self) -> &NodeId {
+        &self.node
+    }
 }
 
 impl Desk {
@@ -146,16 +154,15 @@ impl Desk {
         let content_type = check_type(kind, headers)?;
         let way = Way::read(asked, headers)?;
         let length = announced_length(headers, most(kind))?;
-        let address = asked.peer.address.ip();
         let (who, weight) = match asked.client {
             Client::Node(client) => {
                 let weight = self.weights.borrow().of_node(client);
                 let is_relay = asked.table.list().get(client).is_some_and(|entry| entry.is_relay);
                 (Counted::Node(client.clone()), if is_relay { weight.max(RELAY_WEIGHT) } else { weight })
             }
-            _ => (Counted::by_address(address), 1),
+            _ => (Counted::by_address(asked.peer.address.ip()), 1),
         };
-        Ok(Case { kind, node: node.clone(), way, content_type, length, address, who, weight })
+        Ok(Case { kind, node: node.clone(), way, content_type, length, who, weight })
     }
 
     /// Answers it.
@@ -169,7 +176,7 @@ impl Desk {
         match &self.decides {
             Enrolment::Off => Err(Refusal::NotFound),
             Enrolment::Here(registry) => {
-                decide(registry, wanted, node, way.place, case.address, body).await.map_err(undecided)
+                decide(registry, wanted, node, way.place, way.address, body).await.map_err(undecided)
             }
             Enrolment::Upstream(upstream) => {
                 let headers = way.headers(case.content_type)?;
@@ -313,9 +320,13 @@ impl Way {
             Client::Node(client) => claimed == client || asked.table.list().is_below(claimed, client),
             _ => false,
         });
+        let peer = asked.peer.address.ip().to_canonical();
         match believed {
-            Some(place) => Ok(Self { place, hops }),
-            None if hops == 0 => Ok(Self { place: asked.own_id.clone(), hops }),
+            Some(place) => {
+                let address = text(CLIENT_ADDRESS).and_then(|text| IpAddr::from_str(text).ok());
+                Ok(Self { place, address: address.unwrap_or(peer), hops })
+            }
+            None if hops == 0 => Ok(Self { place: asked.own_id.clone(), address: peer, hops }),
             // Taken for a node's own, it would hang that node in the wrong place.
             None => Err(UNKNOWN_RELAY),
         }
@@ -327,10 +338,12 @@ impl Way {
             return Err(Refusal::TooManyHops);
         }
         let place = HeaderValue::from_str(self.place.as_str());
-        let place = place.map_err(|_| Refusal::Malformed("not a node id that a header can hold".into()))?;
+        let unfit = |_| Refusal::Malformed("not a node id or address that a header can hold".into());
+        let (place, address) = (place.map_err(unfit)?, HeaderValue::from_str(&self.address.to_string()));
         Ok(HeaderMap::from_iter([
             (CONTENT_TYPE, content_type),
             (HeaderName::from_static(POLICY_SERVER), place),
+            (HeaderName::from_static(CLIENT_ADDRESS), address.map_err(unfit)?),
             (HeaderName::from_static(HOPS), HeaderValue::from(self.hops + 1)),
         ]))
     }

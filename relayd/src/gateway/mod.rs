@@ -61,7 +61,7 @@ use self::{
     tls::Acceptor,
     uploads::{OpenDoor, OpenDoors, Uploads},
 };
-use crate::{config, nodes::Nodes, spool::Hint};
+use crate::{config, nodes::Nodes, registry::Contacts, spool::Hint};
 
 /// Where the files of one kind of upload go.
 #[derive(Debug, Clone)]
@@ -94,6 +94,8 @@ pub struct Behind {
     pub enrolment: Enrolment,
     /// Requests of new nodes per minute and address; `None` to take none in.
     pub newcomers_per_minute: Option<u32>,
+    /// Notes which nodes were heard of, at a root with a database.
+    pub contacts: Option<Contacts>,
 }
 
 /// Why the gateway cannot start, reload or go on.
@@ -204,7 +206,7 @@ impl Gateway {
             commits.push(queue);
             Ok(Some(OpenDoor::new(directory, door, settings.high_water_percent)))
         };
-        let Behind { doors, enrolment, newcomers_per_minute } = behind;
+        let Behind { doors, enrolment, newcomers_per_minute, contacts } = behind;
         let doors = OpenDoors {
             run_logs: open(doors.run_logs)?,
             new_inventories: open(doors.new_inventories)?,
@@ -221,7 +223,8 @@ impl Gateway {
             uploads,
             desk,
             metrics,
-        );
+        )
+        .telling(contacts);
         Ok(Self {
             listener,
             address,

@@ -30,7 +30,12 @@ use super::{
     tls::Acceptor,
     uploads::{OpenDoor, UploadCount, Uploads},
 };
-use crate::{config::ClientTrust, nodes::Nodes, tree};
+use crate::{
+    config::ClientTrust,
+    nodes::Nodes,
+    registry::{Contact, Contacts},
+    tree,
+};
 
 /// A refused body of up to this length is read over, so that the connection can be used again.
 const WORTH_SKIPPING: u64 = 8 * 1024;
@@ -47,6 +52,7 @@ pub struct Service {
     acceptor: Arc<Acceptor>,
     uploads: Uploads,
     desk: Desk,
+    contacts: Option<Contacts>,
     tree: tree::Server,
     reads: Rates,
     metrics: GatewayMetrics,
@@ -95,11 +101,17 @@ impl Service {
             acceptor,
             uploads,
             desk,
+            contacts: None,
             metrics,
             put_off: Throttle::new(Duration::from_millis(100)),
             refused: Throttle::with_burst(Duration::from_millis(100), 100),
             handshakes: Throttle::new(Duration::from_secs(1)),
         }
+    }
+
+    /// The same, telling `contacts` of which nodes it has heard.
+    pub fn telling(self, contacts: Option<Contacts>) -> Self {
+        Self { contacts, ..self }
     }
 
     /// What is counted.
@@ -170,14 +182,28 @@ impl Service {
             Admitted::Upload(door, name, counted) => {
                 self.uploads.take(door, &name, counted, peer, request.into_body()).await
             }
-            Admitted::Identity(case) => self.desk.take(case, request.into_body()).await,
+            Admitted::Identity(case) => {
+                let node = case.node().clone();
+                let answer = self.desk.take(case, request.into_body()).await?;
+                if answer.is_to_known_node() {
+                    self.heard_of(node);
+                }
+                Ok(answer)
+            }
             Admitted::Tree(node) => {
                 self.reads.count(Counted::Node(node.clone()), 1).map_err(Refusal::TooOften)?;
+                self.heard_of(node.clone());
                 let _counting = Counting::one(&self.metrics.waiting);
                 let ask = tree::Ask::read(request.uri().query(), request.headers());
                 Ok(Answer::Tree(self.tree.answer(&node, &ask, stop).await))
             }
             Admitted::WhoAmI(identity) => Ok(Answer::Identity(identity)),
+        }
+    }
+
+    fn heard_of(&self, node: NodeId) {
+        if let Some(contacts) = &self.contacts {
+            contacts.note(Contact::request(node));
         }
     }
 

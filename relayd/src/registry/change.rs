@@ -125,10 +125,28 @@ impl Change<'_> {
 
     /// Adds the current key of a node; its row must be marked as changed besides.
     pub(super) fn add_key(&mut self, id: &NodeId, hash: &KeyHash, spki: Option<&[u8]>) -> QueryResult<()> {
+        self.add_key_of(id, hash, spki, self.now, None)
+    }
+
+    /// The same of a key that has been the node's since `added`, and is until `valid_until`.
+    pub(super) fn add_key_of(
+        &mut self,
+        id: &NodeId,
+        hash: &KeyHash,
+        spki: Option<&[u8]>,
+        added: i64,
+        valid_until: Option<i64>,
+    ) -> QueryResult<()> {
         let hash = hash.to_string();
-        let values =
-            [Value::Text(id.as_str()), Value::Text(&hash), Value::MaybeBytes(spki), Value::Int(self.now)];
-        let sql = "INSERT INTO node_key (nodeid, key_hash, spki, added) VALUES ($1, $2, $3, $4)";
+        let values = [
+            Value::Text(id.as_str()),
+            Value::Text(&hash),
+            Value::MaybeBytes(spki),
+            Value::Int(added),
+            Value::MaybeInt(valid_until),
+        ];
+        let sql = "INSERT INTO node_key (nodeid, key_hash, spki, added, valid_until) \
+                   VALUES ($1, $2, $3, $4, $5)";
         self.connection.run(sql, &values).map(drop)
     }
 

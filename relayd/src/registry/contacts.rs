@@ -34,10 +34,18 @@ pub struct Contact {
     pub node: NodeId,
     /// When.
     pub at: DateTime<Utc>,
-    /// Start of the run of which it told.
+    /// Start of the run of which it told; that of a request is `at`.
     pub start: DateTime<Utc>,
     /// The machine, as far as the run said.
     pub instance: Option<Instance>,
+}
+
+impl Contact {
+    /// A node that asks for something now, and says nothing about its machine.
+    pub fn request(node: NodeId) -> Self {
+        let now = Utc::now();
+        Self { node, at: now, start: now, instance: None }
+    }
 }
 
 /// Takes contacts; cheap to clone.
@@ -158,6 +166,9 @@ impl Notebook {
             due.chunks(AT_A_TIME).try_for_each(|part| write_times(c, part))?;
             look_at(c, told)
         })?;
+        // Only what is younger holds anything back; nodes come and go.
+        let newest = due.iter().map(|(_, at)| *at).max().unwrap_or(i64::MIN);
+        self.written.retain(|_, at| newest.saturating_sub(*at) < WRITE_AFTER);
         self.written.extend(due.into_iter().map(|(node, at)| (node.clone(), at)));
         Ok(())
     }

@@ -40,19 +40,21 @@ const RETRY: Duration = Duration::from_secs(30);
 pub struct Followed {
     database: Database,
     nodes: Nodes,
+    key_overlap: Duration,
 }
 
 impl Followed {
-    /// Follows these nodes.
-    pub fn new(database: Database, nodes: Nodes) -> Self {
-        Self { database, nodes }
+    /// Follows these nodes; `key_overlap`: how long a key that is not the current one is said to be valid.
+    pub fn new(database: Database, nodes: Nodes, key_overlap: Duration) -> Self {
+        Self { database, nodes, key_overlap }
     }
 
     /// Follows until stopped.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
         loop {
             let (database, table) = (self.database.clone(), Arc::clone(&self.nodes.borrow_and_update()));
-            let work = move || follow(&mut database.connect()?, &table).map_err(DbError::from);
+            let overlap = self.key_overlap;
+            let work = move || follow(&mut database.connect()?, &table, overlap).map_err(DbError::from);
             let followed = tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?;
             if let Err(error) = &followed {
                 warn!("the node registry does not follow the node list: {error}");
@@ -79,12 +81,15 @@ struct Known {
 }
 
 /// Makes the registry say what the table says, some nodes at a time: others want to write, too.
-fn follow(c: &mut Connection, table: &NodeTable) -> QueryResult<()> {
+fn follow(c: &mut Connection, table: &NodeTable, overlap: Duration) -> QueryResult<()> {
     source::set(c, Source::Files)?;
     let known = read(c)?;
-    let (wanted, gone) = differences(&known, table);
+    let (wanted, gone) = differences(&known, table, now());
     for part in wanted.chunks(AT_A_TIME) {
-        change(c, now(), |change| part.iter().try_for_each(|wanted| wanted.make_so(change, &known)))?;
+        let work = |change: &mut Change<'_>| {
+            part.iter().try_for_each(|wanted| wanted.make_so(change, &known, overlap))
+        };
+        change(c, now(), work)?;
     }
     for part in gone.chunks(AT_A_TIME) {
         change(c, now(), |change| revoke(change, part))?;
@@ -93,20 +98,20 @@ fn follow(c: &mut Connection, table: &NodeTable) -> QueryResult<()> {
 }
 
 /// As [`follow`], in one go.
-pub(super) fn take_over(change: &mut Change<'_>, table: &NodeTable) -> QueryResult<()> {
+pub(super) fn take_over(change: &mut Change<'_>, table: &NodeTable, overlap: Duration) -> QueryResult<()> {
     let known = read(change.connection)?;
-    let (wanted, gone) = differences(&known, table);
-    wanted.iter().try_for_each(|wanted| wanted.make_so(change, &known))?;
+    let (wanted, gone) = differences(&known, table, change.now);
+    wanted.iter().try_for_each(|wanted| wanted.make_so(change, &known, overlap))?;
     revoke(change, &gone)
 }
 
 /// What is not as in the table: what to make so, and who is not in it any more.
-fn differences<'a>(known: &'a Known, table: &'a NodeTable) -> (Vec<Wanted<'a>>, Vec<&'a NodeRow>) {
+fn differences<'a>(known: &'a Known, table: &'a NodeTable, now: i64) -> (Vec<Wanted<'a>>, Vec<&'a NodeRow>) {
     let mut nodes: Vec<(&NodeId, &NodeEntry)> = table.list().iter().collect();
     nodes.sort_unstable_by_key(|(id, _)| *id);
     let wanted = nodes.into_iter().filter_map(|(id, entry)| {
         let wanted = Wanted::of(id, entry, table.certificates(id));
-        wanted.differs(known).then_some(wanted)
+        wanted.differs(known, now).then_some(wanted)
     });
     let is_gone = |row: &&NodeRow| {
         row.state == NodeState::Accepted.as_str() && row.nodeid.parse().is_ok_and(|id| !table.knows(&id))
@@ -125,25 +130,46 @@ fn revoke(change: &mut Change<'_>, gone: &[&NodeRow]) -> QueryResult<()> {
 struct Wanted<'a> {
     id: &'a NodeId,
     entry: &'a NodeEntry,
-    keys: Vec<(KeyHash, Option<&'a [u8]>)>,
+    /// The current one first.
+    keys: Vec<WantedKey<'a>>,
     certificates: Vec<&'a Certificate>,
+}
+
+/// A key of a node as the table has it.
+struct WantedKey<'a> {
+    hash: KeyHash,
+    spki: Option<&'a [u8]>,
+    /// Else it was replaced and is still valid.
+    is_current: bool,
+}
+
+impl WantedKey<'_> {
+    fn is_so(&self, row: &KeyRow, now: i64) -> bool {
+        row.valid_until.is_none() == self.is_current && row.is_valid(now)
+    }
 }
 
 impl<'a> Wanted<'a> {
     fn of(id: &'a NodeId, entry: &'a NodeEntry, certificates: &'a [Certificate]) -> Self {
         let spki_of =
             |hash: &KeyHash| certificates.iter().map(Certificate::spki_der).find(|spki| hash.matches(spki));
-        let mut keys: Vec<_> = entry.key_hashes().map(|hash| (hash.clone(), spki_of(hash))).collect();
-        if keys.is_empty() {
-            // Without a hash on the list, the certificates say which keys are the node's.
-            keys = certificates.iter().map(|one| (one.key_hash(), Some(one.spki_der()))).collect();
+        // Without a hash on the list, the certificates say which keys are the node's.
+        let mut hashes: Vec<KeyHash> = entry.key_hashes().cloned().collect();
+        if hashes.is_empty() {
+            hashes = certificates.iter().map(Certificate::key_hash).collect();
+        }
+        let mut keys: Vec<WantedKey<'_>> = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            if keys.iter().all(|key| key.hash != hash) {
+                // Where no key is said to be the current one, all are: none must end by itself.
+                let is_current = entry.key_hash.as_ref().is_none_or(|current| *current == hash);
+                keys.push(WantedKey { spki: spki_of(&hash), hash, is_current });
+            }
         }
         let mut certificates: Vec<_> = certificates.iter().collect();
         // Those that are kept, in the order in which they are.
         certificates.sort_by_cached_key(|one| (Reverse(one.not_before()), one.fingerprint()));
         certificates.truncate(MOST_CERTIFICATES);
-        keys.sort();
-        keys.dedup();
         Self { id, entry, keys, certificates }
     }
 
@@ -153,19 +179,19 @@ impl<'a> Wanted<'a> {
         if self.entry.is_relay { Role::Relay } else { before }
     }
 
-    fn differs(&self, known: &Known) -> bool {
+    fn differs(&self, known: &Known, now: i64) -> bool {
         let Some(row) = known.nodes.get(self.id.as_str()) else { return true };
-        let keys = known.keys.get(self.id.as_str()).map_or(&[][..], Vec::as_slice);
-        let mut current: Vec<&str> =
-            keys.iter().filter(|key| key.valid_until.is_none()).map(|key| key.key_hash.as_str()).collect();
-        let mut wanted: Vec<String> = self.keys.iter().map(|(hash, _)| hash.to_string()).collect();
-        current.sort_unstable();
-        wanted.sort_unstable();
+        let keys = known.keys_of(self.id);
+        let is_so = |wanted: &WantedKey<'_>| {
+            let text = wanted.hash.to_string();
+            keys.iter().any(|row| row.key_hash == text && wanted.is_so(row, now))
+        };
         row.state != NodeState::Accepted.as_str()
             || row.hostname != self.entry.hostname
             || row.policy_server != self.entry.policy_server.as_str()
             || row.role != self.role(Some(row)).as_str()
-            || current != wanted
+            || !self.keys.iter().all(is_so)
+            || keys.iter().any(|row| self.is_surplus(row, now))
             || self.certificates.iter().any(|one| !known.certificates.contains(&self.name(one)))
     }
 
@@ -173,7 +199,12 @@ impl<'a> Wanted<'a> {
         format!("{}/{}", self.id, hex::encode(certificate.fingerprint()))
     }
 
-    fn make_so(&self, change: &mut Change<'_>, known: &Known) -> QueryResult<()> {
+    /// Whether this key still counts, and should not.
+    fn is_surplus(&self, row: &KeyRow, now: i64) -> bool {
+        row.is_valid(now) && self.keys.iter().all(|key| key.hash.to_string() != row.key_hash)
+    }
+
+    fn make_so(&self, change: &mut Change<'_>, known: &Known, overlap: Duration) -> QueryResult<()> {
         let row = known.nodes.get(self.id.as_str());
         let role = self.role(row);
         match row {
@@ -193,7 +224,7 @@ impl<'a> Wanted<'a> {
                 change.describe(self.id, &self.entry.hostname, &self.entry.policy_server)?;
             }
         }
-        self.make_keys_so(change, known)?;
+        self.make_keys_so(change, known.keys_of(self.id), overlap)?;
         change.keep_certificates(self.id, &self.certificates, BY)?;
         for certificate in &self.certificates {
             change.add_certificate(self.id, certificate, BY)?;
@@ -201,23 +232,30 @@ impl<'a> Wanted<'a> {
         Ok(())
     }
 
-    fn make_keys_so(&self, change: &mut Change<'_>, known: &Known) -> QueryResult<()> {
-        let keys = known.keys.get(self.id.as_str()).map_or(&[][..], Vec::as_slice);
-        for (hash, spki) in &self.keys {
-            let text = hash.to_string();
-            match keys.iter().find(|key| key.key_hash == text) {
-                None => change.add_key(self.id, hash, *spki)?,
-                Some(key) if key.valid_until.is_some() => change.end_key(self.id, &text, None)?,
+    /// Lists do not say since when a key is valid, nor until when: one that is not the current one gets
+    /// the whole overlap, and its place in the list by the time since which it is there.
+    fn make_keys_so(&self, change: &mut Change<'_>, rows: &[KeyRow], overlap: Duration) -> QueryResult<()> {
+        let end = change.now.saturating_add(i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX));
+        for (place, key) in (0..).zip(&self.keys) {
+            let text = key.hash.to_string();
+            let valid_until = (!key.is_current).then_some(end);
+            match rows.iter().find(|row| row.key_hash == text) {
+                None => change.add_key_of(self.id, &key.hash, key.spki, change.now - place, valid_until)?,
+                Some(row) if !key.is_so(row, change.now) => change.end_key(self.id, &text, valid_until)?,
                 Some(_) => {}
             }
         }
-        let is_over = |key: &&KeyRow| {
-            key.valid_until.is_none() && self.keys.iter().all(|(hash, _)| hash.to_string() != key.key_hash)
-        };
-        for key in keys.iter().filter(is_over) {
-            change.end_key(self.id, &key.key_hash, Some(change.now))?;
+        let now = change.now;
+        for row in rows.iter().filter(|row| self.is_surplus(row, now)) {
+            change.end_key(self.id, &row.key_hash, Some(now))?;
         }
         Ok(())
+    }
+}
+
+impl Known {
+    fn keys_of(&self, id: &NodeId) -> &[KeyRow] {
+        self.keys.get(id.as_str()).map_or(&[], Vec::as_slice)
     }
 }
 

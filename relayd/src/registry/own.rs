@@ -18,7 +18,6 @@ use super::{
     start::Settings,
 };
 use crate::{
-    config,
     db::Connection,
     nodes::{self, NodesError},
 };
@@ -40,10 +39,11 @@ fn certificates(id: &NodeId, paths: &[PathBuf]) -> Vec<Certificate> {
 
 /// Takes over the nodes of the list that another program wrote, once, when the registry becomes the
 /// source: all or none of them, since the registry writes the list from then on.
-pub(super) fn import(c: &mut Connection, general: &config::General) -> Result<(), ImportError> {
+pub(super) fn import(c: &mut Connection, settings: &Settings) -> Result<(), ImportError> {
     if source::is(c, Source::Database)? {
         return Ok(());
     }
+    let general = &settings.general;
     let table = nodes::read_files(general)?;
     change(c, now(), |change| {
         // Another root on this database may have been first.
@@ -52,7 +52,7 @@ pub(super) fn import(c: &mut Connection, general: &config::General) -> Result<()
         }
         if !table.list().is_empty() {
             info!("taking over {} nodes from {}", table.list().len(), general.nodes_list_file.display());
-            follow::take_over(change, &table)?;
+            follow::take_over(change, &table, settings.key_overlap)?;
         }
         source::set(change.connection, Source::Database).map_err(ImportError::from)
     })

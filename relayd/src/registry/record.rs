@@ -95,7 +95,7 @@ pub struct NodeRecord {
     pub decided_by: Option<String>,
     /// When it was last heard of.
     pub last_contact: Option<DateTime<Utc>>,
-    /// From which network address.
+    /// The network address from which it first asked, as its policy server saw it.
     pub address: Option<String>,
     /// How many conflicts nobody has resolved yet.
     pub open_conflicts: u64,

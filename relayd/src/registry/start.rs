@@ -127,7 +127,7 @@ pub fn start(
 ) -> Result<Running, StartError> {
     let metrics = Metrics::new(registry)?;
     let mut connection = database.connect()?;
-    own::import(&mut connection, &settings.general)?;
+    own::import(&mut connection, &settings)?;
     change(&mut connection, now(), |change| own::enter(change, &settings)).map_err(DbError::from)?;
     let program = settings.enrolment.as_ref().and_then(Program::of).map(Arc::new);
     let files = Files::new(&settings.general);

@@ -16,7 +16,7 @@ use relayd::{
     metrics::CompatibleMetrics,
     nodes::Nodes,
     registry::{
-        self,
+        self, Contacts, Registry,
         admin::{self, Accept, Outcome},
     },
     upstream::UpstreamClient,
@@ -35,6 +35,7 @@ struct World {
     root: Door,
     relay: Door,
     stop: CancellationToken,
+    handle: Registry,
     registry: JoinHandle<Result<(), String>>,
 }
 
@@ -65,9 +66,12 @@ impl World {
         let registry = tokio::spawn(running.run(stop.clone()));
 
         let root_identity = new_identity("root");
-        let here = Enrolment::Here(handle);
-        let newcomers = newcomers_per_minute;
-        let root = open(directory.path(), "root", &root_identity, here, newcomers, nodes.clone(), &stop);
+        let (contacts, recorder) = Contacts::new(database.clone(), &metrics).unwrap();
+        tokio::spawn(recorder.run(stop.clone()));
+        let newcomers_per_minute = Some(newcomers_per_minute);
+        let behind = |enrolment| Behind { enrolment, newcomers_per_minute, ..Behind::default() };
+        let here = Behind { contacts: Some(contacts), ..behind(Enrolment::Here(handle.clone())) };
+        let root = open(directory.path(), "root", &root_identity, here, nodes.clone(), &stop);
         let relay_identity = new_identity(RELAY);
         write_identity(directory.path(), &relay_identity);
         let upstream = Upstream {
@@ -85,9 +89,9 @@ impl World {
             oldest_tls: TlsVersion::V1_3,
         };
         let client = UpstreamClient::new(&upstream, &prometheus::Registry::new()).unwrap();
-        let above = Enrolment::Upstream(Arc::new(client));
-        let relay = open(directory.path(), RELAY, &relay_identity, above, newcomers, nodes.clone(), &stop);
-        Self { directory, database, nodes, relay_identity, root, relay, stop, registry }
+        let above = behind(Enrolment::Upstream(Arc::new(client)));
+        let relay = open(directory.path(), RELAY, &relay_identity, above, nodes.clone(), &stop);
+        Self { directory, database, nodes, relay_identity, root, relay, stop, handle, registry }
     }
 
     fn admin(&self) -> Connection {
@@ -113,6 +117,7 @@ impl World {
         for door in [self.root, self.relay] {
             timeout(PATIENCE, door.task).await.unwrap().unwrap().unwrap();
         }
+        drop(self.handle);
         timeout(PATIENCE, self.registry).await.unwrap().unwrap().unwrap();
     }
 }
@@ -144,14 +149,11 @@ fn open(
     directory: &std::path::Path,
     own_id: &str,
     identity: &ClientIdentity,
-    enrolment: Enrolment,
-    newcomers_per_minute: u32,
+    behind: Behind,
     nodes: Nodes,
     stop: &CancellationToken,
 ) -> Door {
     write_identity(directory, identity);
-    let newcomers_per_minute = Some(newcomers_per_minute);
-    let behind = Behind { enrolment, newcomers_per_minute, ..Behind::default() };
     let metrics = prometheus::Registry::new();
     let gateway = Gateway::bind(&settings(directory), &id(own_id), nodes, behind, &metrics).unwrap();
     Door { address: gateway.local_addr(), task: tokio::spawn(gateway.run(stop.clone())) }
@@ -268,6 +270,79 @@ async fn a_node_comes_in_through_a_relay_changes_its_key_and_is_revoked() {
     let (status, asked) = world.relay.enrol(&node, false, None).await;
     assert_eq!((status, asked.state), (403, State::Revoked), "{asked:?}");
     assert!(std::fs::exists(world.directory.path().join("nodeslist.json")).unwrap());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_asks_for_its_identity_counts_as_a_contact() {
+    let world = World::start().await;
+    let node = new_identity(DIRECT);
+    let seen =
+        |name: &str| admin::get(&mut world.admin(), &id(name)).unwrap().and_then(|one| one.node.last_contact);
+    let (status, _) = world.root.enrol(&node, false, None).await;
+    assert_eq!(status, 202);
+    eventually("the node that waits", || seen(DIRECT).is_some()).await;
+
+    // Known to the registry by a way that is not the gateway's: nothing was heard of them here.
+    let (below, reserved) = (new_identity(BELOW), new_identity("reserved"));
+    for (identity, as_relay) in [(&world.relay_identity, true), (&below, false), (&reserved, false)] {
+        let name = identity.0.node_id().unwrap();
+        let request = Request::make(&identity.1, name, "host.example.org", as_relay, None).unwrap();
+        let request = Request::parse(&request).unwrap();
+        world.handle.enrol(request, id("root"), world.root.address.ip()).await.unwrap();
+        world.accept(name.as_str(), as_relay).await;
+        assert_eq!(seen(name.as_str()), None);
+    }
+    // Whoever has another key is not this node.
+    let (status, _) = world.root.enrol(&new_identity("reserved"), false, None).await;
+    assert_eq!(status, 409);
+    let request = Request::make(&below.1, &id(BELOW), "", false, None).unwrap();
+    let certificates = format!("/certificates/{BELOW}");
+    let reply = world.root.connect(Some(&below)).await.put(&certificates, CSR, &request).await;
+    assert_eq!(reply.status, 404, "there is no authority: {reply:?}");
+    let mut relay = world.root.connect(Some(&world.relay_identity)).await;
+    assert_eq!(relay.ask("GET", "/nodes", "").await.status, 200);
+    eventually("a relay that reads its nodes", || seen(RELAY).is_some()).await;
+    eventually("a node that wants a certificate", || seen(BELOW).is_some()).await;
+    assert_eq!(seen("reserved"), None);
+    drop(relay);
+    world.stop().await;
+}
+
+/// The root believes it of the relay through which a node asks, and of nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_node_is_that_which_its_relay_saw() {
+    let world = World::start().await;
+    world.root.enrol(&world.relay_identity, true, None).await;
+    world.accept(RELAY, true).await;
+    let claimed = |server: &str, address: &str| {
+        format!("{CSR}Relayd-Policy-Server: {server}\r\nRelayd-Client-Address: {address}\r\n")
+    };
+    let relay = Some(&world.relay_identity);
+    for (name, who, headers, expected) in [
+        ("n1", relay, claimed(RELAY, "192.0.2.50") + "Relayd-Hops: 1\r\n", "192.0.2.50"),
+        ("n2", relay, claimed(RELAY, "2001:db8::1") + "Relayd-Hops: 1\r\n", "2001:db8::1"),
+        ("n3", relay, claimed(RELAY, "192.0.2.50:443") + "Relayd-Hops: 1\r\n", "127.0.0.1"),
+        ("n4", relay, claimed("elsewhere", "192.0.2.50"), "127.0.0.1"),
+        ("n5", relay, format!("{CSR}Relayd-Client-Address: 192.0.2.50\r\n"), "127.0.0.1"),
+        ("n6", None, claimed(RELAY, "192.0.2.50"), "127.0.0.1"),
+    ] {
+        let node = new_identity(name);
+        let request = Request::make(&node.1, &id(name), "host.example.org", false, None).unwrap();
+        let reply =
+            world.root.connect(who).await.put(&format!("/enrolments/{name}"), &headers, &request).await;
+        assert_eq!(reply.status, 202, "{name}: {reply:?}");
+        let details = admin::get(&mut world.admin(), &id(name)).unwrap().unwrap();
+        assert_eq!(details.node.address.as_deref(), Some(expected), "{name}");
+    }
+    // And of a conflict, which is shown beside it.
+    let second = new_identity("n1");
+    let request = Request::make(&second.1, &id("n1"), "host.example.org", false, None).unwrap();
+    let headers = claimed(RELAY, "192.0.2.66") + "Relayd-Hops: 1\r\n";
+    let reply = world.root.connect(relay).await.put("/enrolments/n1", &headers, &request).await;
+    assert_eq!(reply.status, 409);
+    let details = admin::get(&mut world.admin(), &id("n1")).unwrap().unwrap();
+    assert_eq!(details.conflicts[0].address.as_deref(), Some("192.0.2.66"));
     world.stop().await;
 }
 

@@ -109,7 +109,8 @@ async fn a_newcomer_is_passed_on_with_its_place() {
     let newcomer = new_identity("newcomer");
     let csr = request_of(&newcomer, "newcomer");
     // Claims of where it hangs are not believed of a newcomer.
-    let headers = format!("{CSR}Relayd-Policy-Server: elsewhere\r\nCookie: mine\r\n");
+    let claims = "Relayd-Policy-Server: elsewhere\r\nRelayd-Client-Address: 192.0.2.1\r\n";
+    let headers = format!("{CSR}{claims}Cookie: mine\r\n");
     let reply = relay.connect(None).await.put("/enrolments/newcomer", &headers, &csr).await;
     assert_eq!((reply.status, &*reply.body), (202, "{}\n"));
     assert_eq!(reply.header("retry-after"), Some("7"));
@@ -118,9 +119,12 @@ async fn a_newcomer_is_passed_on_with_its_place() {
 
     let asked = above.asked.recv().await.unwrap();
     assert!(asked.starts_with("PUT /enrolments/newcomer HTTP/1.1\r\n"), "{asked}");
-    for line in
-        ["relayd-policy-server: relay-1\r\n", "relayd-hops: 1\r\n", "content-type: application/pkcs10\r\n"]
-    {
+    for line in [
+        "relayd-policy-server: relay-1\r\n",
+        "relayd-client-address: 127.0.0.1\r\n",
+        "relayd-hops: 1\r\n",
+        "content-type: application/pkcs10\r\n",
+    ] {
         assert!(asked.contains(line), "{line}: {asked}");
     }
     assert!(!asked.contains("mine") && asked.ends_with(std::str::from_utf8(&csr).unwrap()), "{asked}");
@@ -151,7 +155,8 @@ async fn the_place_is_believed_of_relays_that_have_it_below_them() {
         (None, "Relayd-Hops: 1\r\n".into(), None),
     ] {
         let mut client = relay.connect(who).await;
-        let reply = client.put("/enrolments/newcomer", &format!("{CSR}{headers}"), &csr).await;
+        let headers = format!("{CSR}{headers}Relayd-Client-Address: 2001:db8::7\r\n");
+        let reply = client.put("/enrolments/newcomer", &headers, &csr).await;
         let Some((place, hops)) = passed else {
             assert_eq!(reply.status, 503, "{headers}: {reply:?}");
             assert!(reply.header("retry-after").is_some());
@@ -161,6 +166,9 @@ async fn the_place_is_believed_of_relays_that_have_it_below_them() {
         let asked = above.asked.recv().await.unwrap();
         assert!(asked.contains(&format!("relayd-policy-server: {place}\r\n")), "{asked}");
         assert!(asked.contains(&format!("relayd-hops: {hops}\r\n")), "{asked}");
+        // Believed together with the place.
+        let address = if place == BELOW { "2001:db8::7" } else { "127.0.0.1" };
+        assert!(asked.contains(&format!("relayd-client-address: {address}\r\n")), "{asked}");
     }
     // Round and round.
     for hops in ["20", "21", "x"] {

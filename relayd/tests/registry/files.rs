@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The files of protocol 5: written by the registry, or followed by it.
 
-use std::{fs, slice::from_ref};
+use std::{cmp::Reverse, fs, slice::from_ref, sync::Arc};
 
+use chrono::Utc;
 use protocol::{
     certificate::{self, Certificate},
     enrolment::State,
+    hash::KeyHash,
     node_id::NodeId,
     node_list::NodeList,
     smime,
@@ -27,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     common::fleet::config_of,
     on_both,
-    rig::{Machine, Place, until},
+    rig::{HOUR, Machine, Place, until},
 };
 
 on_both!(
@@ -38,6 +40,7 @@ on_both!(
     a_list_is_taken_over_whole_or_not_at_all,
     what_the_files_said_last_counts_when_the_registry_becomes_the_source,
     the_registry_follows_files_of_another_program,
+    which_key_of_a_list_is_the_current_one_stays_so,
     a_root_that_nobody_can_ask_works,
     a_node_of_which_only_the_hash_was_known_can_change_its_key,
     what_the_registry_has_of_a_list_is_not_written_again,
@@ -197,10 +200,10 @@ async fn what_the_files_said_last_counts_when_the_registry_becomes_the_source(pl
     let (a, b) = (Machine::new("a"), Machine::new("b"));
     write_files(&place, &[&a]);
     let table = relayd::nodes::read_files(&place.settings().general).unwrap();
-    let (_sender, nodes) = watch::channel(std::sync::Arc::new(table));
+    let (_sender, nodes) = watch::channel(Arc::new(table));
     let stop = CancellationToken::new();
     let database = Database::open(&config_of(place.url.clone())).unwrap();
-    let task = tokio::spawn(Followed::new(database, nodes).run(stop.clone()));
+    let task = tokio::spawn(Followed::new(database, nodes, HOUR).run(stop.clone()));
     until("a", || admin::get(&mut place.connect(), &a.id).unwrap().is_some()).await;
     stop.cancel();
     task.await.unwrap().unwrap();
@@ -216,12 +219,12 @@ async fn the_registry_follows_files_of_another_program(place: Place) {
     let table = |machines: &[&Machine]| {
         write_files(&place, machines);
         let general = place.settings().general;
-        std::sync::Arc::new(relayd::nodes::read_files(&general).unwrap())
+        Arc::new(relayd::nodes::read_files(&general).unwrap())
     };
-    let (sender, nodes) = watch::channel(std::sync::Arc::<NodeTable>::default());
+    let (sender, nodes) = watch::channel(Arc::<NodeTable>::default());
     let stop = CancellationToken::new();
     let database = Database::open(&config_of(place.url.clone())).unwrap();
-    let task = tokio::spawn(Followed::new(database, nodes).run(stop.clone()));
+    let task = tokio::spawn(Followed::new(database, nodes, HOUR).run(stop.clone()));
     let states = || {
         let nodes = admin::list(&mut place.connect(), &Filter::default()).unwrap();
         nodes.into_iter().map(|node| (node.node_id.to_string(), node.state)).collect::<Vec<_>>()
@@ -239,6 +242,73 @@ async fn the_registry_follows_files_of_another_program(place: Place) {
     assert_eq!(details().node.decided_by.as_deref(), Some("node list"));
     stop.cancel();
     task.await.unwrap().unwrap();
+}
+
+/// A list with these keys of node `a`, the current one first.
+fn write_keys(place: &Place, keys: &[&Machine]) -> NodeList {
+    let hashes: Vec<_> = keys.iter().map(|machine| machine.certificate.key_hash().to_string()).collect();
+    let json = serde_json::json!({"a": {"hostname": "a.example.org", "policy-server": "root",
+        "key-hash": hashes[0], "other-key-hashes": hashes[1..]}});
+    fs::write(place.path("nodeslist.json"), json.to_string()).unwrap();
+    let pem: Vec<u8> = keys.iter().flat_map(|machine| machine.certificate.to_pem()).collect();
+    fs::write(place.path("allnodescerts.pem"), pem).unwrap();
+    list(place)
+}
+
+/// A node changed its key, and the list was written during the overlap.
+async fn which_key_of_a_list_is_the_current_one_stays_so(place: Place) {
+    let mut keys: Vec<_> = (0..4).map(|_| Machine::new("a")).collect();
+    // However hashes are sorted, this is not their order.
+    keys.sort_by_key(|machine| Reverse(machine.certificate.key_hash().to_string()));
+    keys.swap(0, 2);
+    let [first, second, third, fourth] = &keys[..] else { panic!("four") };
+    let state = |hash: &KeyHash| {
+        let keys = admin::get(&mut place.connect(), &first.id).unwrap().map_or_else(Vec::new, |a| a.keys);
+        let found = keys.into_iter().find(|key| key.key_hash == *hash);
+        found.map(|key| key.valid_until.map(|end| end > Utc::now()))
+    };
+    let states = |machines: [&Machine; 3]| machines.map(|machine| state(&machine.certificate.key_hash()));
+    let (current, replaced, ended) = (Some(None), Some(Some(true)), Some(Some(false)));
+
+    write_keys(&place, &[first, second]);
+    let read = || Arc::new(relayd::nodes::read_files(&place.settings().general).unwrap());
+    let (sender, nodes) = watch::channel(read());
+    let stop = CancellationToken::new();
+    let database = Database::open(&config_of(place.url.clone())).unwrap();
+    let task = tokio::spawn(Followed::new(database, nodes, HOUR).run(stop.clone()));
+    until("the list", || states([first, second, third]) == [current, replaced, None]).await;
+    write_keys(&place, &[third, first]);
+    sender.send_replace(read());
+    until("another roll", || states([third, first, second]) == [current, replaced, ended]).await;
+    let version = || {
+        let sql = "SELECT version AS number FROM node WHERE nodeid = 'a'";
+        place.connect().number(sql, &[]).unwrap()
+    };
+    let before = version();
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.path("nodeslist.json")).unwrap()).unwrap();
+    json["b"] = serde_json::json!({"hostname": "b", "policy-server": "root"});
+    fs::write(place.path("nodeslist.json"), json.to_string()).unwrap();
+    sender.send_replace(read());
+    let b = Machine::new("b");
+    until("b", || admin::get(&mut place.connect(), &b.id).unwrap().is_some()).await;
+    assert_eq!(version(), before, "the same keys again change nothing");
+    // What the files say counts, even when it is the older one.
+    write_keys(&place, &[first, third]);
+    sender.send_replace(read());
+    until("back again", || states([first, third, second]) == [current, replaced, ended]).await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+
+    // Without what the registry has seen before, the order of the others is that of the list.
+    admin::delete(&mut place.connect(), from_ref(&first.id)).unwrap();
+    let written = write_keys(&place, &[first, fourth, second, third]);
+    let root = place.start();
+    until("written again", || list(&place).get(&NodeId::root()).is_some()).await;
+    assert_eq!(list(&place).get(&first.id), written.get(&first.id));
+    assert_eq!(root.nodes.borrow().list().get(&first.id), written.get(&first.id));
+    assert_eq!(states([fourth, second, third]), [replaced; 3]);
+    root.stop().await;
 }
 
 /// Without a gateway nobody keeps a handle.
@@ -280,13 +350,13 @@ async fn what_the_registry_has_of_a_list_is_not_written_again(place: Place) {
             .flat_map(|_| Machine::with_key("a", machine.key.clone()).certificate.to_pem())
             .collect();
         fs::write(place.path("allnodescerts.pem"), pem).unwrap();
-        std::sync::Arc::new(relayd::nodes::read_files(&place.settings().general).unwrap())
+        Arc::new(relayd::nodes::read_files(&place.settings().general).unwrap())
     };
     let (many, other) = (table(0..30), table(0..20));
     let (sender, nodes) = watch::channel(many.clone());
     let database = Database::open(&config_of(place.url.clone())).unwrap();
     let stop = CancellationToken::new();
-    let task = tokio::spawn(Followed::new(database, nodes).run(stop.clone()));
+    let task = tokio::spawn(Followed::new(database, nodes, HOUR).run(stop.clone()));
     let known = || admin::get(&mut place.connect(), &machine.id).unwrap().map(|node| node.certificates);
     let fingerprints = || known().unwrap().into_iter().map(|one| one.fingerprint).collect::<Vec<_>>();
     let version = || place.connect().number("SELECT version AS number FROM node_registry", &[]).unwrap();

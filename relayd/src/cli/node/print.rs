@@ -57,13 +57,9 @@ pub fn show(out: &mut impl Write, details: &NodeDetails, above: &[NodeRecord], j
     writeln!(out, "state        {}{}", node.state, decided(node))?;
     writeln!(out, "role         {}", role(node))?;
     writeln!(out, "connects to  {}{}", node.policy_server, place(above))?;
-    writeln!(out, "first asked  {}", date(node.requested))?;
     let from = node.address.as_deref().map(|address| format!(" from {}", printable(address)));
-    match (node.last_contact.map(date), from.unwrap_or_default()) {
-        (Some(seen), from) => writeln!(out, "last seen    {seen}{from}")?,
-        (None, from) if from.is_empty() => writeln!(out, "last seen    never")?,
-        (None, from) => writeln!(out, "last seen    never; asked{from}")?,
-    }
+    writeln!(out, "first asked  {}{}", date(node.requested), from.unwrap_or_default())?;
+    writeln!(out, "last seen    {}", node.last_contact.map_or_else(|| "never".into(), date))?;
     keys.iter().try_for_each(|key| show_key(out, key))?;
     certificates.iter().try_for_each(|certificate| show_certificate(out, certificate))?;
     conflicts.iter().try_for_each(|conflict| show_conflict(out, conflict))
