@@ -183,7 +183,12 @@ pub fn move_to(c: &mut Connection, ids: &[NodeId], server: &NodeId) -> Result<Ou
         }
         let way = way_up(change, server)?;
         if way.contains(id) {
-            return Ok(Outcome::Refused(format!("{server} is below it")));
+            let reason = if server == id {
+                "it cannot be below itself".into()
+            } else {
+                format!("{server} is below it")
+            };
+            return Ok(Outcome::Refused(reason));
         }
         if way.len() + levels_below(change, id)? > RELAY_DEPTH {
             let text = format!("there, it or a node below it would be more than {RELAY_DEPTH} levels down");

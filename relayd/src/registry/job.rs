@@ -19,7 +19,7 @@ use super::{
 };
 
 /// What work needs besides the transaction.
-pub(super) struct Desk {
+pub(super) struct Context {
     pub(super) settings: Settings,
     pub(super) rules: Rules,
 }
@@ -27,7 +27,7 @@ pub(super) struct Desk {
 /// Something to do for somebody who waits.
 pub(super) trait Job: Send {
     /// Does it. When the transaction fails, it is done again in another one.
-    fn work(&mut self, change: &mut Change<'_>, desk: &Desk) -> QueryResult<()>;
+    fn work(&mut self, change: &mut Change<'_>, context: &Context) -> QueryResult<()>;
 
     /// After the commit: tells who waits how it ended; who has gone will ask again. Returns the label
     /// under which the answer counts.
@@ -50,7 +50,7 @@ impl Queue {
     pub(super) async fn ask<T, F>(&self, work: F) -> Result<T, RegistryError>
     where
         T: Counted + Send + 'static,
-        F: FnMut(&mut Change<'_>, &Desk) -> QueryResult<Result<T, RegistryError>> + Send + 'static,
+        F: FnMut(&mut Change<'_>, &Context) -> QueryResult<Result<T, RegistryError>> + Send + 'static,
     {
         let (reply, replied) = oneshot::channel();
         let job = Box::new(Asked { work, done: None, reply });
@@ -75,10 +75,10 @@ struct Asked<T, F> {
 impl<T, F> Job for Asked<T, F>
 where
     T: Counted + Send,
-    F: FnMut(&mut Change<'_>, &Desk) -> QueryResult<Result<T, RegistryError>> + Send,
+    F: FnMut(&mut Change<'_>, &Context) -> QueryResult<Result<T, RegistryError>> + Send,
 {
-    fn work(&mut self, change: &mut Change<'_>, desk: &Desk) -> QueryResult<()> {
-        self.done = Some((self.work)(change, desk)?);
+    fn work(&mut self, change: &mut Change<'_>, context: &Context) -> QueryResult<()> {
+        self.done = Some((self.work)(change, context)?);
         Ok(())
     }
 

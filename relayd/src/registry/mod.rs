@@ -65,7 +65,7 @@ use protocol::{
 use self::{
     change::Change,
     enrol::Claim,
-    job::{Desk, Queue},
+    job::{Context, Queue},
     program::{Asked, Program, Question, Verdict},
 };
 pub use self::{
@@ -111,8 +111,8 @@ impl Registry {
         let program = self.program.as_deref().filter(|_| request.token().is_none() && !request.as_relay);
         let to_program = program.map(|program| (program, Question::of(&request)));
         let claimed = place.clone();
-        let decide = move |change: &mut Change<'_>, desk: &Desk| {
-            enrol::enrol(change, &Claim::of(&request, &claimed, address), &desk.rules)
+        let decide = move |change: &mut Change<'_>, context: &Context| {
+            enrol::enrol(change, &Claim::of(&request, &claimed, address), &context.rules)
         };
         let replied = self.queue.ask(decide).await?;
         let answer = replied.answer;
@@ -135,8 +135,8 @@ impl Registry {
         let read = tokio::task::spawn_blocking(move || keys::read(&id, &message, &vouchers));
         let vouched = read.await.map_err(|e| RegistryError::Down(e.to_string()))??;
         let id = node.clone();
-        let work = move |change: &mut Change<'_>, desk: &Desk| {
-            keys::roll_over(change, &id, &vouched, desk.settings.key_overlap, &desk.rules)
+        let work = move |change: &mut Change<'_>, context: &Context| {
+            keys::roll_over(change, &id, &vouched, context.settings.key_overlap, &context.rules)
         };
         self.queue.ask(work).await
     }
@@ -145,22 +145,22 @@ impl Registry {
     /// authority last. `None`: there is no authority.
     pub async fn certify(&self, node: &NodeId, request: Request) -> Result<Option<Vec<u8>>, RegistryError> {
         let node = node.clone();
-        let work = move |change: &mut Change<'_>, desk: &Desk| {
-            keys::certify(change, &node, &request, &desk.settings.ca)
+        let work = move |change: &mut Change<'_>, context: &Context| {
+            keys::certify(change, &node, &request, &context.settings.ca)
         };
         self.queue.ask(work).await
     }
 
     /// Takes note of what an inventory says about the identity of its node.
     pub async fn introduce(&self, introduction: Introduction) -> Result<Introduced, RegistryError> {
-        let work = move |change: &mut Change<'_>, desk: &Desk| {
-            inventory::introduce(change, &introduction, desk.settings.key_overlap, &desk.rules).map(Ok)
+        let work = move |change: &mut Change<'_>, context: &Context| {
+            inventory::introduce(change, &introduction, context.settings.key_overlap, &context.rules).map(Ok)
         };
         self.queue.ask(work).await
     }
 
     /// Looks at the certificates of this server again.
     pub async fn reload(&self) -> Result<(), RegistryError> {
-        self.queue.ask(|change, desk| own::enter(change, &desk.settings).map(Ok)).await
+        self.queue.ask(|change, context| own::enter(change, &context.settings).map(Ok)).await
     }
 }

@@ -17,7 +17,7 @@ use super::{
     RegistryError,
     admin::now,
     change::change,
-    job::{Desk, Job},
+    job::{Context, Job},
     journal::Journal,
     lapse,
     metrics::{Metrics, PUT_OFF},
@@ -46,7 +46,7 @@ const TABLE_SPACING: Duration = Duration::from_secs(1);
 
 /// What the thread has.
 pub(super) struct Service {
-    desk: Desk,
+    context: Context,
     database: Database,
     connection: Option<Connection>,
     mirror: Mirror,
@@ -73,7 +73,7 @@ struct TableTimes {
 impl Service {
     /// Makes it, and what tells of its tables and of its database.
     pub(super) fn new(
-        desk: Desk,
+        context: Context,
         database: Database,
         connection: Connection,
         metrics: Metrics,
@@ -82,7 +82,7 @@ impl Service {
         let (sender, nodes) = watch::channel(Arc::<NodeTable>::default());
         let (status, told) = watch::channel(Ok(()));
         let service = Self {
-            desk,
+            context,
             database,
             connection: Some(connection),
             mirror: Mirror::default(),
@@ -150,7 +150,8 @@ impl Service {
         self.journal.tell(c, now())?;
         if Instant::now() >= self.count_at {
             self.count_at = Instant::now() + COUNT;
-            self.desk.rules.has_ca = ca::certificate(&self.desk.settings.ca).is_ok_and(|one| one.is_some());
+            self.context.rules.has_ca =
+                ca::certificate(&self.context.settings.ca).is_ok_and(|one| one.is_some());
             lapse::forget(c, now(), &self.metrics)?;
             statistics::read(c, now(), &self.metrics)?;
         }
@@ -162,7 +163,7 @@ impl Service {
         let table = self.mirror.table(now);
         let count = |nodes: usize| i64::try_from(nodes).unwrap_or(i64::MAX);
         self.compatible.sub_nodes.set(count(table.list().len()));
-        self.compatible.managed_nodes.set(count(table.list().direct(&self.desk.rules.own_id).count()));
+        self.compatible.managed_nodes.set(count(table.list().direct(&self.context.rules.own_id).count()));
         self.sender.send_replace(Arc::new(table));
         self.table = TableTimes {
             stale: false,
@@ -203,9 +204,9 @@ impl Service {
     /// One attempt; the connection is gone afterwards if it was lost.
     fn work(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), String> {
         let mut connection = self.connected().ok_or("no connection to the database")?;
-        let desk = &self.desk;
+        let context = &self.context;
         let done = change(&mut connection, now(), |change| {
-            batch.iter_mut().try_for_each(|job| job.work(change, desk))
+            batch.iter_mut().try_for_each(|job| job.work(change, context))
         });
         let is_usable = done.is_ok() || connection.is_usable();
         self.keep(connection, is_usable);
@@ -320,10 +321,10 @@ mod tests {
 
         let numbers = prometheus::Registry::new();
         let rules = Rules { own_id: NodeId::root(), max_pending: Some(1), has_ca: false };
-        let desk = Desk { settings: settings(directory.path()), rules };
+        let context = Context { settings: settings(directory.path()), rules };
         let metrics = Metrics::new(&numbers).unwrap();
         let compatible = CompatibleMetrics::new(&numbers).unwrap();
-        let (mut service, nodes, status) = Service::new(desk, database, connection, metrics, compatible);
+        let (mut service, nodes, status) = Service::new(context, database, connection, metrics, compatible);
         service.look().unwrap();
         assert!(nodes.borrow().identify(&old).is_some() && nodes.borrow().identify(&new).is_some());
 

@@ -17,7 +17,7 @@ use super::{
     change::change,
     enrol::Rules,
     files::Files,
-    job::{Desk, Queue},
+    job::{Context, Queue},
     metrics::Metrics,
     own::{self, ImportError},
     program::Program,
@@ -136,8 +136,8 @@ pub fn start(
         max_pending: settings.enrolment.as_ref().map(|enrolment| enrolment.max_pending),
         has_ca: false,
     };
-    let desk = Desk { settings, rules };
-    let (mut service, nodes, status) = Service::new(desk, database, connection, metrics, compatible);
+    let context = Context { settings, rules };
+    let (mut service, nodes, status) = Service::new(context, database, connection, metrics, compatible);
     service.look().map_err(DbError::from)?;
     let (queue, jobs) = sync_channel(WAITING);
     let (tell_end, ended) = oneshot::channel();

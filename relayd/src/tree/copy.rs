@@ -24,7 +24,7 @@ use crate::{
 
 /// A node list file that belongs to this program.
 #[derive(Debug, Clone)]
-pub struct Copy(PathBuf);
+pub struct ListCopy(PathBuf);
 
 /// Why a copy cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ const MODE: u32 = 0o640;
 /// Largest copy read, in bytes.
 const MOST: u64 = 1 << 30;
 
-impl Copy {
+impl ListCopy {
     /// The copy in this file, which need not be there yet.
     pub fn new(path: PathBuf) -> Self {
         Self(path)

@@ -31,7 +31,7 @@ use tracing::{error, info, warn};
 
 use super::{
     backoff::Backoff,
-    copy::Copy,
+    copy::ListCopy,
     metrics::{Heard, Metrics},
 };
 use crate::{
@@ -46,7 +46,7 @@ use crate::{
 /// Keeps the node table of a relay like that of its upstream.
 pub struct Follower {
     own_id: NodeId,
-    copy: Copy,
+    copy: ListCopy,
     upstream: Arc<UpstreamClient>,
     sender: watch::Sender<Arc<NodeTable>>,
     /// Of the table, when the upstream said it in this life.
@@ -117,7 +117,7 @@ impl Follower {
         compatible: CompatibleMetrics,
         registry: &Registry,
     ) -> Result<(Self, Nodes), FollowerError> {
-        let copy = Copy::new(general.nodes_list_file.clone());
+        let copy = ListCopy::new(general.nodes_list_file.clone());
         let path = copy.path().display();
         let list = match copy.read() {
             Ok(Some(list)) => list,

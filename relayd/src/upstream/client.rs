@@ -23,8 +23,8 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{
     AGENT, Target, Tls, TlsError,
     connect::{ConnectError, ConnectLimits},
+    connection::{Answer, Connection},
     host_header,
-    line::{Answer, Line},
     metrics::Metrics,
 };
 use crate::config::Upstream;
@@ -33,13 +33,13 @@ use crate::config::Upstream;
 pub struct UpstreamClient {
     upstream: Upstream,
     host: HeaderValue,
-    lines: Mutex<Lines>,
+    pool: Mutex<Pool>,
     passing: Semaphore,
     metrics: Metrics,
 }
 
-struct Lines {
-    idle: Vec<Line>,
+struct Pool {
+    idle: Vec<Connection>,
     target: Arc<Target>,
     tls: SslConnector,
     /// Of the files the TLS settings were read from.
@@ -136,7 +136,7 @@ impl UpstreamClient {
     /// Reads certificates; connects when there is something to ask.
     pub fn new(upstream: &Upstream, registry: &Registry) -> Result<Self, ClientError> {
         let tls = Tls::load(upstream)?;
-        let lines = Lines {
+        let pool = Pool {
             idle: Vec::new(),
             target: Arc::new(Target::new(upstream, tls.verify_host)),
             tls: tls.connector,
@@ -146,7 +146,7 @@ impl UpstreamClient {
         Ok(Self {
             upstream: upstream.clone(),
             host: host_header(upstream).ok_or(ClientError::Host)?,
-            lines: Mutex::new(lines),
+            pool: Mutex::new(pool),
             passing: Semaphore::new(MOST_PASSING),
             metrics: Metrics::new(registry)?,
         })
@@ -155,12 +155,12 @@ impl UpstreamClient {
     /// Reads the certificate files again. On error those read earlier stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         let tls = Tls::load(&self.upstream)?;
-        let mut lines = self.lock();
-        if lines.digest != tls.digest {
-            lines.target = Arc::new(Target::new(&self.upstream, tls.verify_host));
-            (lines.tls, lines.digest) = (tls.connector, tls.digest);
-            lines.generation += 1;
-            lines.idle.clear();
+        let mut pool = self.lock();
+        if pool.digest != tls.digest {
+            pool.target = Arc::new(Target::new(&self.upstream, tls.verify_host));
+            (pool.tls, pool.digest) = (tls.connector, tls.digest);
+            pool.generation += 1;
+            pool.idle.clear();
         }
         Ok(())
     }
@@ -205,15 +205,15 @@ impl UpstreamClient {
         limits: FetchLimits,
     ) -> Result<Answer, Failure> {
         let request = || self.request(method, path, headers, body.clone());
-        if let Some(line) = self.idle_line() {
-            match line.send(request()?, limits).await {
+        if let Some(connection) = self.idle_connection() {
+            match connection.send(request()?, limits).await {
                 // The upstream may close an idle connection at any moment.
                 Err(Failure::Lost(_)) => {}
                 answered => return answered.map(|answered| self.keep(answered)),
             }
         }
-        let line = self.open().await?;
-        line.send(request()?, limits).await.map(|answered| self.keep(answered))
+        let connection = self.open().await?;
+        connection.send(request()?, limits).await.map(|answered| self.keep(answered))
     }
 
     fn request(
@@ -236,31 +236,31 @@ impl UpstreamClient {
         request.body(Full::new(body))
     }
 
-    async fn open(&self) -> Result<Line, Failure> {
+    async fn open(&self) -> Result<Connection, Failure> {
         let (target, tls, generation) = {
-            let lines = self.lock();
-            (lines.target.clone(), lines.tls.clone(), lines.generation)
+            let pool = self.lock();
+            (pool.target.clone(), pool.tls.clone(), pool.generation)
         };
-        Line::open(&target, &tls, CONNECT, self.upstream.idle_timeout, generation).await
+        Connection::open(&target, &tls, CONNECT, self.upstream.idle_timeout, generation).await
     }
 
-    fn idle_line(&self) -> Option<Line> {
-        let mut lines = self.lock();
+    fn idle_connection(&self) -> Option<Connection> {
+        let mut pool = self.lock();
         // The one used last: the others get old and close.
-        lines.idle.retain(|line| !line.is_closed());
-        lines.idle.pop()
+        pool.idle.retain(|connection| !connection.is_closed());
+        pool.idle.pop()
     }
 
-    /// Keeps the line of an answer for the next request.
-    fn keep(&self, (answer, line): (Answer, Option<Line>)) -> Answer {
-        let mut lines = self.lock();
-        if let Some(line) = line.filter(|line| line.generation == lines.generation) {
-            lines.idle.push(line);
+    /// Keeps the connection of an answer for the next request.
+    fn keep(&self, (answer, connection): (Answer, Option<Connection>)) -> Answer {
+        let mut pool = self.lock();
+        if let Some(connection) = connection.filter(|connection| connection.generation == pool.generation) {
+            pool.idle.push(connection);
         }
         answer
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`trust`], [`renewal`] | TLS settings from files, which may be replaced |
 //! | [`connect`](self::connect()), [`progress`] | TCP and TLS within their times; whether bytes move |
-//! | [`line`](self::line) | one connection and one request on it |
+//! | [`connection`](self::connection) | one connection and one request on it |
 //! | [`retry_after`](self::retry_after()) | how long it wants to be left alone |
 //! | [`client`] | requests in need of an answer, over a few connections that are kept |
 //!
@@ -13,7 +13,7 @@
 
 mod client;
 mod connect;
-mod line;
+mod connection;
 mod metrics;
 mod progress;
 pub mod renewal;

@@ -20,24 +20,24 @@ use relayd::{config::ClientTrust, gateway::GatewayError};
 
 use crate::harness::*;
 
-struct Authority {
+pub struct Authority {
     certificate: X509,
     key: PKey<Private>,
 }
 
 /// What a certificate says.
 #[derive(Clone, Copy)]
-struct Says<'a> {
-    uid: Option<&'a str>,
-    dns: &'a [&'a str],
-    for_servers: bool,
-    expired: bool,
+pub struct Says<'a> {
+    pub uid: Option<&'a str>,
+    pub dns: &'a [&'a str],
+    pub for_servers: bool,
+    pub expired: bool,
 }
 
-const PLAIN: Says<'static> = Says { uid: None, dns: &[], for_servers: false, expired: false };
+pub const PLAIN: Says<'static> = Says { uid: None, dns: &[], for_servers: false, expired: false };
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = new_key();
         let mut name = X509Name::builder().unwrap();
         name.append_entry_by_nid(Nid::COMMONNAME, "Authority").unwrap();
@@ -50,7 +50,7 @@ impl Authority {
         Self { certificate: builder.build(), key }
     }
 
-    fn issue(&self, says: Says<'_>) -> ClientIdentity {
+    pub fn issue(&self, says: Says<'_>) -> ClientIdentity {
         let key = new_key();
         let mut name = X509Name::builder().unwrap();
         name.append_entry_by_nid(Nid::COMMONNAME, "machine").unwrap();
@@ -75,7 +75,7 @@ impl Authority {
         (Certificate::new(builder.build()).unwrap(), key)
     }
 
-    fn write(&self, directory: &Path) {
+    pub fn write(&self, directory: &Path) {
         fs::write(directory.join("ca.pem"), self.certificate.to_pem().unwrap()).unwrap();
     }
 }

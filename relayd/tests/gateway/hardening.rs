@@ -41,6 +41,9 @@ async fn versions_below_the_minimum_and_weak_groups_are_refused() {
         (&lenient, &["-tls1_2"], true),
         (&lenient, &["-tls1_1", "-cipher", weakest], false),
         (&lenient, &["-tls1", "-cipher", weakest], false),
+        // Whom the client thinks it speaks to plays no part.
+        (&strict, &["-servername", "other.example.org"], true),
+        (&strict, &["-noservername"], true),
         (&strict, &["-groups", "P-256"], true),
         (&strict, &["-groups", "X25519"], true),
         (&strict, &["-groups", "P-521"], false),

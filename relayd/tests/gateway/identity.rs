@@ -153,6 +153,31 @@ async fn a_removed_node_loses_its_connections_and_its_rights() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn an_upload_ends_when_its_node_is_revoked_and_those_of_others_go_on() {
+    let gateway = start().await;
+    let body = gzip(&[7; 100_000]);
+    let [revoked, other] =
+        [(&gateway.fleet.direct, DIRECT), (&gateway.fleet.relay, RELAY)].map(|(identity, node)| {
+            (identity, put_request(&format!("/reports/{}", run_log(node, 1)), "", &body))
+        });
+    let mut busy = gateway.connect(Some(revoked.0)).await;
+    let mut unconcerned = gateway.connect(Some(other.0)).await;
+    busy.send(&revoked.1[..50_000]).await.unwrap();
+    unconcerned.send(&other.1[..50_000]).await.unwrap();
+    eventually("both are under way", || gateway.metric("relayd_gateway_uploads_in_flight") == 2.0).await;
+
+    gateway.nodes.send_replace(Arc::new(gateway.fleet.table_without(DIRECT)));
+    assert_eq!(busy.reply().await, None);
+    eventually("one has ended", || gateway.metric("relayd_gateway_uploads_in_flight") == 1.0).await;
+    assert_eq!(gateway.metric("relayd_gateway_revoked_connections_total"), 1.0);
+    unconcerned.send(&other.1[50_000..]).await.unwrap();
+    assert_eq!(unconcerned.reply().await.unwrap().status, 201);
+    assert_eq!(gateway.files(), [run_log(RELAY, 1)], "nothing is left of the other");
+    assert_eq!(gateway.metric("relayd_gateway_tls_handshakes_total"), 2.0);
+    gateway.stop().await;
+}
+
 fn certificate(key: &PKey<Private>, uids: &[(&[u8], Asn1Type)]) -> Certificate {
     let mut name = X509Name::builder().unwrap();
     for (uid, kind) in uids {

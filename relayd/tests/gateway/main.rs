@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod answers;
+mod asking;
 mod authority;
 mod curl;
 mod disk;
@@ -15,3 +16,4 @@ mod lifecycle;
 mod passing;
 mod slow;
 mod walk;
+mod world;

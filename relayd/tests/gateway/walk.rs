@@ -1,217 +1,136 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Every route of the rule table, walked by every kind of identity. A route that is new has to say
-//! here what is expected of it.
+//! Every route of the rule table, walked by every kind of identity: once where nodes are known by
+//! their keys, once where they are known by an authority. A route that is new has to say here what
+//! is expected of it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use protocol::{node_list::NodeList, tls::ClientIdentity};
-use relayd::{
-    config::{Upstream, UpstreamTrust},
-    gateway::{
-        Behind, Enrolment,
-        access::{Listener, Row, Who, table},
-    },
-    nodes::NodeTable,
-    upstream::UpstreamClient,
+use relayd::gateway::access::{Listener, Row, Who, table};
+
+use crate::{harness::Reply, world::World};
+
+/// What is expected of each walker on the routes of the gateway.
+struct Expected {
+    walkers: &'static [&'static str],
+    /// Path, the node that it is about, and in the order of the walkers: `+` let in, whatever comes
+    /// of it; `?` 401, nobody in particular asks; `-` 403, somebody who may not.
+    routes: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const BY_KEY: Expected = Expected {
+    walkers: &[
+        "anonymous",
+        "a stranger's certificate",
+        "the node's key under nobody's name",
+        "the node itself",
+        "another node",
+        "a relay above the node",
+        "a relay elsewhere",
+        "the upstream",
+        "a revoked node",
+        "the password",
+        "the initial password",
+        "a wrong password",
+    ],
+    routes: &[
+        ("/uuid", "", "++++++++++++"),
+        ("/reports/<file name>", "node", "?--+-+-+-+??"),
+        // The password is for nodes of the list.
+        ("/reports/<file name>", "newcomer", "?---------??"),
+        ("/inventories/<file name>", "node", "?--+-+-+-?+?"),
+        // A relay passes on what it got of a node that nobody knows yet.
+        ("/inventories/<file name>", "newcomer", "?--+++++-?+?"),
+        ("/inventory-updates/<file name>", "node", "?--+-+-+-+??"),
+        ("/inventory-updates/<file name>", "newcomer", "?--------+??"),
+        ("/enrolments/<node id>", "node", "++++++++++++"),
+        ("/enrolments/<node id>", "newcomer", "++++++++++++"),
+        ("/keys/<node id>", "node", "?--+-+-+-???"),
+        ("/keys/<node id>", "newcomer", "?--------???"),
+        ("/certificates/<node id>", "node", "?--+-+-+-???"),
+        ("/certificates/<node id>", "newcomer", "?--------???"),
+        ("/nodes", "", "?--+++++-???"),
+        ("/identity", "", "?--+++++-???"),
+    ],
 };
 
-use crate::harness::*;
-
-/// What becomes of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// Let in, whatever comes of it.
-    In,
-    /// 401: nobody in particular asks.
-    Who,
-    /// 403: somebody who may not.
-    No,
-}
-use Verdict::{In, No, Who as Unknown};
-
-/// Each identity with which a route is walked, and its place in the expectations.
-const WALKERS: [&str; 11] = [
-    "anonymous",
-    "a stranger's certificate",
-    "the node itself",
-    "another node",
-    "a relay above the node",
-    "a relay elsewhere",
-    "the upstream",
-    "a revoked node",
-    "the password",
-    "the initial password",
-    "a wrong password",
-];
-
-/// The one for whom it is, and those above: with certificates only.
-const OWN: [Verdict; 11] = [Unknown, No, In, No, In, No, In, No, Unknown, Unknown, Unknown];
-const ANY_NODE: [Verdict; 11] = [Unknown, No, In, In, In, In, In, No, Unknown, Unknown, Unknown];
-const ANYONE: [Verdict; 11] = [In; 11];
-
-/// What is expected of each route of the gateway.
-const EXPECTED: [(&str, [Verdict; 11]); 9] = [
-    ("/uuid", ANYONE),
-    ("/reports/<file name>", [Unknown, No, In, No, In, No, In, No, In, Unknown, Unknown]),
-    ("/inventories/<file name>", [Unknown, No, In, No, In, No, In, No, Unknown, In, Unknown]),
-    ("/inventory-updates/<file name>", [Unknown, No, In, No, In, No, In, No, In, Unknown, Unknown]),
-    ("/enrolments/<node id>", ANYONE),
-    ("/keys/<node id>", OWN),
-    ("/certificates/<node id>", OWN),
-    ("/nodes", ANY_NODE),
-    ("/identity", ANY_NODE),
-];
-
-const WRONG: &str = "Authorization: Basic cnVkZGVyOndyb25n\r\n";
-
-/// A relay in the middle of a tree, and who may knock at its door.
-struct World {
-    gateway: Running,
-    upstream: ClientIdentity,
-    node: ClientIdentity,
-    other: ClientIdentity,
-    above: ClientIdentity,
-    elsewhere: ClientIdentity,
-    revoked: ClientIdentity,
-    stranger: ClientIdentity,
-    files: u32,
-}
-
-impl World {
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let spool = directory.path().join("spool");
-        // Nothing listens there: what is let in fails, and not for want of rights.
-        let upstream = Upstream {
-            host: "127.0.0.1".into(),
-            port: 1,
-            user: "rudder".into(),
-            password: None,
-            default_password: String::new().into(),
-            trust: UpstreamTrust::DangerousNone,
-            client_identity: None,
-            idle_timeout: PATIENCE,
-            oldest_tls: protocol::tls::TlsVersion::V1_3,
-        };
-        let upstream = UpstreamClient::new(&upstream, &prometheus::Registry::new()).unwrap();
-        let behind = Behind {
-            enrolment: Enrolment::Upstream(Arc::new(upstream)),
-            newcomers_per_minute: Some(1_000_000),
-            ..Behind::default()
-        };
-        let passwords = |settings: &mut relayd::config::Gateway| settings.basic_auth = Some(passwords());
-        let gateway = start_as("hub", Fleet::new(), behind, directory, spool, passwords).await;
-        let world = Self {
-            upstream: new_identity("top"),
-            node: new_identity("node"),
-            other: new_identity("other"),
-            above: new_identity("above"),
-            elsewhere: new_identity("elsewhere"),
-            revoked: new_identity("revoked"),
-            stranger: new_identity("stranger"),
-            gateway,
-            files: 0,
-        };
-        // First with the node that is revoked, then without: what it was once must not count.
-        for with_revoked in [true, false] {
-            world.gateway.nodes.send_replace(world.table(with_revoked));
-        }
-        world
-    }
-
-    fn table(&self, with_revoked: bool) -> Arc<NodeTable> {
-        let mut nodes = serde_json::Map::new();
-        for (id, identity, server) in [
-            ("top", &self.upstream, "root"),
-            ("hub", &self.gateway.fleet.root, "top"),
-            ("above", &self.above, "hub"),
-            ("node", &self.node, "above"),
-            ("other", &self.other, "above"),
-            ("elsewhere", &self.elsewhere, "hub"),
-            ("stray", &self.gateway.fleet.direct, "elsewhere"),
-            ("revoked", &self.revoked, "hub"),
-        ] {
-            let hash = identity.0.key_hash().to_string();
-            let entry = serde_json::json!({"hostname": id, "key-hash": hash, "policy-server": server});
-            if with_revoked || id != "revoked" {
-                nodes.insert(id.to_owned(), entry);
-            }
-        }
-        let list = NodeList::from_json(&serde_json::to_vec(&nodes).unwrap()).unwrap();
-        Arc::new(NodeTable::new(list, Vec::new()))
-    }
-
-    fn walker(&self, name: &str) -> (Option<&ClientIdentity>, &'static str) {
-        match name {
-            "anonymous" => (None, ""),
-            "a stranger's certificate" => (Some(&self.stranger), ""),
-            "the node itself" => (Some(&self.node), ""),
-            "another node" => (Some(&self.other), ""),
-            "a relay above the node" => (Some(&self.above), ""),
-            "a relay elsewhere" => (Some(&self.elsewhere), ""),
-            "the upstream" => (Some(&self.upstream), ""),
-            "a revoked node" => (Some(&self.revoked), ""),
-            "the password" => (None, REGULAR),
-            "the initial password" => (None, INITIAL),
-            "a wrong password" => (None, WRONG),
-            other => panic!("{other}"),
-        }
-    }
-
-    /// A path that this rule is for, about the node; each time another file.
-    fn path(&mut self, rule: &str) -> String {
-        self.files += 1;
-        let inventory = format!("node_2026-01-02T03:04:05+00:00-{}.ocs.gz", self.files);
-        match rule.split_once('<') {
-            None => rule.to_owned(),
-            Some((directory, "node id>")) => format!("{directory}node"),
-            Some(("/reports/", _)) => format!("/reports/{}", run_log("node", self.files)),
-            Some((directory, "file name>")) => format!("{directory}{inventory}"),
-            Some(_) => panic!("no path is known for {rule}"),
-        }
-    }
-
-    async fn request(&self, walker: &str, method: &str, path: &str) -> Reply {
-        let (identity, headers) = self.walker(walker);
-        let mut client = self.gateway.connect(identity).await;
-        match method {
-            "PUT" => client.put(path, headers, &gzip(b"x")).await,
-            _ => client.ask(method, path, headers).await,
-        }
-    }
-}
+const BY_AUTHORITY: Expected = Expected {
+    walkers: &[
+        "anonymous",
+        "named by another authority",
+        "the node's key without the authority",
+        "a certified stranger",
+        "certified without a name",
+        "the node itself",
+        "another node",
+        "a relay above the node",
+        "a relay elsewhere",
+        "the upstream",
+        "a revoked node",
+        "the password",
+        "the initial password",
+        "a wrong password",
+    ],
+    routes: &[
+        // Whoever the authority certified, of whatever name.
+        ("/uuid", "", "?--++++++++???"),
+        ("/reports/<file name>", "node", "?----+-+-+-+??"),
+        ("/reports/<file name>", "newcomer", "?-----------??"),
+        ("/inventories/<file name>", "node", "?----+-+-+-?+?"),
+        ("/inventories/<file name>", "newcomer", "?----+++++-?+?"),
+        ("/inventory-updates/<file name>", "node", "?----+-+-+-+??"),
+        ("/inventory-updates/<file name>", "newcomer", "?----------+??"),
+        ("/enrolments/<node id>", "node", "++++++++++++++"),
+        ("/enrolments/<node id>", "newcomer", "++++++++++++++"),
+        ("/keys/<node id>", "node", "?----+-+-+-???"),
+        ("/keys/<node id>", "newcomer", "?----------???"),
+        ("/certificates/<node id>", "node", "?----+-+-+-???"),
+        ("/certificates/<node id>", "newcomer", "?----------???"),
+        ("/nodes", "", "?----+++++-???"),
+        ("/identity", "", "?----+++++-???"),
+    ],
+};
 
 fn rows(listener: Listener) -> Vec<Row> {
     table().into_iter().filter(|row| row.listener == listener && row.who != [Who::Nobody]).collect()
 }
 
-fn verdict(status: u16) -> Verdict {
-    match status {
-        401 => Unknown,
-        403 => No,
+fn verdict(reply: &Reply) -> char {
+    match reply.status {
+        401 => '?',
+        403 => '-',
         404 => panic!("not found"),
-        _ => In,
+        _ => '+',
     }
 }
 
-#[tokio::test]
-async fn each_route_lets_in_whom_it_should_and_nobody_else() {
-    let mut world = World::new().await;
+/// Each walker on each route.
+async fn walk(mut world: World, expected: Expected) {
     let rows = rows(Listener::Gateway);
     let listed: BTreeSet<_> = rows.iter().map(|row| row.path).collect();
-    let expected: BTreeSet<_> = EXPECTED.iter().map(|(path, _)| *path).collect();
-    assert_eq!(listed, expected, "say in EXPECTED who may use the new route");
-    for row in rows {
-        let (_, expected) = EXPECTED.iter().find(|(path, _)| *path == row.path).unwrap();
+    let known: BTreeSet<_> = expected.routes.iter().map(|(path, ..)| *path).collect();
+    assert_eq!(listed, known, "say in the expectations who may use the new route");
+    for (rule, node, verdicts) in expected.routes {
+        let row = rows.iter().find(|row| row.path == *rule).unwrap();
+        assert_eq!(verdicts.len(), expected.walkers.len(), "{rule}");
         for method in row.methods.iter().filter(|method| **method != "HEAD") {
-            for (walker, expected) in WALKERS.iter().zip(expected) {
-                let path = world.path(row.path);
+            for (walker, expected) in expected.walkers.iter().zip(verdicts.chars()) {
+                let path = world.path(rule, node);
                 let reply = world.request(walker, method, &path).await;
-                assert_eq!(verdict(reply.status), *expected, "{walker}: {method} {path}: {reply:?}");
+                assert_eq!(verdict(&reply), expected, "{walker}: {method} {path}: {reply:?}");
             }
         }
     }
     world.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn each_route_lets_in_whom_it_should_and_nobody_else() {
+    walk(World::new().await, BY_KEY).await;
+}
+
+#[tokio::test]
+async fn each_route_lets_in_whom_it_should_where_an_authority_says_who_is_who() {
+    walk(World::by_authority().await, BY_AUTHORITY).await;
 }
 
 #[tokio::test]
@@ -222,7 +141,7 @@ async fn what_has_no_rule_is_found_by_nobody() {
     for row in rows(Listener::Gateway) {
         for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
             if !row.methods.contains(&method) {
-                requests.push((method, world.path(row.path)));
+                requests.push((method, world.path(row.path, "node")));
             }
         }
     }
@@ -231,7 +150,7 @@ async fn what_has_no_rule_is_found_by_nobody() {
         assert_eq!(row.who, [Who::Loopback], "{}", row.path);
         requests.extend(row.methods.iter().map(|method| (*method, row.path.to_owned())));
     }
-    for walker in WALKERS {
+    for walker in BY_KEY.walkers {
         let (identity, headers) = world.walker(walker);
         let mut client = world.gateway.connect(identity).await;
         for (method, path) in &requests {
@@ -256,62 +175,4 @@ async fn foreign_and_missing_look_the_same() {
         }
     }
     world.gateway.stop().await;
-}
-
-#[tokio::test]
-async fn a_client_hears_who_it_is() {
-    let world = World::new().await;
-    for (walker, node, server) in [
-        ("the node itself", "node", "above"),
-        ("the upstream", "top", "root"),
-        ("another node", "other", "above"),
-    ] {
-        let reply = world.request(walker, "GET", "/identity").await;
-        assert_eq!(reply.header("content-type"), Some("application/json"));
-        let hash = world.walker(walker).0.unwrap().0.key_hash();
-        let expected =
-            serde_json::json!({"node_id": node, "key_hash": hash.to_string(), "policy_server": server});
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&reply.body).unwrap(), expected, "{walker}");
-    }
-    world.gateway.stop().await;
-}
-
-#[tokio::test]
-async fn a_client_hears_of_the_nodes_below_it_and_waits_for_changes() {
-    let world = World::new().await;
-    let mut client = world.gateway.connect(Some(&world.above)).await;
-    let reply = client.ask("GET", "/nodes", "").await;
-    let (tag, known) = (reply.header("etag").unwrap().to_owned(), reply.body);
-    assert!(known.contains("\"other\"") && !known.contains("\"stray\""), "{known}");
-    let unchanged = client.ask("GET", "/nodes", &format!("If-None-Match: {tag}\r\n")).await;
-    assert_eq!(unchanged.status, 304);
-
-    let patient = format!("If-None-Match: {tag}\r\nPrefer: wait=300\r\n");
-    let request = format!("GET /nodes?changes HTTP/1.1\r\nHost: x\r\n{patient}\r\n");
-    client.send(request.as_bytes()).await.unwrap();
-    let waiting = || world.gateway.metric("relayd_gateway_tree_requests_in_flight") == 1.0;
-    eventually("the request waits", waiting).await;
-    // Not of its concern: it goes on waiting, and does not keep the table that was there before.
-    let before = Arc::downgrade(&*world.gateway.nodes.borrow());
-    world.gateway.nodes.send_replace(world.table(true));
-    eventually("the table before is gone", || before.upgrade().is_none()).await;
-    assert!(waiting());
-    let mut nodes = serde_json::to_value(()).unwrap();
-    for (id, entry) in world.table(true).list().iter().filter(|(id, _)| id.as_str() != "other") {
-        let hash = entry.key_hash.as_ref().unwrap().to_string();
-        nodes[id.as_str()] = serde_json::json!({"hostname": "h", "key-hash": hash, "policy-server": entry.policy_server.as_str()});
-    }
-    let list = NodeList::from_json(nodes.to_string().as_bytes()).unwrap();
-    world.gateway.nodes.send_replace(Arc::new(NodeTable::new(list, Vec::new())));
-    let changed = client.reply().await.unwrap();
-    assert_eq!(changed.status, 200);
-    assert!(changed.body.contains("\"other\":null"), "{}", changed.body);
-
-    // Who waits does not hold up the end.
-    let tag = changed.header("etag").unwrap();
-    let patient = format!("If-None-Match: {tag}\r\nPrefer: wait=300\r\n");
-    client.send(format!("GET /nodes HTTP/1.1\r\nHost: x\r\n{patient}\r\n").as_bytes()).await.unwrap();
-    eventually("the request waits", waiting).await;
-    world.gateway.stop().await;
-    assert_eq!(client.reply().await.unwrap().status, 304);
 }

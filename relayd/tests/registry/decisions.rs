@@ -81,6 +81,8 @@ async fn nodes_hang_below_relays_only_and_can_be_moved(place: Place) {
     assert_eq!(admin::list(&mut c, &below_upper).unwrap().len(), 2);
     let outcomes = admin::move_to(&mut c, from_ref(&upper.id), &lower.id).unwrap();
     assert!(matches!(&outcomes[0].1, Outcome::Refused(why) if why.contains("below it")), "{outcomes:?}");
+    let outcomes = admin::move_to(&mut c, from_ref(&upper.id), &upper.id).unwrap();
+    assert!(matches!(&outcomes[0].1, Outcome::Refused(why) if why.contains("itself")), "{outcomes:?}");
     assert!(admin::move_to(&mut c, from_ref(&lower.id), &node.id).is_err(), "no relay");
     let outcomes = admin::delete(&mut c, from_ref(&lower.id)).unwrap();
     assert!(matches!(&outcomes[0].1, Outcome::Refused(why) if why.contains("below it")), "{outcomes:?}");

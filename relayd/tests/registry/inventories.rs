@@ -34,13 +34,13 @@ on_both!(
     an_inventory_brings_no_key_that_the_node_does_not_have,
 );
 
-struct Desk {
+struct InventorySpool {
     directory: PathBuf,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Desk {
+impl InventorySpool {
     fn open(place: &Place, root: &Root) -> Self {
         let directory = place.path("inventories");
         let settings = SpoolSettings {
@@ -99,7 +99,7 @@ fn inventory(of: &Machine, signed_by: &Machine) -> (Vec<u8>, Vec<u8>) {
 
 async fn a_first_inventory_makes_a_node_known_in_any_order_of_its_files(place: Place) {
     let root = place.start();
-    let desk = Desk::open(&place, &root);
+    let spool = InventorySpool::open(&place, &root);
     for (id, signature_first) in [("n1", false), ("n2", true)] {
         let machine = Machine::new(id);
         let (content, sign) = inventory(&machine, &machine);
@@ -107,11 +107,11 @@ async fn a_first_inventory_makes_a_node_known_in_any_order_of_its_files(place: P
         if signature_first {
             files.reverse();
         }
-        desk.put(&files[0].0, &files[0].1);
+        spool.put(&files[0].0, &files[0].1);
         tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(desk.names("incoming").len(), 1, "it waits for the other one");
-        desk.put(&files[1].0, &files[1].1);
-        until("both are taken", || desk.names("incoming").is_empty()).await;
+        assert_eq!(spool.names("incoming").len(), 1, "it waits for the other one");
+        spool.put(&files[1].0, &files[1].1);
+        until("both are taken", || spool.names("incoming").is_empty()).await;
         let node = admin::get(&mut place.connect(), &machine.id).unwrap().unwrap();
         assert_eq!((node.node.state, node.node.hostname), (NodeState::Pending, machine.hostname.clone()));
         assert_eq!(node.certificates.len(), 1);
@@ -119,15 +119,15 @@ async fn a_first_inventory_makes_a_node_known_in_any_order_of_its_files(place: P
         let table = root.until("accepted", |table| table.knows(&machine.id)).await;
         assert_eq!(table.identify(&machine.certificate), Some(&machine.id));
     }
-    assert_eq!(desk.names("received"), ["n1.ocs.gz", "n1.ocs.sign", "n2.ocs.gz", "n2.ocs.sign"]);
-    assert_eq!(desk.names("failed"), [""; 0]);
-    desk.close().await;
+    assert_eq!(spool.names("received"), ["n1.ocs.gz", "n1.ocs.sign", "n2.ocs.gz", "n2.ocs.sign"]);
+    assert_eq!(spool.names("failed"), [""; 0]);
+    spool.close().await;
     root.stop().await;
 }
 
 async fn what_is_not_signed_by_the_node_goes_to_failed_with_both_files(place: Place) {
     let root = place.start();
-    let desk = Desk::open(&place, &root);
+    let spool = InventorySpool::open(&place, &root);
     let (machine, thief) = (Machine::new("n1"), Machine::new("n1"));
     root.enrol(&machine, None).await.unwrap();
     for (name, of, by, reason) in [
@@ -137,10 +137,10 @@ async fn what_is_not_signed_by_the_node_goes_to_failed_with_both_files(place: Pl
         ("b", &thief, &thief, "conflict"),
     ] {
         let (content, sign) = inventory(of, by);
-        desk.put(&format!("{name}.ocs.gz"), &content);
-        desk.put(&format!("{name}.ocs.sign"), &sign);
+        spool.put(&format!("{name}.ocs.gz"), &content);
+        spool.put(&format!("{name}.ocs.sign"), &sign);
         for file in [format!("{name}.ocs.gz"), format!("{name}.ocs.sign")] {
-            let path = desk.directory.join("failed").join(format!("{file}.reason"));
+            let path = spool.directory.join("failed").join(format!("{file}.reason"));
             until("its reason", || path.exists()).await;
             let text = fs::read_to_string(path).unwrap();
             assert!(text.contains(reason), "{file}: {text}");
@@ -149,14 +149,14 @@ async fn what_is_not_signed_by_the_node_goes_to_failed_with_both_files(place: Pl
     let node = admin::get(&mut place.connect(), &machine.id).unwrap().unwrap();
     assert_eq!(node.node.key_hash, Some(machine.certificate.key_hash()));
     assert_eq!(node.conflicts.iter().map(|c| c.kind).collect::<Vec<_>>(), [ConflictKind::OtherKey]);
-    assert_eq!(desk.names("received"), [""; 0]);
-    desk.close().await;
+    assert_eq!(spool.names("received"), [""; 0]);
+    spool.close().await;
     root.stop().await;
 }
 
 async fn an_inventory_signed_with_the_current_key_brings_the_next(place: Place) {
     let root = place.start();
-    let desk = Desk::open(&place, &root);
+    let spool = InventorySpool::open(&place, &root);
     let (old, new) = (Machine::new("n1"), Machine::new("n1"));
     root.enrol(&old, None).await.unwrap();
     admin::accept(&mut place.connect(), from_ref(&old.id), "op", &Accept::default()).unwrap();
@@ -164,22 +164,22 @@ async fn an_inventory_signed_with_the_current_key_brings_the_next(place: Place) 
     let renewed = Machine::with_key("n1", old.key.clone());
     for (name, of) in [("a", &renewed), ("b", &new)] {
         let (content, sign) = inventory(of, &old);
-        desk.put(&format!("{name}.ocs.gz"), &content);
-        desk.put(&format!("{name}.ocs.sign"), &sign);
-        until("taken", || desk.names("incoming").is_empty()).await;
+        spool.put(&format!("{name}.ocs.gz"), &content);
+        spool.put(&format!("{name}.ocs.sign"), &sign);
+        until("taken", || spool.names("incoming").is_empty()).await;
     }
     let node = admin::get(&mut place.connect(), &old.id).unwrap().unwrap();
     assert_eq!(node.keys.len(), 2);
     assert_eq!(node.node.key_hash, Some(new.certificate.key_hash()));
     assert_eq!(node.certificates.len(), 3);
-    assert_eq!(desk.names("failed"), [""; 0]);
-    desk.close().await;
+    assert_eq!(spool.names("failed"), [""; 0]);
+    spool.close().await;
     root.stop().await;
 }
 
 async fn an_inventory_brings_no_key_that_the_node_does_not_have(place: Place) {
     let root = place.start();
-    let desk = Desk::open(&place, &root);
+    let spool = InventorySpool::open(&place, &root);
     let (node, victim) = (Machine::new("n1"), Machine::new("victim"));
     root.enrol(&node, None).await.unwrap();
     admin::accept(&mut place.connect(), from_ref(&node.id), "op", &Accept::default()).unwrap();
@@ -196,14 +196,14 @@ async fn an_inventory_brings_no_key_that_the_node_does_not_have(place: Place) {
     builder.sign(&node.key, MessageDigest::sha256()).unwrap();
     let forged = Certificate::new(builder.build()).unwrap();
     let (content, sign) = inventory(&Machine { certificate: forged, ..Machine::new("n1") }, &node);
-    desk.put("a.ocs.gz", &content);
-    desk.put("a.ocs.sign", &sign);
-    let reason = desk.directory.join("failed/a.ocs.gz.reason");
+    spool.put("a.ocs.gz", &content);
+    spool.put("a.ocs.sign", &sign);
+    let reason = spool.directory.join("failed/a.ocs.gz.reason");
     until("its reason", || reason.exists()).await;
     assert!(fs::read_to_string(reason).unwrap().contains("its own key"));
     let details = admin::get(&mut place.connect(), &node.id).unwrap().unwrap();
     assert_eq!(details.keys.len(), 1);
     assert_eq!(details.node.key_hash, Some(node.certificate.key_hash()));
-    desk.close().await;
+    spool.close().await;
     root.stop().await;
 }

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// An open connection, idle or with one request under way. Closed when dropped, whatever is under way.
-pub struct Line {
+pub struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     activity: Arc<Activity>,
     /// Which generation of the TLS settings it was made with.
@@ -40,8 +40,8 @@ const HTTP_BUFFER: usize = 64 * 1024;
 /// For the connection to become usable again after an answer.
 const READY: Duration = Duration::from_secs(1);
 
-impl Line {
-    /// Connects. The line closes itself when it was idle for `idle`.
+impl Connection {
+    /// Connects. The connection closes itself when it was idle for `idle`.
     pub async fn open(
         target: &Target,
         tls: &SslConnector,
@@ -70,7 +70,7 @@ impl Line {
         self.sender.is_closed()
     }
 
-    /// Sends one request and reads its answer. Gives the line back when it can be used again.
+    /// Sends one request and reads its answer. Gives the connection back when it can be used again.
     pub async fn send(
         mut self,
         request: Request<Full<Bytes>>,
