@@ -53,7 +53,7 @@ pub enum Enrolment {
 }
 
 /// Takes in what nodes want for their identity.
-pub struct Desk {
+pub struct IdentityRequests {
     decides: Enrolment,
     takes_newcomers: bool,
     newcomers: Intake,
@@ -87,19 +87,19 @@ const USUAL_RATE: u32 = 60;
 const RELAY_WEIGHT: u32 = 10;
 
 /// A request that was let in, before its body.
-pub struct Case {
+pub struct IdentityRequest {
     kind: IdentityKind,
     node: NodeId,
-    way: Way,
+    origin: Origin,
     content_type: HeaderValue,
     length: u64,
     who: Counted,
     weight: u32,
 }
 
-/// What a request says about its way here.
+/// Where a request comes from, as it says.
 #[derive(Debug, PartialEq, Eq)]
-struct Way {
+struct Origin {
     /// The policy server to which the node itself talks.
     place: NodeId,
     /// The address from which the node itself talks to that.
@@ -107,14 +107,14 @@ struct Way {
     hops: usize,
 }
 
-impl Case {
+impl IdentityRequest {
     /// The node that it is about.
     pub fn node(&self) -> &NodeId {
         &self.node
     }
 }
 
-impl Desk {
+impl IdentityRequests {
     /// `newcomers_per_minute`: how many requests of new nodes are taken from one address; `None` to
     /// take no new nodes in.
     pub fn new(
@@ -150,9 +150,9 @@ impl Desk {
         node: &NodeId,
         asked: &Asked<'_>,
         headers: &HeaderMap,
-    ) -> Result<Case, Refusal> {
+    ) -> Result<IdentityRequest, Refusal> {
         let content_type = check_type(kind, headers)?;
-        let way = Way::read(asked, headers)?;
+        let origin = Origin::read(asked, headers)?;
         let length = announced_length(headers, most(kind))?;
         let (who, weight) = match asked.client {
             Client::Node(client) => {
@@ -162,24 +162,24 @@ impl Desk {
             }
             _ => (Counted::by_address(asked.peer.address.ip()), 1),
         };
-        Ok(Case { kind, node: node.clone(), way, content_type, length, who, weight })
+        Ok(IdentityRequest { kind, node: node.clone(), origin, content_type, length, who, weight })
     }
 
     /// Answers it.
-    pub async fn take(&self, case: Case, body: Incoming) -> Result<Answer, Refusal> {
-        let intake = self.intake(case.kind);
-        intake.rates.count(case.who, case.weight).map_err(Refusal::TooOften)?;
-        let (body, _memory) = intake.read(body, case.length, self.slowest_body).await?;
-        let (kind, node, way) = (case.kind, &case.node, case.way);
+    pub async fn take(&self, request: IdentityRequest, body: Incoming) -> Result<Answer, Refusal> {
+        let intake = self.intake(request.kind);
+        intake.rates.count(request.who, request.weight).map_err(Refusal::TooOften)?;
+        let (body, _memory) = intake.read(body, request.length, self.slowest_body).await?;
+        let (kind, node, origin) = (request.kind, &request.node, request.origin);
         // Requests are read strictly on each relay already: what is none goes no further.
         let wanted = Wanted::read(kind, node, &body)?;
         match &self.decides {
             Enrolment::Off => Err(Refusal::NotFound),
             Enrolment::Here(registry) => {
-                decide(registry, wanted, node, way.place, way.address, body).await.map_err(undecided)
+                decide(registry, wanted, node, origin.place, origin.address, body).await.map_err(undecided)
             }
             Enrolment::Upstream(upstream) => {
-                let headers = way.headers(case.content_type)?;
+                let headers = origin.headers(request.content_type)?;
                 // Never closed; if it were, one request more would do no harm.
                 let _turn = timeout(TURN, intake.passing.acquire()).await.map_err(|_| TOO_MANY)?.ok();
                 let passed = upstream.pass(Method::PUT, &kind.path(node), headers, body).await;
@@ -311,7 +311,7 @@ fn undecided(error: RegistryError) -> Refusal {
     }
 }
 
-impl Way {
+impl Origin {
     fn read(asked: &Asked<'_>, headers: &HeaderMap) -> Result<Self, Refusal> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let hops = headers::parse_hops(text(HOPS)).ok_or(Refusal::TooManyHops)?;

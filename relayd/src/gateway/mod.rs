@@ -55,7 +55,7 @@ pub use self::enrolment::Enrolment;
 use self::{
     directory::{CommitQueue, Directory, Failure},
     disk::DiskPool,
-    enrolment::Desk,
+    enrolment::IdentityRequests,
     metrics::GatewayMetrics,
     service::Service,
     tls::Acceptor,
@@ -213,7 +213,12 @@ impl Gateway {
             inventory_updates: open(doors.inventory_updates)?,
         };
         let (weights, known_weights) = watch::channel(Arc::default());
-        let desk = Desk::new(enrolment, newcomers_per_minute, known_weights.clone(), settings.slowest_body);
+        let identity_requests = IdentityRequests::new(
+            enrolment,
+            newcomers_per_minute,
+            known_weights.clone(),
+            settings.slowest_body,
+        );
         let uploads = Uploads::new(settings, known_weights, doors, metrics.clone());
         let service = Service::new(
             own_id,
@@ -221,7 +226,7 @@ impl Gateway {
             settings.clients.clone(),
             acceptor.clone(),
             uploads,
-            desk,
+            identity_requests,
             metrics,
         )
         .telling(contacts);

@@ -19,7 +19,7 @@ use super::{
     answer::{Answer, Identity, Refusal, close_after},
     body::content_length,
     client::{Client, Peer},
-    enrolment::{Case, Desk},
+    enrolment::{IdentityRequest, IdentityRequests},
     guarded_io::Activity,
     metrics::{Counting, GatewayMetrics},
     open::OpenConnections,
@@ -51,7 +51,7 @@ pub struct Service {
     connections: Arc<OpenConnections>,
     acceptor: Arc<Acceptor>,
     uploads: Uploads,
-    desk: Desk,
+    identity_requests: IdentityRequests,
     contacts: Option<Contacts>,
     tree: tree::Server,
     reads: Rates,
@@ -74,7 +74,7 @@ struct Seen {
 enum Admitted<'a> {
     Uuid,
     Upload(&'a OpenDoor, UploadName, UploadCount),
-    Identity(Case),
+    Identity(IdentityRequest),
     Tree(NodeId),
     WhoAmI(Identity),
 }
@@ -87,7 +87,7 @@ impl Service {
         trust: ClientTrust,
         acceptor: Arc<Acceptor>,
         uploads: Uploads,
-        desk: Desk,
+        identity_requests: IdentityRequests,
         metrics: GatewayMetrics,
     ) -> Self {
         let closed = metrics.revoked_connections.clone();
@@ -100,7 +100,7 @@ impl Service {
             trust,
             acceptor,
             uploads,
-            desk,
+            identity_requests,
             contacts: None,
             metrics,
             put_off: Throttle::new(Duration::from_millis(100)),
@@ -182,9 +182,9 @@ impl Service {
             Admitted::Upload(door, name, counted) => {
                 self.uploads.take(door, &name, counted, peer, request.into_body()).await
             }
-            Admitted::Identity(case) => {
-                let node = case.node().clone();
-                let answer = self.desk.take(case, request.into_body()).await?;
+            Admitted::Identity(about) => {
+                let node = about.node().clone();
+                let answer = self.identity_requests.take(about, request.into_body()).await?;
                 if answer.is_to_known_node() {
                     self.heard_of(node);
                 }
@@ -238,11 +238,11 @@ impl Service {
                 Admitted::Upload(door, name.clone(), self.uploads.counted(name, length, &asked))
             }
             Route::Identity(kind, node) => {
-                self.desk.check_open(kind)?;
+                self.identity_requests.check_open(kind)?;
                 seen.rule = Some(rule);
                 let node = &*seen.node.insert(node);
                 access::check(&asked, Subject::Node(node))?;
-                Admitted::Identity(self.desk.admit(kind, node, &asked, request.headers())?)
+                Admitted::Identity(self.identity_requests.admit(kind, node, &asked, request.headers())?)
             }
             Route::Tree => {
                 seen.rule = Some(rule);
