@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Node ids: who a run log, a certificate or a connection belongs to (protocol 1.1).
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// **Shape**: 1 to 128 characters, a letter or digit first, then letters, digits, `-`, `_`, `.`.
 /// That is a superset of what existing agents and servers produce, and safe as a part of a path.
+/// Clones share the text: a large fleet has each id in many tables.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct NodeId(Box<str>);
+pub struct NodeId(Arc<str>);
 
 /// Longest accepted node id, in characters.
 pub const MAX_LENGTH: usize = 128;
@@ -77,7 +78,7 @@ impl TryFrom<String> for NodeId {
 
 impl From<NodeId> for String {
     fn from(id: NodeId) -> String {
-        id.0.into()
+        id.as_str().to_owned()
     }
 }
 

@@ -3,7 +3,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use diesel::{QueryResult, QueryableByName, sql_types::BigInt};
+use diesel::{
+    QueryResult, QueryableByName,
+    pg::Pg,
+    sql_types::{BigInt, Text},
+    sqlite::Sqlite,
+};
 use protocol::{
     certificate::{self, Certificate},
     hash::KeyHash,
@@ -13,7 +18,7 @@ use protocol::{
 
 use super::{
     record::{NodeState, Role},
-    row::{CERTIFICATE_COLUMNS, CertificateRow, KEY_COLUMNS, KeyRow, NODE_COLUMNS, NodeRow, for_nodes},
+    row::{KEY_COLUMNS, KeyRow, NODE_COLUMNS, NodeRow, for_nodes},
 };
 use crate::{
     db::{Connection, query::Value},
@@ -69,13 +74,13 @@ impl Mirror {
         }
         // What was removed leaves nothing that could be read as a change.
         let since = if versions.purged > self.version { 0 } else { self.version };
-        let sql = format!("SELECT {NODE_COLUMNS} FROM node WHERE version > $1");
+        let sql = format!("SELECT {NODE_COLUMNS} FROM node WHERE version > $1 ORDER BY nodeid");
         let mut rows: Vec<NodeRow> = c.rows(&sql, &[Value::Int(since)])?;
         let mut read_nodes = Vec::with_capacity(rows.len());
         while !rows.is_empty() {
             // Certificates as texts take much memory: some at a time.
             let part = rows.split_off(rows.len().saturating_sub(AT_A_TIME));
-            read_nodes.extend(read(c, part)?);
+            read_nodes.extend(read(c, part, since == 0)?);
         }
         let mut has_changed = since == 0;
         if since == 0 {
@@ -145,28 +150,30 @@ fn spkis_of(keys: &[Key]) -> Arc<[Spki]> {
     keys.iter().filter_map(|key| key.spki.clone()).collect()
 }
 
-/// Reads nodes with what belongs to them; `None`: not accepted, or not any more.
-fn read(c: &mut Connection, rows: Vec<NodeRow>) -> QueryResult<Vec<(NodeId, Option<Known>)>> {
+/// Certificate of a node; what else the table has is in it.
+#[derive(QueryableByName)]
+struct Pem {
+    #[diesel(sql_type = Text)]
+    nodeid: String,
+    #[diesel(sql_type = Text)]
+    pem: String,
+}
+
+/// Reads nodes with what belongs to them; `None`: not accepted, or not any more. The rows are in the
+/// order of their ids; `are_all`: no node is between them.
+fn read(c: &mut Connection, rows: Vec<NodeRow>, are_all: bool) -> QueryResult<Vec<(NodeId, Option<Known>)>> {
     let accepted = |row: &NodeRow| row.state == NodeState::Accepted.as_str();
     let ids: Vec<&str> = rows.iter().filter(|row| accepted(row)).map(|row| row.nodeid.as_str()).collect();
+    let select = format!("SELECT {KEY_COLUMNS} FROM node_key");
+    let order = "ORDER BY CASE WHEN valid_until IS NULL THEN 0 ELSE 1 END, added DESC, key_hash";
     let mut keys: HashMap<String, Vec<KeyRow>> = HashMap::new();
-    for key in for_nodes(c, &ids, |c, places, values| {
-        let sql = format!(
-            "SELECT {KEY_COLUMNS} FROM node_key WHERE nodeid IN ({places}) \
-             ORDER BY CASE WHEN valid_until IS NULL THEN 0 ELSE 1 END, added DESC, key_hash"
-        );
-        c.rows::<KeyRow>(&sql, values)
-    })? {
+    for key in of_nodes::<KeyRow>(c, &select, order, &ids, are_all)? {
         keys.entry(key.nodeid.clone()).or_default().push(key);
     }
-    let mut certificates: HashMap<String, Vec<CertificateRow>> = HashMap::new();
-    for certificate in for_nodes(c, &ids, |c, places, values| {
-        let sql = format!(
-            "SELECT {CERTIFICATE_COLUMNS} FROM node_certificate WHERE nodeid IN ({places}) \
-             ORDER BY not_before DESC, fingerprint"
-        );
-        c.rows::<CertificateRow>(&sql, values)
-    })? {
+    let (select, order) =
+        ("SELECT nodeid, pem FROM node_certificate", "ORDER BY not_before DESC, fingerprint");
+    let mut certificates: HashMap<String, Vec<Pem>> = HashMap::new();
+    for certificate in of_nodes::<Pem>(c, select, order, &ids, are_all)? {
         certificates.entry(certificate.nodeid.clone()).or_default().push(certificate);
     }
     let known = |row: NodeRow| {
@@ -199,4 +206,26 @@ fn read(c: &mut Connection, rows: Vec<NodeRow>) -> QueryResult<Vec<(NodeId, Opti
         Some((record.node_id, Some(known)))
     };
     Ok(rows.into_iter().filter_map(known).collect())
+}
+
+/// What belongs to these nodes. A range is much faster than a list of ids.
+fn of_nodes<T>(
+    c: &mut Connection,
+    select: &str,
+    order: &str,
+    ids: &[&str],
+    are_all: bool,
+) -> QueryResult<Vec<T>>
+where
+    T: QueryableByName<Pg> + QueryableByName<Sqlite> + 'static,
+{
+    match (ids.first(), ids.last()) {
+        (Some(first), Some(last)) if are_all => {
+            let sql = format!("{select} WHERE nodeid >= $1 AND nodeid <= $2 {order}");
+            c.rows(&sql, &[Value::Text(first), Value::Text(last)])
+        }
+        _ => for_nodes(c, ids, |c, places, values| {
+            c.rows(&format!("{select} WHERE nodeid IN ({places}) {order}"), values)
+        }),
+    }
 }
