@@ -261,3 +261,18 @@ fn signatures_are_verified_when_a_certificate_is_given() {
     let output = relayd(&["run-log", "show", "--cert", &good, plain.to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("not signed"), "{output:?}");
 }
+
+#[test]
+fn the_rule_table_is_printed() {
+    let table = stdout(&["routes"]);
+    assert!(table.contains("/enrolments/<node id>") && table.contains("loopback"), "{table}");
+    let json = stdout(&["routes", "--json"]);
+    let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let others =
+        |listener: &str| rows.iter().rfind(|row| row["listener"] == listener).unwrap()["who"].clone();
+    assert_eq!(
+        (others("gateway"), others("local")),
+        (serde_json::json!(["nobody"]), serde_json::json!(["nobody"]))
+    );
+    assert!(relayd(&["routes", "--colour"]).status.code() == Some(2));
+}

@@ -10,7 +10,7 @@ use common::cluster;
 use protocol::hash::KeyHash;
 use relayd::{config::DatabaseUrl, db::Connection};
 use serde_json::Value;
-use support::{idle_server, relayd, stdout};
+use support::{idle_server, stdout};
 
 struct Root {
     directory: tempfile::TempDir,
@@ -389,19 +389,4 @@ fn tokens_are_shown_once_and_kept_as_digests() {
             assert_eq!(root.run(&[&["token", "create"], bad].concat()).code, 2, "{bad:?}");
         }
     }
-}
-
-#[test]
-fn the_rule_table_is_printed() {
-    let table = stdout(&["routes"]);
-    assert!(table.contains("/enrolments/<node id>") && table.contains("loopback"), "{table}");
-    let json = stdout(&["routes", "--json"]);
-    let rows: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let others =
-        |listener: &str| rows.iter().rfind(|row| row["listener"] == listener).unwrap()["who"].clone();
-    assert_eq!(
-        (others("gateway"), others("local")),
-        (serde_json::json!(["nobody"]), serde_json::json!(["nobody"]))
-    );
-    assert!(relayd(&["routes", "--colour"]).status.code() == Some(2));
 }
