@@ -74,27 +74,22 @@ impl Mirror {
         }
         // What was removed leaves nothing that could be read as a change.
         let since = if versions.purged > self.version { 0 } else { self.version };
-        let sql = format!("SELECT {NODE_COLUMNS} FROM node WHERE version > $1 ORDER BY nodeid");
-        let mut rows: Vec<NodeRow> = c.rows(&sql, &[Value::Int(since)])?;
-        let mut read_nodes = Vec::with_capacity(rows.len());
-        while !rows.is_empty() {
-            // Certificates as texts take much memory: some at a time.
-            let part = rows.split_off(rows.len().saturating_sub(AT_A_TIME));
-            read_nodes.extend(read(c, part, since == 0)?);
-        }
-        let mut has_changed = since == 0;
-        if since == 0 {
-            self.nodes.clear();
-        }
-        for (id, known) in read_nodes {
-            has_changed |= match known {
-                Some(known) => {
-                    self.nodes.insert(id, known);
-                    true
-                }
-                None => self.nodes.remove(&id).is_some(),
-            };
-        }
+        let has_changed = if since == 0 {
+            self.nodes = read_all(c)?;
+            true
+        } else {
+            let changed = read_since(c, since)?;
+            changed.into_iter().fold(false, |has_changed, (id, known)| {
+                let is_change = match known {
+                    Some(known) => {
+                        self.nodes.insert(id, known);
+                        true
+                    }
+                    None => self.nodes.remove(&id).is_some(),
+                };
+                has_changed | is_change
+            })
+        };
         self.version = versions.version;
         Ok(has_changed)
     }
@@ -148,6 +143,31 @@ fn of_keys(certificates: impl Iterator<Item = Certificate>, keys: &[Key]) -> Arc
 
 fn spkis_of(keys: &[Key]) -> Arc<[Spki]> {
     keys.iter().filter_map(|key| key.spki.clone()).collect()
+}
+
+/// All nodes, some at a time: their rows and certificates as texts take much memory. What changes
+/// meanwhile has a later version, and is read the next time.
+fn read_all(c: &mut Connection) -> QueryResult<HashMap<NodeId, Known>> {
+    let sql = format!("SELECT {NODE_COLUMNS} FROM node WHERE nodeid > $1 ORDER BY nodeid LIMIT {AT_A_TIME}");
+    let (mut all, mut last) = (HashMap::new(), String::new());
+    loop {
+        let rows: Vec<NodeRow> = c.rows(&sql, &[Value::Text(&last)])?;
+        let Some(row) = rows.last() else { return Ok(all) };
+        last.clone_from(&row.nodeid);
+        all.extend(read(c, rows, true)?.into_iter().filter_map(|(id, known)| Some((id, known?))));
+    }
+}
+
+/// The nodes that have changed since that version.
+fn read_since(c: &mut Connection, version: i64) -> QueryResult<Vec<(NodeId, Option<Known>)>> {
+    let sql = format!("SELECT {NODE_COLUMNS} FROM node WHERE version > $1 ORDER BY nodeid");
+    let mut rows: Vec<NodeRow> = c.rows(&sql, &[Value::Int(version)])?;
+    let mut all = Vec::with_capacity(rows.len());
+    while !rows.is_empty() {
+        let part = rows.split_off(rows.len().saturating_sub(AT_A_TIME));
+        all.extend(read(c, part, false)?);
+    }
+    Ok(all)
 }
 
 /// Certificate of a node; what else the table has is in it.
