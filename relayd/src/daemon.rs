@@ -131,9 +131,10 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         opened: None,
         node_registry: None,
         contacts: None,
+        called: Default::default(),
     };
     services.start().await?;
-    let Services { status, database, .. } = services;
+    let Services { status, database, called, .. } = services;
 
     let handles = ApiHandles {
         configuration: directory.to_owned(),
@@ -141,6 +142,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         reload: reload.clone(),
         registry,
         status,
+        services: called,
     };
     let api = Api::bind(&config.general.listen, handles).await.map_err(starting("the local API"))?;
     let stop = tasks.stop();

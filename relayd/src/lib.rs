@@ -12,6 +12,7 @@ pub mod db;
 pub mod durable;
 pub mod expiry;
 pub mod gateway;
+pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod nodes;

@@ -41,7 +41,17 @@ fn handles(configuration: &Path, database: Option<Check>) -> (ApiHandles, reload
     let (reload, reloaders) = reload::service();
     let status: Vec<(&str, relayd::api::Status)> =
         vec![("spools", Arc::new(|| serde_json::json!({"depth": 3})))];
-    (ApiHandles { configuration: configuration.to_owned(), database, reload, registry, status }, reloaders)
+    (
+        ApiHandles {
+            configuration: configuration.to_owned(),
+            database,
+            reload,
+            registry,
+            status,
+            services: Default::default(),
+        },
+        reloaders,
+    )
 }
 
 fn serve(configuration: &Path, database: Option<Check>) -> Server {

@@ -43,7 +43,7 @@ impl UploadKind {
 }
 
 /// Escaped in file names; `:`, `@` and `+` stay, as existing agents write them.
-const RESERVED: &AsciiSet = &CONTROLS
+pub(crate) const RESERVED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'#')

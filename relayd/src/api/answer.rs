@@ -12,7 +12,7 @@ use warp::{
 
 use crate::gateway::access;
 
-/// Bodies over this are refused; no endpoint so far reads one.
+/// Bodies over this are refused by what has no limit of its own.
 const LARGEST_BODY: u64 = 1024 * 1024;
 
 /// The envelope, members in the order of the protocol.

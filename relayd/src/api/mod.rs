@@ -6,9 +6,11 @@
 //! |---|---|
 //! | `answer` | answers: JSON envelope, plain texts; the one place where errors become answers |
 //! | `system` | `system/info`, `system/status`, `system/reload`, `/metrics` |
+//! | `calls` | what the services answer that the gateway has as well |
 //! | `listener` | TCP or Unix socket; connections with limits |
 
 mod answer;
+mod calls;
 mod listener;
 mod system;
 
@@ -18,7 +20,7 @@ use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use warp::{Filter, filters::BoxedFilter, reply::Response};
 
-use crate::{config::LocalAddress, reload::Reload};
+use crate::{config::LocalAddress, http::Services, reload::Reload};
 
 pub use listener::BindError;
 
@@ -39,19 +41,24 @@ pub struct ApiHandles {
     pub registry: Registry,
     /// More members of `system/status`, after those of the protocol, by name.
     pub status: Vec<(&'static str, Status)>,
+    /// Answer the other requests.
+    pub services: Services,
 }
 
 /// The API, bound.
 pub struct Api {
     listener: listener::Listener,
     routes: BoxedFilter<(Response,)>,
+    /// Ends the answers of those who wait for something.
+    stop: CancellationToken,
 }
 
 impl Api {
     /// Binds the address.
     pub async fn bind(address: &LocalAddress, handles: ApiHandles) -> Result<Self, BindError> {
         let listener = listener::Listener::bind(address).await?;
-        Ok(Self { listener, routes: routes(Arc::new(handles)) })
+        let stop = CancellationToken::new();
+        Ok(Self { listener, routes: routes(Arc::new(handles), stop.clone()), stop })
     }
 
     /// The address, for a TCP listener.
@@ -61,18 +68,25 @@ impl Api {
 
     /// Serves until stopped, then finishes the requests under way.
     pub async fn run(self, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
-        self.listener.serve(self.routes, stop).await;
+        let ends = self.stop;
+        let (served, ()) = tokio::join!(self.listener.serve(self.routes, stop.clone()), async {
+            stop.cancelled().await;
+            ends.cancel();
+        });
+        let () = served;
         Ok(())
     }
 }
 
-fn routes(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
+fn routes(handles: Arc<ApiHandles>, stop: CancellationToken) -> BoxedFilter<(Response,)> {
     let api = warp::path("rudder").and(warp::path("relay-api"));
     // The prefix without a version is version 1 (protocol A3).
     let system = system::routes(handles.clone());
     let versioned = api.and(warp::path("1")).and(system.clone());
     let unversioned = api.and(system);
-    answer::bounded()
+    calls::route(handles.services.clone(), stop)
+        .or(answer::bounded())
+        .unify()
         .or(answer::listed())
         .unify()
         .or(versioned)

@@ -303,17 +303,59 @@ settings! {
             max_bytes_in_flight: Size = Size(64 << 20);
         }
 
-        /// Remote runs: checked, but not used by this version.
+        /// Policies, served to the node that they are for.
+        ["policies"] policies: PoliciesSection {
+            /// Policies that another program writes: a directory for each node.
+            directory: PathBuf = "/var/rudder/share".into();
+            /// Policies published with `relayd policy publish`; they go before those of the same node in
+            /// directory.
+            published: PathBuf = "/var/rudder/relayd/policies".into();
+            /// The key that signs published policies, and its certificate (`relayd policy key init`). On
+            /// the root only: relays must not have it.
+            key_directory: PathBuf = "/var/rudder/relayd/policy-key".into();
+            /// How long published policies are valid.
+            lifetime: Duration = 90 * DAY;
+            /// How many versions of a node's policies are kept for going back, beside the active one.
+            keep_versions: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9);
+        }
+
+        /// What a relay keeps of the files that it fetches from its upstream for the nodes below it. Used
+        /// with nodes.source = "upstream", or when output.upstream has a client certificate.
+        ["policies.cache"] policies_cache: PoliciesCacheSection {
+            /// Whether this relay fetches what it does not have itself.
+            enabled: bool = true;
+            /// Where it is kept.
+            directory: PathBuf = "/var/rudder/relayd/cache".into();
+            /// What was not asked for the longest goes when there is more than this.
+            max_size: Size = Size(1 << 30);
+        }
+
+        /// The connection that agents keep open to be told of remote runs.
+        ["triggers"] triggers: TriggersSection {
+            /// How long a request of an agent waits for news; the beat of the connection. At most 20 s.
+            wait: Duration = Duration::from_secs(15);
+            /// Agents that may connect again per second after this server was away; they are told to
+            /// spread accordingly.
+            reconnects_per_second: NonZeroUsize = NonZeroUsize::MIN.saturating_add(199);
+        }
+
+        /// Remote runs.
         ["remote_run"] remote_run: RemoteRunSection {
             /// Whether agents may be triggered through this server.
             enabled: bool = true;
-            /// The command that triggers nodes.
+            /// The command that triggers nodes which have no connection to this server.
             command: PathBuf = "/opt/rudder/bin/rudder".into();
             /// Whether the command is run with sudo.
             use_sudo: bool = true;
+            /// Nodes that run at the same time because of requests to this server.
+            max_concurrent: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
+            /// Output of one node that is passed on; what comes after is dropped, which is said.
+            max_output: Size = Size(1 << 20);
+            /// How long a request waits for nodes that are not there, unless it says so itself.
+            expiry: Duration = Duration::from_secs(300);
         }
 
-        /// Files sent from node to node: checked, but not used by this version.
+        /// Files sent from node to node.
         ["shared_files"] shared_files: SharedFilesSection {
             /// Where they are kept.
             path: PathBuf = "/var/rudder/shared-files/".into();
@@ -321,13 +363,13 @@ settings! {
             max_body_size: Size = Size(50 << 20);
         }
 
-        /// Removal of expired shared files: checked, but not used by this version.
+        /// Removal of expired shared files.
         ["shared_files.cleanup"] shared_files_cleanup: SharedFilesCleanupSection {
             /// Time between two removals.
             frequency: Duration = Duration::from_secs(600);
         }
 
-        /// Files of this server that all nodes may fetch: checked, but not used by this version.
+        /// Files of this server that all nodes may fetch.
         ["shared_folder"] shared_folder: SharedFolderSection {
             /// Where they are.
             path: PathBuf = "/var/rudder/configuration-repository/shared-files/".into();

@@ -19,6 +19,7 @@ pub mod main_file;
 pub mod print;
 pub mod problem;
 pub mod resolve;
+mod resolve_downward;
 mod resolve_nodes;
 mod resolve_outputs;
 pub mod value;
@@ -55,6 +56,18 @@ pub struct Config {
     pub upstream: Option<Upstream>,
     /// `[gateway]`; `None` when off (an httpd in front writes to the spools).
     pub gateway: Option<Gateway>,
+    /// `[policies]`.
+    pub policies: Policies,
+    /// `[policies.cache]`; `None` when off or where there is no upstream to fetch from.
+    pub cache: Option<Cache>,
+    /// `[triggers]`.
+    pub triggers: Triggers,
+    /// `[remote_run]`; `None` when off.
+    pub remote_run: Option<RemoteRun>,
+    /// `[shared_files]`.
+    pub shared_files: SharedFiles,
+    /// `[shared_folder]`: its path.
+    pub shared_folder: PathBuf,
 }
 
 /// `[general]`.
@@ -316,4 +329,63 @@ impl std::fmt::Debug for BasicAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BasicAuth").field("user", &self.user).finish_non_exhaustive()
     }
+}
+
+/// `[policies]`.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    /// Trees that another program writes, by node (protocol 8.4).
+    pub directory: PathBuf,
+    /// Published policies.
+    pub published: PathBuf,
+    /// The signing key and its certificate.
+    pub key_directory: PathBuf,
+    /// Validity of what is published.
+    pub lifetime: Duration,
+    /// Versions kept beside the active one.
+    pub keep_versions: usize,
+}
+
+/// `[policies.cache]`.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// Most bytes of content.
+    pub max_size: u64,
+}
+
+/// `[triggers]`.
+#[derive(Debug, Clone)]
+pub struct Triggers {
+    /// Longest wait of one request.
+    pub wait: Duration,
+    /// Pace at which agents may come back.
+    pub reconnects_per_second: usize,
+}
+
+/// `[remote_run]`.
+#[derive(Debug, Clone)]
+pub struct RemoteRun {
+    /// Triggers nodes without a connection.
+    pub command: PathBuf,
+    /// Whether with sudo.
+    pub use_sudo: bool,
+    /// Most nodes that run at a time.
+    pub max_concurrent: usize,
+    /// Most bytes of output passed on for a node.
+    pub max_output: u64,
+    /// How long nodes that are not there are waited for by default.
+    pub expiry: Duration,
+}
+
+/// `[shared_files]`.
+#[derive(Debug, Clone)]
+pub struct SharedFiles {
+    /// Where they are.
+    pub path: PathBuf,
+    /// Largest body of a PUT, in bytes.
+    pub max_body_size: u64,
+    /// Time between removals of what has expired.
+    pub clean_every: Duration,
 }

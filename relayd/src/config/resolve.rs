@@ -19,6 +19,7 @@ use super::{
     load::Loaded,
     main_file::MainFile,
     problem::{Class, ConfigError},
+    resolve_downward,
     value::{Secret, Size},
 };
 
@@ -57,6 +58,8 @@ impl Resolver<'_> {
         let nodes = self.nodes(general.as_ref(), upstream.as_ref());
         let enrolment = self.enrolment();
         let ca = self.ca();
+        let (policies, cache) = (self.policies(), self.cache(upstream.as_ref()));
+        let triggers = self.triggers();
         Some(Config {
             general: general?,
             nodes,
@@ -67,6 +70,12 @@ impl Resolver<'_> {
             database: database?,
             upstream,
             gateway: gateway?,
+            policies,
+            cache,
+            triggers,
+            remote_run: resolve_downward::remote_run(self.typed),
+            shared_files: resolve_downward::shared_files(self.typed),
+            shared_folder: self.typed.shared_folder.path.value.clone(),
         })
     }
 

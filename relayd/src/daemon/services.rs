@@ -24,6 +24,7 @@ use crate::{
     db::Database,
     expiry::Expiry,
     gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
+    http::Services as Called,
     metrics::CompatibleMetrics,
     nodes::Nodes,
     registry::{Contacts, Registry as NodeRegistry},
@@ -57,6 +58,8 @@ pub(super) struct Services<'a> {
     pub node_registry: Option<NodeRegistry>,
     /// Who wants to know that a node was heard of.
     pub contacts: Option<Contacts>,
+    /// What answers requests on the gateway and the local API.
+    pub called: Called,
 }
 
 impl Services<'_> {
@@ -186,6 +189,7 @@ impl Services<'_> {
                 .as_ref()
                 .map(|enrolment| enrolment.requests_per_minute),
             contacts: self.contacts.clone(),
+            services: self.called.clone(),
         };
         let check = {
             let (clients, ca) = (settings.clients.clone(), self.config.ca.clone());

@@ -9,9 +9,9 @@ use super::{
     answer::Refusal,
     client::{Client, Peer},
     route::UploadName,
-    rules::{self, Rule},
+    rules::{self, Purpose, Rule},
 };
-use crate::nodes::NodeTable;
+use crate::{http::ServiceKind, nodes::NodeTable};
 
 /// A request whose route and sender are known, before anything was decided about it.
 pub struct Asked<'a> {
@@ -46,6 +46,15 @@ pub enum Subject<'a> {
 pub fn is_local_route(method: &Method, path: &str) -> bool {
     let path = path.strip_suffix('/').unwrap_or(path);
     rules::find(Listener::Local, method.as_str(), path).is_some_and(|rule| rule.who.contains(&Who::Loopback))
+}
+
+/// The service that the local API calls for this, and what follows the fixed part of the path.
+pub fn local_call(method: &Method, path: &str) -> Option<(ServiceKind, String)> {
+    let rule = rules::find(Listener::Local, method.as_str(), path)?;
+    match rule.purpose {
+        Purpose::Call(kind) => Some((kind, rule.parameter_of(path)?.to_owned())),
+        _ => None,
+    }
 }
 
 /// Whether there is anybody who could be allowed to use this route: comes before its parameter is
@@ -98,6 +107,9 @@ impl Who {
             Self::Visitor => {
                 !asked.by_authority || matches!(asked.client, Client::Certified | Client::Node(_))
             }
+            // The local API is loopback only; here it is a program of this machine (protocol 10.5), unless
+            // it shows who it is: then that counts.
+            Self::Loopback => asked.client == &Client::Anonymous && asked.peer.address.ip().is_loopback(),
             _ => false,
         }
     }
@@ -123,8 +135,7 @@ impl Who {
                 by_password && subject.node_id().is_some_and(|node| list.get(&node).is_some())
             }
             (Self::Password, _) => by_password,
-            (Self::Anyone | Self::Visitor, _) => self.needs_nobody(asked),
-            // Loopback is never here: the other listener is.
+            (Self::Anyone | Self::Visitor | Self::Loopback, _) => self.needs_nobody(asked),
             _ => false,
         }
     }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -17,7 +16,11 @@ use protocol::{
 };
 use serde::Serialize;
 
-use crate::{tree::TreeAnswer, upstream::Passed};
+use crate::{
+    http::{self, Body},
+    tree::TreeAnswer,
+    upstream::Passed,
+};
 
 /// What a request came to.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub enum Answer {
     NoAuthority,
     /// What the server above answered.
     Passed(Passed),
+    /// What a service answered.
+    Served(Response<Body>),
 }
 
 impl Answer {
@@ -50,7 +55,7 @@ impl Answer {
             Self::Enrolment(answer) => matches!(answer.state, State::Accepted | State::Pending),
             Self::Chain(_) | Self::NoAuthority => true,
             Self::Text(_) | Self::Stored | Self::AlreadyStored | Self::Tree(_) => false,
-            Self::Identity(_) | Self::Passed(_) => false,
+            Self::Identity(_) | Self::Passed(_) | Self::Served(_) => false,
         }
     }
 }
@@ -111,12 +116,13 @@ const RETRY_NO_ROOM: Duration = Duration::from_secs(60);
 
 impl Answer {
     /// The response. That to `HEAD` has no body, but hyper sees to that.
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub fn into_response(self) -> Response<Body> {
         match self {
             Self::Text(text) => respond(StatusCode::OK, text),
             Self::Stored => respond(StatusCode::CREATED, Bytes::new()),
             Self::AlreadyStored => respond(StatusCode::NO_CONTENT, Bytes::new()),
             Self::Tree(answer) => answer.into_response(),
+            Self::Served(response) => response,
             Self::Identity(identity) => match serde_json::to_vec(&identity) {
                 Ok(json) => respond_with(StatusCode::OK, JSON, [&*json, b"\n"].concat().into()),
                 Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),
@@ -197,7 +203,7 @@ impl Refusal {
     }
 
     /// The response.
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub fn into_response(self) -> Response<Body> {
         let mut response = respond(self.status(), format!("{}\n", self.reason()).into());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, TEXT);
@@ -221,7 +227,7 @@ impl Refusal {
 }
 
 /// Says in the response that the connection ends with it.
-pub fn close_after(response: &mut Response<Full<Bytes>>) {
+pub fn close_after(response: &mut Response<Body>) {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
@@ -230,14 +236,14 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PEM_CHAIN: HeaderValue = HeaderValue::from_static("application/pem-certificate-chain");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-fn respond_with(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Full<Bytes>> {
+fn respond_with(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Body> {
     let mut response = respond(status, body);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 
-fn respond(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+fn respond(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(http::whole(body));
     *response.status_mut() = status;
     response
 }

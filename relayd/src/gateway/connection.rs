@@ -11,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request,
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::{Ssl, SslAcceptor};
 use protocol::tls;
@@ -30,6 +35,7 @@ use super::{
     service::Service,
     tls::Acceptor,
 };
+use crate::http::held;
 
 /// Head of a request, and so the read buffer of each connection.
 const MAX_HEAD: usize = 16 * 1024;
@@ -81,8 +87,11 @@ pub async fn serve(
         let (service, peer, activity, stop) = (service.clone(), peer.clone(), activity.clone(), stop.clone());
         // Boxed, because only what can be moved can be polled without closing the stream.
         Box::pin(async move {
-            let _working = activity.begin();
-            Ok::<_, Infallible>(service.answer(&peer, request, &activity, &stop).await)
+            let working = activity.begin();
+            let response = service.answer(&peer, request, &activity, &stop).await;
+            // A stream is worked on until its end; what is there already is the client's to take.
+            let streams = response.body().size_hint().exact().is_none();
+            Ok::<_, Infallible>(if streams { response.map(|body| held(body, working)) } else { response })
         })
     });
     let mut connection = http1::Builder::new()

@@ -61,7 +61,7 @@ use self::{
     tls::Acceptor,
     uploads::{OpenDoor, OpenDoors, Uploads},
 };
-use crate::{config, nodes::Nodes, registry::Contacts, spool::Hint};
+use crate::{config, http::Services, nodes::Nodes, registry::Contacts, spool::Hint};
 
 /// Where the files of one kind of upload go.
 #[derive(Debug, Clone)]
@@ -96,6 +96,8 @@ pub struct Behind {
     pub newcomers_per_minute: Option<u32>,
     /// Notes which nodes were heard of, at a root with a database.
     pub contacts: Option<Contacts>,
+    /// Answer the other requests.
+    pub services: Services,
 }
 
 /// Why the gateway cannot start, reload or go on.
@@ -206,7 +208,7 @@ impl Gateway {
             commits.push(queue);
             Ok(Some(OpenDoor::new(directory, door, settings.high_water_percent)))
         };
-        let Behind { doors, enrolment, newcomers_per_minute, contacts } = behind;
+        let Behind { doors, enrolment, newcomers_per_minute, contacts, services } = behind;
         let doors = OpenDoors {
             run_logs: open(doors.run_logs)?,
             new_inventories: open(doors.new_inventories)?,
@@ -229,7 +231,8 @@ impl Gateway {
             identity_requests,
             metrics,
         )
-        .telling(contacts);
+        .telling(contacts)
+        .calling(services);
         Ok(Self {
             listener,
             address,

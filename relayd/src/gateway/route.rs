@@ -12,8 +12,10 @@ use protocol::{
 
 use super::{
     answer::Refusal,
+    client::Client,
     rules::{self, Listener, Purpose, Rule},
 };
+use crate::http::ServiceKind;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,19 @@ pub enum Route {
     Tree,
     /// Who the client is.
     WhoAmI,
+    /// To call a service.
+    Call(CallRoute),
+}
+
+/// A request to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRoute {
+    /// Which service.
+    pub kind: ServiceKind,
+    /// The node that the path names, where the rule has one.
+    pub node: Option<NodeId>,
+    /// What follows the fixed part of the path, encoded.
+    pub rest: String,
 }
 
 /// The read name of an upload.
@@ -58,9 +73,34 @@ impl Route {
             },
             Purpose::Tree => Self::Tree,
             Purpose::WhoAmI => Self::WhoAmI,
+            Purpose::Call(kind) => Self::Call(CallRoute::parse(kind, rule, path)?),
             Purpose::Operate | Purpose::Nothing => return Err(Refusal::NotFound),
         };
         Ok((rule, route))
+    }
+}
+
+impl CallRoute {
+    /// Reads the path of a rule that calls this service.
+    pub fn parse(kind: ServiceKind, rule: &Rule, path: &str) -> Result<Self, Refusal> {
+        let rest = rule.parameter_of(path).ok_or(Refusal::NotFound)?.to_owned();
+        let node = if rule.names_node() {
+            let node = rest.split('/').next().unwrap_or_default();
+            Some(node.parse().map_err(|_| Refusal::NotFound)?)
+        } else {
+            None
+        };
+        Ok(Self { kind, node, rest })
+    }
+}
+
+impl CallRoute {
+    /// What a refusal looks like: to a node, what is another's looks like what is not there.
+    pub fn hidden(&self, client: &Client, refusal: Refusal) -> Refusal {
+        match client {
+            Client::Node(_) if self.node.is_some() => Refusal::NotFound,
+            _ => refusal,
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use std::fmt;
 use protocol::urls::{IdentityKind, UploadKind};
 use serde::Serialize;
 
+use crate::http::ServiceKind::{self, OpenApi, Policies, RemoteRun, SharedFiles, SharedFolder, Triggers};
+
 /// Where a route is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,6 +61,8 @@ pub enum Purpose {
     Tree,
     /// To tell the client who it is.
     WhoAmI,
+    /// To call a service.
+    Call(ServiceKind),
     /// Served by the local API, which knows what to do.
     Operate,
     /// Nothing.
@@ -72,7 +76,7 @@ pub struct Rule {
     pub listener: Listener,
     /// With which methods.
     pub methods: &'static [&'static str],
-    /// The path; at most its last segment is a parameter, in angle brackets.
+    /// The path; parameters, in angle brackets, are at its end.
     pub path: &'static str,
     /// Whom it lets in: anybody to whom one of these applies.
     pub who: &'static [Who],
@@ -156,6 +160,30 @@ pub const RULES: &[Rule] = &[
         purpose: Purpose::WhoAmI,
         meaning: "who the client is for this server",
     },
+    call(GET, "/policies/<node id>/<path>", OF_NODE, Policies, "policies of a node"),
+    call(GET, "/common/<path>", &[Who::AnyNode], Policies, "policies that are common to all nodes"),
+    call(GET, "/rudder/relay-api/shared-folder/<path>", &[Who::AnyNode], SharedFolder, FOLDER),
+    call(GET, "/rudder/relay-api/1/shared-folder/<path>", &[Who::AnyNode], SharedFolder, FOLDER),
+    call(&["HEAD", "PUT"], "/rudder/relay-api/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
+    call(&["HEAD", "PUT"], "/rudder/relay-api/1/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
+    call(&["GET"], "/rudder/relay-api/shared-files/<node id>/<file>", OF_NODE, SharedFiles, FETCH),
+    call(&["GET"], "/rudder/relay-api/1/shared-files/<node id>/<file>", OF_NODE, SharedFiles, FETCH),
+    call(&["POST"], "/rudder/relay-api/remote-run/<targets>", FROM_ABOVE, RemoteRun, RUN),
+    call(&["POST"], "/rudder/relay-api/1/remote-run/<targets>", FROM_ABOVE, RemoteRun, RUN),
+    call(&["POST"], "/rudder/relay-api/2/remote-run", FROM_ABOVE, RemoteRun, RUN_2),
+    call(&["GET"], "/triggers", &[Who::AnyNode], Triggers, "runs that the client should make"),
+    call(&["POST"], "/triggers/<run>", &[Who::AnyNode], Triggers, "what became of a run that was asked for"),
+    operate(GET, "/rudder/relay-api/1/policies/<node id>/<path>", Policies, "policies of a node"),
+    operate(GET, "/rudder/relay-api/policies/<node id>/<path>", Policies, "policies of a node"),
+    operate(GET, "/rudder/relay-api/1/shared-folder/<path>", SharedFolder, FOLDER),
+    operate(GET, "/rudder/relay-api/shared-folder/<path>", SharedFolder, FOLDER),
+    operate(&["HEAD", "PUT", "GET"], "/rudder/relay-api/1/shared-files/<file>", SharedFiles, FILES),
+    operate(&["HEAD", "PUT", "GET"], "/rudder/relay-api/shared-files/<file>", SharedFiles, FILES),
+    operate(&["POST"], "/rudder/relay-api/1/remote-run/<targets>", RemoteRun, RUN),
+    operate(&["POST"], "/rudder/relay-api/remote-run/<targets>", RemoteRun, RUN),
+    operate(&["POST"], "/rudder/relay-api/2/remote-run", RemoteRun, RUN_2),
+    operate(&["GET"], "/rudder/relay-api/1/openapi.json", OpenApi, "this API, described"),
+    operate(&["GET"], "/rudder/relay-api/openapi.json", OpenApi, "this API, described"),
     local(&["GET"], "/rudder/relay-api/1/system/info", "program and version"),
     local(&["GET"], "/rudder/relay-api/1/system/status", "state of the server"),
     local(&["POST"], "/rudder/relay-api/1/system/reload", "reload configuration and data"),
@@ -165,12 +193,40 @@ pub const RULES: &[Rule] = &[
     local(&["GET"], "/metrics", "metrics, in the text format of Prometheus"),
 ];
 
+const GET: &[&str] = &["GET", "HEAD"];
+const OF_NODE: &[Who] = &[Who::NodeNamed, Who::RelayAbove];
+const FROM_ABOVE: &[Who] = &[Who::Upstream, Who::Loopback];
+const FOLDER: &str = "files of this server for all nodes";
+const FILES: &str = "a file from one node to another, signed by the sender";
+const FETCH: &str = "files that were sent to this node";
+const RUN: &str = "have nodes run their agent";
+const RUN_2: &str = "have nodes run their agent, each with a definite end";
+
 /// What applies to everything that has no row.
 const OTHERWISE: [Rule; 2] = [otherwise(Listener::Gateway), otherwise(Listener::Local)];
 
 const fn local(methods: &'static [&'static str], path: &'static str, meaning: &'static str) -> Rule {
     let who = &[Who::Loopback];
     Rule { listener: Listener::Local, methods, path, who, purpose: Purpose::Operate, meaning }
+}
+
+const fn call(
+    methods: &'static [&'static str],
+    path: &'static str,
+    who: &'static [Who],
+    kind: ServiceKind,
+    meaning: &'static str,
+) -> Rule {
+    Rule { listener: Listener::Gateway, methods, path, who, purpose: Purpose::Call(kind), meaning }
+}
+
+const fn operate(
+    methods: &'static [&'static str],
+    path: &'static str,
+    kind: ServiceKind,
+    meaning: &'static str,
+) -> Rule {
+    Rule { purpose: Purpose::Call(kind), ..local(methods, path, meaning) }
 }
 
 const fn otherwise(listener: Listener) -> Rule {
@@ -188,10 +244,14 @@ const fn otherwise(listener: Listener) -> Rule {
 ///
 /// A doubled slash in front is read as one (protocol A1).
 pub fn find(listener: Listener, method: &str, path: &str) -> Option<&'static Rule> {
-    let path = if path.starts_with("//") { &path[1..] } else { path };
     RULES.iter().find(|rule| {
         rule.listener == listener && rule.methods.contains(&method) && rule.parameter_of(path).is_some()
     })
+}
+
+/// A path, a doubled slash in front as one.
+pub fn single_slash(path: &str) -> &str {
+    if path.starts_with("//") { &path[1..] } else { path }
 }
 
 /// The table, row by row, with the row for all that has none at the end of each listener.
@@ -207,16 +267,23 @@ pub fn table() -> Vec<Row> {
 impl Rule {
     /// What stands in a path for the parameter of this rule's, or nothing when it has none; `None`
     /// for a path that is not this rule's.
-    fn parameter_of<'a>(&self, path: &'a str) -> Option<&'a str> {
+    pub fn parameter_of<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let path = single_slash(path);
         match self.path.split_once('<') {
             None => (path == self.path).then_some(""),
             Some((directory, _)) => path.strip_prefix(directory),
         }
     }
 
-    /// The first segment of the path: what requests are counted by.
-    pub fn first_segment(&self) -> &'static str {
-        self.path.split('/').nth(1).unwrap_or(self.path)
+    /// Whether the first parameter is the node that the request is about.
+    pub fn names_node(&self) -> bool {
+        self.path.split_once('<').is_some_and(|(_, parameters)| parameters.starts_with("node id>/<"))
+    }
+
+    /// The first segment of the path that says what is asked for: what requests are counted by.
+    pub fn label(&self) -> &'static str {
+        let mut segments = self.path.split('/').skip(1);
+        segments.find(|part| !matches!(*part, "rudder" | "relay-api" | "1" | "2")).unwrap_or(self.path)
     }
 }
 
@@ -290,7 +357,8 @@ mod tests {
                 Listener::Gateway => Listener::Local,
                 Listener::Local => Listener::Gateway,
             };
-            assert!(find(elsewhere, rule.methods[0], &path).is_none(), "{path}");
+            let of_both = matches!(rule.purpose, Purpose::Call(_));
+            assert!(of_both || find(elsewhere, rule.methods[0], &path).is_none(), "{path}");
         }
     }
 

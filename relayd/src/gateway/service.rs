@@ -4,8 +4,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::BodyExt;
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -24,14 +23,15 @@ use super::{
     metrics::{Counting, GatewayMetrics},
     open::OpenConnections,
     rate::{Counted, Rates},
-    route::{Route, UploadName},
-    rules::{Purpose, Rule},
+    route::{CallRoute, Route, UploadName},
+    rules::{self, Purpose, Rule},
     throttle::Throttle,
     tls::Acceptor,
     uploads::{OpenDoor, UploadCount, Uploads},
 };
 use crate::{
     config::ClientTrust,
+    http::{self, Body, Call, Caller, Services},
     nodes::Nodes,
     registry::{Contact, Contacts},
     tree,
@@ -53,6 +53,7 @@ pub struct Service {
     uploads: Uploads,
     identity_requests: IdentityRequests,
     contacts: Option<Contacts>,
+    services: Services,
     tree: tree::Server,
     reads: Rates,
     metrics: GatewayMetrics,
@@ -77,6 +78,7 @@ enum Admitted<'a> {
     Identity(IdentityRequest),
     Tree(NodeId),
     WhoAmI(Identity),
+    Call(Arc<dyn http::Service>, Caller, CallRoute),
 }
 
 impl Service {
@@ -102,6 +104,7 @@ impl Service {
             uploads,
             identity_requests,
             contacts: None,
+            services: Services::default(),
             metrics,
             put_off: Throttle::new(Duration::from_millis(100)),
             refused: Throttle::with_burst(Duration::from_millis(100), 100),
@@ -112,6 +115,11 @@ impl Service {
     /// The same, telling `contacts` of which nodes it has heard.
     pub fn telling(self, contacts: Option<Contacts>) -> Self {
         Self { contacts, ..self }
+    }
+
+    /// The same, with what else answers requests.
+    pub fn calling(self, services: Services) -> Self {
+        Self { services, ..self }
     }
 
     /// What is counted.
@@ -147,7 +155,7 @@ impl Service {
         request: Request<Incoming>,
         activity: &Activity,
         stop: &CancellationToken,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<Body> {
         let must_close = closes_when_refused(request.headers());
         let mut seen = Seen::default();
         let mut response = match self.try_answer(peer, request, &mut seen, stop).await {
@@ -198,6 +206,23 @@ impl Service {
                 Ok(Answer::Tree(self.tree.answer(&node, &ask, stop).await))
             }
             Admitted::WhoAmI(identity) => Ok(Answer::Identity(identity)),
+            Admitted::Call(service, caller, CallRoute { rest, .. }) => {
+                if let Caller::Node(node) = &caller {
+                    self.heard_of(node.clone());
+                }
+                let (head, body) = request.into_parts();
+                let call = Call {
+                    caller,
+                    path: rules::single_slash(head.uri.path()).to_owned(),
+                    rest,
+                    query: head.uri.query().map(str::to_owned),
+                    method: head.method,
+                    headers: head.headers,
+                    body: body.map_err(Into::into).boxed(),
+                    stop: stop.clone(),
+                };
+                Ok(Answer::Served(service.answer(call).await))
+            }
         }
     }
 
@@ -255,6 +280,18 @@ impl Service {
                 access::check(&asked, Subject::Nothing)?;
                 Admitted::WhoAmI(identity(&asked)?)
             }
+            Route::Call(called) => {
+                let service = self.services.get(called.kind).ok_or(Refusal::NotFound)?.clone();
+                seen.rule = Some(rule);
+                seen.node.clone_from(&called.node);
+                access::check(&asked, called.node.as_ref().map_or(Subject::Nothing, Subject::Node))
+                    .map_err(|refusal| called.hidden(client, refusal))?;
+                let caller = match client {
+                    Client::Node(node) => Caller::Node(node.clone()),
+                    _ => Caller::Anonymous(peer.address),
+                };
+                Admitted::Call(service, caller, called)
+            }
         })
     }
 
@@ -281,7 +318,7 @@ impl Service {
             // Reasons may quote what the client sent.
             reason = %refusal.reason().escape_debug(),
             held_back,
-            route = rule.first_segment(),
+            route = rule.label(),
             "{} refused",
             if matches!(rule.purpose, Purpose::Upload(_)) { "upload" } else { "request" }
         );
@@ -290,7 +327,7 @@ impl Service {
 
 impl Seen {
     fn label(&self) -> &'static str {
-        self.rule.map_or("other", Rule::first_segment)
+        self.rule.map_or("other", Rule::label)
     }
 }
 

@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     HeaderMap, Response, StatusCode,
     header::{
@@ -21,6 +20,7 @@ use hyper::{
 };
 
 use super::{server::TreeAnswer, version::Version};
+use crate::http::Body;
 
 /// What a client asks for. Headers that make no sense count as absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,19 +71,19 @@ fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
 
 impl TreeAnswer {
     /// The response.
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub fn into_response(self) -> Response<Body> {
         let (status, version, body, gzip) = match self {
             Self::Unchanged { version } => (StatusCode::NOT_MODIFIED, version, Bytes::new(), false),
             Self::Document { version, body, gzip } => (StatusCode::OK, version, body, gzip),
             Self::TooMany => {
                 let text = "this client has too many of these requests open already\n";
-                let mut response = Response::new(Full::from(text));
+                let mut response = Response::new(crate::http::text(text));
                 *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
                 response.headers_mut().insert(RETRY_AFTER, RETRY);
                 return response;
             }
         };
-        let mut response = Response::new(Full::from(body));
+        let mut response = Response::new(crate::http::whole(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {

@@ -182,7 +182,7 @@ impl Server {
             Act::Tell(tree) => {
                 let client = seen.client.expect("a certificate");
                 let ask = tree::Ask::read(head.uri.query(), &seen.headers);
-                whole(tree.answer(&client, &ask, &self.stop).await.into_response())
+                tree.answer(&client, &ask, &self.stop).await.into_response().map(BodyExt::boxed_unsync)
             }
             Act::Cut(response, after) => {
                 let (head, body) = response.into_parts();
