@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The services that go down, from outside the crate.
+//!
+//! | file | what |
+//! |---|---|
+//! | `files` | conditions, ranges, tags, hostile paths, the shared folder |
+//! | `policies` | trees of nodes, archives, manifests |
+//! | `publish` | publishing, activating, going back |
+//! | `cache` | what a relay fetches and keeps |
+//! | `shared_files` | files from node to node |
+//! | `triggers` | connections of agents |
+//! | `remote_run` | both versions, against agents and relays that are played |
+//! | `open_api` | the documents |
+
+mod cache;
+mod files;
+mod open_api;
+mod policies;
+mod publish;
+mod remote_run;
+mod shared_files;
+mod triggers;
