@@ -24,9 +24,10 @@ use crate::{
     db::Database,
     expiry::Expiry,
     gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
-    http::Services as Called,
+    http::{ServiceKind, Services as Called},
     metrics::CompatibleMetrics,
     nodes::Nodes,
+    open_api::OpenApi,
     registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
     sink::{
@@ -96,6 +97,7 @@ impl Services<'_> {
             }
             InventoryOutput::Disabled => {}
         }
+        self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
         self.gateway(nodes, doors)
     }
