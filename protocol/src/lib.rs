@@ -17,7 +17,9 @@
 //! | [`node_list`], [`node_tree`] | who is below whom, and changes of that |
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
+//! | [`remote_run`] | who is asked to run, and what became of it |
 //! | [`relative_path`] | paths within policies and shared folders |
+//! | [`policy_manifest`] | what a node's policies consist of, signed |
 //! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
 mod asn1;
@@ -36,9 +38,11 @@ pub mod node_id_rule;
 pub mod node_list;
 pub mod node_tree;
 mod pem;
+pub mod policy_manifest;
 pub mod private_key;
 pub mod public_key;
 pub mod relative_path;
+pub mod remote_run;
 pub mod run_id;
 pub mod run_log;
 pub mod smime;

@@ -23,6 +23,7 @@ use crate::{
     config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
+    files::Files,
     gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
     http::{ServiceKind, Services as Called},
     metrics::CompatibleMetrics,
@@ -59,6 +60,8 @@ pub(super) struct Services<'a> {
     pub node_registry: Option<NodeRegistry>,
     /// Who wants to know that a node was heard of.
     pub contacts: Option<Contacts>,
+    /// Opens files for all who serve some: digests are remembered in one place.
+    pub files: Arc<Files>,
     /// What answers requests on the gateway and the local API.
     pub called: Called,
 }
@@ -99,6 +102,7 @@ impl Services<'_> {
         }
         self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
+        self.serve_files();
         self.gateway(nodes, doors)
     }
 
