@@ -18,6 +18,7 @@
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
 //! | [`relative_path`] | paths within policies and shared folders |
+//! | [`shared_file`] | files from node to node: addresses, metadata, signatures |
 //! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
 mod asn1;
@@ -39,6 +40,7 @@ pub mod public_key;
 pub mod relative_path;
 pub mod run_id;
 pub mod run_log;
+pub mod shared_file;
 pub mod smime;
 pub mod succession;
 pub mod tls;
