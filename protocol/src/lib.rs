@@ -19,6 +19,7 @@
 //! | [`tls`] | TLS settings both sides share: versions, pins |
 //! | [`relative_path`] | paths within policies and shared folders |
 //! | [`shared_file`] | files from node to node: addresses, metadata, signatures |
+//! | [`policy_manifest`] | what a node's policies consist of, signed |
 //! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
 mod asn1;
@@ -35,6 +36,7 @@ pub mod node_id_rule;
 pub mod node_list;
 pub mod node_tree;
 mod pem;
+pub mod policy_manifest;
 pub mod private_key;
 pub mod public_key;
 pub mod relative_path;
