@@ -17,6 +17,7 @@
 //! | [`node_list`], [`node_tree`] | who is below whom, and changes of that |
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
+//! | [`remote_run`] | who is asked to run, and what became of it |
 //! | [`relative_path`] | paths within policies and shared folders |
 //! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
@@ -37,6 +38,7 @@ mod pem;
 pub mod private_key;
 pub mod public_key;
 pub mod relative_path;
+pub mod remote_run;
 pub mod run_id;
 pub mod run_log;
 pub mod smime;
