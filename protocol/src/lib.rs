@@ -18,6 +18,7 @@
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
 //! | [`remote_run`] | who is asked to run, and what became of it |
+//! | [`triggers`] | how a node hears of that, and tells |
 //! | [`relative_path`] | paths within policies and shared folders |
 //! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
@@ -44,4 +45,5 @@ pub mod run_log;
 pub mod smime;
 pub mod succession;
 pub mod tls;
+pub mod triggers;
 pub mod urls;

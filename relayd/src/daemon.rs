@@ -7,6 +7,7 @@
 
 mod nodes;
 mod services;
+mod triggers;
 mod upstream;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};

@@ -97,6 +97,7 @@ impl Services<'_> {
             InventoryOutput::Disabled => {}
         }
         self.watch_expiry(nodes.clone())?;
+        let _triggers = self.triggers(nodes.clone())?;
         self.gateway(nodes, doors)
     }
 
