@@ -25,5 +25,6 @@ pub mod sink;
 pub mod spool;
 pub mod tasks;
 pub mod tree;
+pub mod triggers;
 pub mod upstream;
 mod worker;
