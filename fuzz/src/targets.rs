@@ -19,6 +19,7 @@ use protocol::{
     node_id::NodeId,
     node_list::NodeList,
     node_tree::{self, TreeDocument},
+    policy_manifest::{Expectation, Manifest},
     private_key::{self, KeyKind},
     run_id::{self, RunId, RunLogName},
     run_log::{self, print::to_agent_lines},
@@ -124,6 +125,25 @@ pub fn node_tree(data: &[u8]) {
     assert_eq!(list.len(), there);
     assert_eq!(NodeList::from_json(&list.to_json()).expect("it was written here"), list);
     assert!(list.below(&NodeId::root()).len() <= list.len());
+}
+
+/// Manifests of policies, signed or not: what is read prints and reads back to the same, its paths stay
+/// within the tree and name one file each; and no input that is not signed is taken under a pinned key.
+pub fn policy_manifest(data: &[u8]) {
+    if let Ok(manifest) = Manifest::read_unverified(data) {
+        let text = manifest.to_json();
+        assert_eq!(Manifest::from_json(text.as_bytes()).as_ref(), Ok(&manifest));
+        for file in manifest.files().iter() {
+            let inside = |part| matches!(part, std::path::Component::Normal(_));
+            assert!(file.path.as_path().components().all(inside), "{}", file.path);
+            assert_eq!(manifest.files().get(&file.path), Some(file));
+        }
+    }
+    let pinned = std::slice::from_ref(&*SIGNER);
+    let (node_id, now) = (&NodeId::root(), chrono::DateTime::UNIX_EPOCH);
+    if (Expectation { node_id, pinned, held: None, now }).accept(data).is_ok() {
+        assert!(smime::verify(data, pinned).is_ok());
+    }
 }
 
 /// Certificate requests: as they come, or, after an `s`, subject and attributes (the length of the

@@ -18,6 +18,7 @@
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
 //! | [`relative_path`] | paths within policies and shared folders |
+//! | [`policy_manifest`] | what a node's policies consist of, signed |
 //! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
 mod asn1;
@@ -34,6 +35,7 @@ pub mod node_id_rule;
 pub mod node_list;
 pub mod node_tree;
 mod pem;
+pub mod policy_manifest;
 pub mod private_key;
 pub mod public_key;
 pub mod relative_path;

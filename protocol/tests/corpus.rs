@@ -58,6 +58,11 @@ fn enrolment_request() {
 }
 
 #[test]
+fn policy_manifest() {
+    replay("policy_manifest", targets::policy_manifest);
+}
+
+#[test]
 fn signed_seeds_reach_the_end_of_the_reader() {
     for (seed, accepted) in [("valid", true), ("altered", false), ("other-key", false)] {
         let message = fs::read(corpus("smime").join(seed)).unwrap();
