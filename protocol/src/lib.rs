@@ -17,7 +17,9 @@
 //! | [`node_list`], [`node_tree`] | who is below whom, and changes of that |
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
+//! | [`remote_run`] | who is asked to run, and what became of it |
 //! | [`relative_path`] | paths within policies and shared folders |
+//! | [`shared_file`] | files from node to node: addresses, metadata, signatures |
 //! | [`policy_manifest`] | what a node's policies consist of, signed |
 //! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
@@ -39,8 +41,10 @@ pub mod policy_manifest;
 pub mod private_key;
 pub mod public_key;
 pub mod relative_path;
+pub mod remote_run;
 pub mod run_id;
 pub mod run_log;
+pub mod shared_file;
 pub mod smime;
 pub mod succession;
 pub mod tls;
