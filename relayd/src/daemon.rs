@@ -6,6 +6,7 @@
 //! in `services`.
 
 mod nodes;
+mod policies;
 mod services;
 mod upstream;
 
@@ -131,6 +132,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         opened: None,
         node_registry: None,
         contacts: None,
+        files: Default::default(),
         called: Default::default(),
     };
     services.start().await?;

@@ -23,6 +23,7 @@ use crate::{
     config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
+    files::Files,
     gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
     http::Services as Called,
     metrics::CompatibleMetrics,
@@ -58,6 +59,8 @@ pub(super) struct Services<'a> {
     pub node_registry: Option<NodeRegistry>,
     /// Who wants to know that a node was heard of.
     pub contacts: Option<Contacts>,
+    /// Opens files for all who serve some: digests are remembered in one place.
+    pub files: Arc<Files>,
     /// What answers requests on the gateway and the local API.
     pub called: Called,
 }
@@ -97,6 +100,7 @@ impl Services<'_> {
             InventoryOutput::Disabled => {}
         }
         self.watch_expiry(nodes.clone())?;
+        self.serve_files();
         self.gateway(nodes, doors)
     }
 
