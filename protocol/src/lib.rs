@@ -32,6 +32,8 @@ pub mod file_name;
 pub mod hash;
 pub mod headers;
 pub mod inventory_name;
+#[cfg(feature = "json-schema")]
+mod json_schema;
 pub mod limits;
 pub mod node_id;
 pub mod node_id_rule;

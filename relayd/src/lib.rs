@@ -17,6 +17,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod nodes;
+pub mod open_api;
 pub mod registry;
 pub mod reload;
 pub mod server_key;
