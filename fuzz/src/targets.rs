@@ -24,6 +24,7 @@ use protocol::{
     remote_run::{Condition, Line, LineReader, MAX_LINE, RunForm, RunOrder, Targets},
     run_id::{self, RunId, RunLogName},
     run_log::{self, print::to_agent_lines},
+    shared_file::{self, Address, Metadata, metadata},
     smime, urls,
 };
 
@@ -270,6 +271,33 @@ pub fn remote_run(data: &[u8]) {
                 // Times are written to the millisecond.
                 assert_eq!(Line::from_json(&json).expect("it was written here").to_json(), json);
             }
+        }
+    }
+}
+
+/// Shared files: after an `a` an address, after a `t` a time, else the start of an upload. What is read is
+/// safe, and is the same when written and read again.
+pub fn shared_file(data: &[u8]) {
+    let text = std::str::from_utf8(data.get(1..).unwrap_or_default()).unwrap_or_default();
+    match data.first() {
+        Some(b'a') => {
+            let Ok(address) = Address::from_url(text) else { return };
+            assert_safe(address.target.as_str());
+            assert_safe(address.source.as_str());
+            assert_safe(address.file.as_str());
+            assert!(!address.file.as_str().to_ascii_lowercase().ends_with(".metadata"));
+            assert_eq!(Address::from_url(&address.to_url()), Ok(address));
+        }
+        Some(b't') => {
+            if let Ok(ttl) = shared_file::parse_ttl(text) {
+                assert_eq!(shared_file::parse_ttl(&ttl.as_secs().to_string()), Ok(ttl));
+            }
+        }
+        _ => {
+            let Ok(Some(end)) = metadata::split(data) else { return };
+            assert!(end <= metadata::MAX_SIZE && data[end - 1] == b'\n');
+            let Ok(read) = Metadata::parse(&data[..end]) else { return };
+            assert_eq!(Metadata::parse(read.to_string().as_bytes()), Ok(read));
         }
     }
 }

@@ -48,6 +48,11 @@ fn upload_path() {
 }
 
 #[test]
+fn shared_file() {
+    replay("shared_file", targets::shared_file);
+}
+
+#[test]
 fn node_tree() {
     replay("node_tree", targets::node_tree);
 }

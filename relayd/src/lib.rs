@@ -26,5 +26,6 @@ pub mod sink;
 pub mod spool;
 pub mod tasks;
 pub mod tree;
+pub mod triggers;
 pub mod upstream;
 mod worker;

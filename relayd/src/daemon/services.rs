@@ -103,6 +103,7 @@ impl Services<'_> {
         self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
         self.serve_files();
+        let _triggers = self.triggers(nodes.clone())?;
         self.gateway(nodes, doors)
     }
 
