@@ -16,6 +16,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod nodes;
+pub mod policies;
 pub mod registry;
 pub mod reload;
 pub mod server_key;
