@@ -85,8 +85,11 @@ fn writer(store: &Store) -> Writer {
     Writer::lock(store, || panic!("nobody else has it")).unwrap()
 }
 
-/// What a node would take: the version and the contents, all checked.
-fn taken(store: &Store, node: &str) -> io::Result<Option<(u64, Vec<(String, String)>)>> {
+/// A version, and paths with contents.
+type Taken = (u64, Vec<(String, String)>);
+
+/// What a node would take, all checked.
+fn taken(store: &Store, node: &str) -> io::Result<Option<Taken>> {
     let node = id(node);
     store.read(&node, |published| {
         let pinned = std::slice::from_ref(&SIGNER.1);
