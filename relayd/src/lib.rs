@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod registry;
 pub mod reload;
+pub mod remote_run;
 pub mod server_key;
 pub mod sink;
 pub mod spool;
