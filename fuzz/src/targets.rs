@@ -19,10 +19,12 @@ use protocol::{
     node_id::NodeId,
     node_list::NodeList,
     node_tree::{self, TreeDocument},
+    policy_manifest::{Expectation, Manifest},
     private_key::{self, KeyKind},
     remote_run::{Condition, Line, LineReader, MAX_LINE, RunForm, RunOrder, Targets},
     run_id::{self, RunId, RunLogName},
     run_log::{self, print::to_agent_lines},
+    shared_file::{self, Address, Metadata, metadata},
     smime, urls,
 };
 
@@ -125,6 +127,25 @@ pub fn node_tree(data: &[u8]) {
     assert_eq!(list.len(), there);
     assert_eq!(NodeList::from_json(&list.to_json()).expect("it was written here"), list);
     assert!(list.below(&NodeId::root()).len() <= list.len());
+}
+
+/// Manifests of policies, signed or not: what is read prints and reads back to the same, its paths stay
+/// within the tree and name one file each; and no input that is not signed is taken under a pinned key.
+pub fn policy_manifest(data: &[u8]) {
+    if let Ok(manifest) = Manifest::read_unverified(data) {
+        let text = manifest.to_json();
+        assert_eq!(Manifest::from_json(text.as_bytes()).as_ref(), Ok(&manifest));
+        for file in manifest.files().iter() {
+            let inside = |part| matches!(part, std::path::Component::Normal(_));
+            assert!(file.path.as_path().components().all(inside), "{}", file.path);
+            assert_eq!(manifest.files().get(&file.path), Some(file));
+        }
+    }
+    let pinned = std::slice::from_ref(&*SIGNER);
+    let (node_id, now) = (&NodeId::root(), chrono::DateTime::UNIX_EPOCH);
+    if (Expectation { node_id, pinned, held: None, now }).accept(data).is_ok() {
+        assert!(smime::verify(data, pinned).is_ok());
+    }
 }
 
 /// Certificate requests: as they come, or, after an `s`, subject and attributes (the length of the
@@ -250,6 +271,33 @@ pub fn remote_run(data: &[u8]) {
                 // Times are written to the millisecond.
                 assert_eq!(Line::from_json(&json).expect("it was written here").to_json(), json);
             }
+        }
+    }
+}
+
+/// Shared files: after an `a` an address, after a `t` a time, else the start of an upload. What is read is
+/// safe, and is the same when written and read again.
+pub fn shared_file(data: &[u8]) {
+    let text = std::str::from_utf8(data.get(1..).unwrap_or_default()).unwrap_or_default();
+    match data.first() {
+        Some(b'a') => {
+            let Ok(address) = Address::from_url(text) else { return };
+            assert_safe(address.target.as_str());
+            assert_safe(address.source.as_str());
+            assert_safe(address.file.as_str());
+            assert!(!address.file.as_str().to_ascii_lowercase().ends_with(".metadata"));
+            assert_eq!(Address::from_url(&address.to_url()), Ok(address));
+        }
+        Some(b't') => {
+            if let Ok(ttl) = shared_file::parse_ttl(text) {
+                assert_eq!(shared_file::parse_ttl(&ttl.as_secs().to_string()), Ok(ttl));
+            }
+        }
+        _ => {
+            let Ok(Some(end)) = metadata::split(data) else { return };
+            assert!(end <= metadata::MAX_SIZE && data[end - 1] == b'\n');
+            let Ok(read) = Metadata::parse(&data[..end]) else { return };
+            assert_eq!(Metadata::parse(read.to_string().as_bytes()), Ok(read));
         }
     }
 }

@@ -6,7 +6,10 @@
 //! in `services`.
 
 mod nodes;
+mod policies;
+mod remote_run;
 mod services;
+mod triggers;
 mod upstream;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
@@ -131,6 +134,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         opened: None,
         node_registry: None,
         contacts: None,
+        files: Default::default(),
         called: Default::default(),
     };
     services.start().await?;

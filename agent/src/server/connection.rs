@@ -8,7 +8,7 @@ use std::{io, net::IpAddr, pin::Pin, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     client::conn::http1::{SendRequest, handshake},
@@ -28,7 +28,7 @@ use tokio::{
 use tokio_openssl::SslStream;
 use zeroize::Zeroizing;
 
-use super::{progress::Progress, target::Target};
+use super::{download::Download, progress::Progress, target::Target};
 use crate::settings::{Credentials, Server, proxy::Proxy};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -37,10 +37,20 @@ const NO_PROGRESS: Duration = Duration::from_secs(15);
 /// Small, so that bytes count as sent about when they leave: else a slow link looks like no progress.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// What is read of an answer's body.
-const MAX_ANSWER: usize = 64 * 1024;
+/// Body of a request: may be a stream.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A request: what is particular to it.
+/// No body.
+pub fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that is in memory.
+pub fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A small request: what is particular to it.
 pub struct Ask {
     /// Method.
     pub method: Method,
@@ -74,7 +84,7 @@ impl Reply {
 
 /// An open connection.
 pub struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Body>,
     /// DER SubjectPublicKeyInfo of each certificate of the server, its own first.
     pub server_keys: Vec<Vec<u8>>,
     /// Address of this node on this connection; that of the way to the proxy, if there is one.
@@ -128,28 +138,39 @@ impl Connection {
 
     /// Sends one request and reads the answer. A body that is too long is not worth its connection.
     pub async fn ask(&mut self, target: &Target, ask: &Ask) -> Result<Reply, ConnectionError> {
+        let mut headers = HeaderMap::new();
+        if let Some(kind) = ask.content_type {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        let answer =
+            self.begin(target, ask.method.clone(), &ask.path, headers, full(ask.body.clone())).await?;
+        Ok(answer.reply().await)
+    }
+
+    /// Sends one request with a body that may be a stream, and waits for the head of the answer. What is not read
+    /// of the answer's body costs the connection.
+    pub async fn begin(
+        &mut self,
+        target: &Target,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Download, ConnectionError> {
         let mut request = Request::builder()
-            .method(ask.method.clone())
-            .uri(&ask.path)
+            .method(method)
+            .uri(path)
             .header(header::HOST, target.server.to_string())
             .header(header::USER_AGENT, concat!("relayd-agent/", env!("CARGO_PKG_VERSION")));
         if let Some(credentials) = &target.credentials {
             request = request.header(header::AUTHORIZATION, basic(credentials));
         }
-        if let Some(kind) = ask.content_type {
-            request = request.header(header::CONTENT_TYPE, kind);
+        if let Some(all) = request.headers_mut() {
+            all.extend(headers);
         }
-        let request =
-            request.body(Full::new(ask.body.clone())).map_err(|e| ConnectionError::Tls(e.to_string()))?;
+        let request = request.body(body).map_err(|e| ConnectionError::Tls(e.to_string()))?;
         self.sender.ready().await?;
-        let (parts, mut incoming) = self.sender.send_request(request).await?.into_parts();
-        let mut body = Vec::new();
-        while body.len() <= MAX_ANSWER
-            && let Some(Ok(frame)) = incoming.frame().await
-        {
-            body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        }
-        Ok(Reply { status: parts.status, headers: parts.headers, body })
+        Ok(Download::new(self.sender.send_request(request).await?))
     }
 }
 

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | [`target`] | address, proxy, trust and identity, resolved for one attempt |
 //! | [`connection`], [`progress`] | one kept-alive HTTPS connection and its time-outs |
+//! | [`download`] | an answer whose body streams |
+//! | [`session`] | several requests over one kept-alive connection |
 //! | [`exchange`] | one request over a connection of its own |
 //! | [`whoami`] | whether it knows this node |
 //! | [`trust`] | which keys the policy server may have |
@@ -14,9 +16,11 @@
 //! Invariant: no request leaves before the server was found to be the right one.
 
 pub mod connection;
+pub mod download;
 pub mod exchange;
 pub mod pin_memory;
 pub mod progress;
+pub mod session;
 pub mod succession;
 pub mod target;
 pub mod trust;

@@ -23,10 +23,12 @@ use crate::{
     config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
+    files::Files,
     gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
-    http::Services as Called,
+    http::{ServiceKind, Services as Called},
     metrics::CompatibleMetrics,
     nodes::Nodes,
+    open_api::OpenApi,
     registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
     sink::{
@@ -58,6 +60,8 @@ pub(super) struct Services<'a> {
     pub node_registry: Option<NodeRegistry>,
     /// Who wants to know that a node was heard of.
     pub contacts: Option<Contacts>,
+    /// Opens files for all who serve some: digests are remembered in one place.
+    pub files: Arc<Files>,
     /// What answers requests on the gateway and the local API.
     pub called: Called,
 }
@@ -96,7 +100,11 @@ impl Services<'_> {
             }
             InventoryOutput::Disabled => {}
         }
+        self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
+        self.serve_files();
+        let triggers = self.triggers(nodes.clone())?;
+        self.remote_runs(nodes.clone(), triggers)?;
         self.gateway(nodes, doors)
     }
 

@@ -7,6 +7,8 @@ use protocol::{
 };
 use tokio::sync::mpsc::Receiver;
 
+use crate::triggers::Triggers;
+
 /// Agents of nodes that are attached to this server.
 pub trait Agents: Send + Sync {
     /// Whether the agent of this node keeps a connection to this server.
@@ -15,4 +17,14 @@ pub trait Agents: Send + Sync {
     /// Asks a node to run, now or at its next contact. The receiver gets what happens there, at the end
     /// one final event. Dropping it cancels the run, unless the node has begun it already.
     fn ask(&self, node: &NodeId, request: RunRequest) -> Receiver<Event>;
+}
+
+impl Agents for Triggers {
+    fn is_connected(&self, node: &NodeId) -> bool {
+        Triggers::is_connected(self, node)
+    }
+
+    fn ask(&self, node: &NodeId, request: RunRequest) -> Receiver<Event> {
+        Triggers::ask(self, node, request)
+    }
 }

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Several requests in a row over one kept-alive connection, which is opened when it is needed and again when the
+//! server has closed it.
+
+use std::io;
+
+use hyper::{HeaderMap, Method, header};
+use protocol::{hash::KeyHash, tls::ServerTrust};
+
+use super::{
+    connection::{Connection, ConnectionError, empty},
+    download::Download,
+    succession::{self, Seen},
+    target::Target,
+};
+use crate::{settings::Settings, state::State};
+
+/// A conversation with the policy server.
+pub struct Session<'a> {
+    settings: &'a Settings,
+    target: Target,
+    connection: Option<Connection>,
+    /// How the server's keys have changed, in words.
+    pub keys: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    /// Connects with the first request.
+    pub fn new(settings: &'a Settings, target: Target) -> Self {
+        Self { settings, target, connection: None, keys: vec![] }
+    }
+
+    /// Asks for something; `unless` is the entity tag of what is there already (RFC 9110 13.1.2). Asking twice is
+    /// harmless, so a connection that broke while it was idle is replaced.
+    pub async fn get(&mut self, path: &str, unless: Option<&str>) -> Result<Download, ConnectionError> {
+        let mut headers = HeaderMap::new();
+        if let Some(tag) = unless.and_then(|tag| tag.parse().ok()) {
+            headers.insert(header::IF_NONE_MATCH, tag);
+        }
+        self.send(Method::GET, path, headers).await
+    }
+
+    /// Sends a request without body that may be repeated.
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+    ) -> Result<Download, ConnectionError> {
+        if let Some(open) = self.connection.as_mut().filter(|connection| connection.is_open())
+            && let Ok(answer) = open.begin(&self.target, method.clone(), path, headers.clone(), empty()).await
+        {
+            return Ok(answer);
+        }
+        let open = self.connection.insert(Connection::open(&self.target).await?);
+        if let (Some(address), Ok(state)) = (open.own_address, State::open(&self.settings.paths.state)) {
+            state.note_address(address);
+        }
+        let answer = open.begin(&self.target, method, path, headers, empty()).await?;
+        let seen = Seen::new(&open.server_keys, &answer.headers);
+        match succession::heed(self.settings, &self.target.trust, &seen) {
+            Ok(words) => self.keys.extend(words),
+            Err(e) => self.keys.push(format!("the policy server's keys cannot be followed: {e}")),
+        }
+        Ok(answer)
+    }
+
+    /// Pins the key of a server that was met for the first time. Gives it, if it is new.
+    pub fn pin_first_use(&self) -> io::Result<Option<KeyHash>> {
+        let key = self.connection.as_ref().and_then(Connection::server_key);
+        match (&self.target.trust, key) {
+            (ServerTrust::FirstUse, Some(key)) => {
+                Ok(succession::pin_first_use(self.settings, &key)?.then_some(key))
+            }
+            _ => Ok(None),
+        }
+    }
+}
