@@ -7,6 +7,7 @@
 
 mod nodes;
 mod policies;
+mod remote_run;
 mod services;
 mod triggers;
 mod upstream;

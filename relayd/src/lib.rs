@@ -21,6 +21,7 @@ pub mod open_api;
 pub mod policies;
 pub mod registry;
 pub mod reload;
+pub mod remote_run;
 pub mod server_key;
 pub mod shared_folder;
 pub mod sink;

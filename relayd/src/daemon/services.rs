@@ -103,7 +103,8 @@ impl Services<'_> {
         self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
         self.serve_files();
-        let _triggers = self.triggers(nodes.clone())?;
+        let triggers = self.triggers(nodes.clone())?;
+        self.remote_runs(nodes.clone(), triggers)?;
         self.gateway(nodes, doors)
     }
 
