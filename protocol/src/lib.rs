@@ -18,6 +18,7 @@
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
 //! | [`remote_run`] | who is asked to run, and what became of it |
+//! | [`triggers`] | how a node hears of that, and tells |
 //! | [`relative_path`] | paths within policies and shared folders |
 //! | [`shared_file`] | files from node to node: addresses, metadata, signatures |
 //! | [`policy_manifest`] | what a node's policies consist of, signed |
@@ -31,6 +32,8 @@ pub mod file_name;
 pub mod hash;
 pub mod headers;
 pub mod inventory_name;
+#[cfg(feature = "json-schema")]
+mod json_schema;
 pub mod limits;
 pub mod node_id;
 pub mod node_id_rule;
@@ -48,4 +51,5 @@ pub mod shared_file;
 pub mod smime;
 pub mod succession;
 pub mod tls;
+pub mod triggers;
 pub mod urls;

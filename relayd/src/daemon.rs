@@ -9,6 +9,7 @@ mod cache;
 mod nodes;
 mod policies;
 mod services;
+mod triggers;
 mod upstream;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
