@@ -20,6 +20,7 @@ pub mod nodes;
 pub mod registry;
 pub mod reload;
 pub mod server_key;
+pub mod shared_files;
 pub mod shared_folder;
 pub mod sink;
 pub mod spool;

@@ -101,6 +101,7 @@ impl Services<'_> {
         }
         self.watch_expiry(nodes.clone())?;
         self.serve_files();
+        self.share_files(nodes.clone())?;
         self.gateway(nodes, doors)
     }
 
