@@ -35,5 +35,6 @@ pub mod server;
 pub mod settings;
 pub mod show;
 pub mod state;
+pub mod update;
 pub mod upkeep;
 pub mod upload;

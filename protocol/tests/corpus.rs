@@ -98,3 +98,8 @@ fn seeds_of_requests_reach_the_end_of_the_reader() {
         assert_eq!(said, expected, "{seed}");
     }
 }
+
+#[test]
+fn remote_run() {
+    replay("remote_run", targets::remote_run);
+}

@@ -9,6 +9,7 @@ mod nodes;
 mod policies;
 mod services;
 mod shared_files;
+mod triggers;
 mod upstream;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};

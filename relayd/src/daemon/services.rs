@@ -25,9 +25,10 @@ use crate::{
     expiry::Expiry,
     files::Files,
     gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
-    http::Services as Called,
+    http::{ServiceKind, Services as Called},
     metrics::CompatibleMetrics,
     nodes::Nodes,
+    open_api::OpenApi,
     registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
     sink::{
@@ -99,9 +100,11 @@ impl Services<'_> {
             }
             InventoryOutput::Disabled => {}
         }
+        self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
         self.serve_files();
         self.share_files(nodes.clone())?;
+        let _triggers = self.triggers(nodes.clone())?;
         self.gateway(nodes, doors)
     }
 

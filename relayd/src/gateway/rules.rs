@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::http::ServiceKind::{self, OpenApi, Policies, RemoteRun, SharedFiles, SharedFolder, Triggers};
 
 /// Where a route is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Listener {
     /// `[gateway]`: HTTPS, for nodes and relays.
