@@ -5,6 +5,7 @@
 //! get their own section of the configuration and their own handles; which of them run is decided
 //! in `services`.
 
+mod cache;
 mod nodes;
 mod policies;
 mod services;
@@ -134,6 +135,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         opened: None,
         node_registry: None,
         contacts: None,
+        cache: None,
         files: Default::default(),
         called: Default::default(),
     };

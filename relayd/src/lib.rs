@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod ca;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod daemon;
