@@ -10,6 +10,7 @@ mod nodes;
 mod policies;
 mod remote_run;
 mod services;
+mod shared_files;
 mod triggers;
 mod upstream;
 

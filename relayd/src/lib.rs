@@ -24,6 +24,7 @@ pub mod registry;
 pub mod reload;
 pub mod remote_run;
 pub mod server_key;
+pub mod shared_files;
 pub mod shared_folder;
 pub mod sink;
 pub mod spool;

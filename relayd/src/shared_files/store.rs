@@ -169,7 +169,12 @@ impl Store {
     }
 
     /// Puts a synced part in the place of an address; when this returns it is there for good.
-    pub(super) fn place(&self, content: &Part, metadata: &Metadata, address: &Address) -> Result<(), StoreError> {
+    pub(super) fn place(
+        &self,
+        content: &Part,
+        metadata: &Metadata,
+        address: &Address,
+    ) -> Result<(), StoreError> {
         let placed = self.try_place(content, metadata, address);
         if matches!(placed, Err(StoreError::Sync(_))) {
             self.broken.cancel();
