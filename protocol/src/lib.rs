@@ -17,7 +17,10 @@
 //! | [`node_list`], [`node_tree`] | who is below whom, and changes of that |
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
+//! | [`remote_run`] | who is asked to run, and what became of it |
+//! | [`triggers`] | how a node hears of that, and tells |
 //! | [`relative_path`] | paths within policies and shared folders |
+//! | [`shared_file`] | files from node to node: addresses, metadata, signatures |
 //! | [`policy_manifest`] | what a node's policies consist of, signed |
 //! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
@@ -29,6 +32,8 @@ pub mod file_name;
 pub mod hash;
 pub mod headers;
 pub mod inventory_name;
+#[cfg(feature = "json-schema")]
+mod json_schema;
 pub mod limits;
 pub mod node_id;
 pub mod node_id_rule;
@@ -39,9 +44,12 @@ pub mod policy_manifest;
 pub mod private_key;
 pub mod public_key;
 pub mod relative_path;
+pub mod remote_run;
 pub mod run_id;
 pub mod run_log;
+pub mod shared_file;
 pub mod smime;
 pub mod succession;
 pub mod tls;
+pub mod triggers;
 pub mod urls;

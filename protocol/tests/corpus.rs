@@ -48,6 +48,11 @@ fn upload_path() {
 }
 
 #[test]
+fn shared_file() {
+    replay("shared_file", targets::shared_file);
+}
+
+#[test]
 fn node_tree() {
     replay("node_tree", targets::node_tree);
 }
@@ -92,4 +97,9 @@ fn seeds_of_requests_reach_the_end_of_the_reader() {
         };
         assert_eq!(said, expected, "{seed}");
     }
+}
+
+#[test]
+fn remote_run() {
+    replay("remote_run", targets::remote_run);
 }

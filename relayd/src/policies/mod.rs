@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Policies on their way to the nodes.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`store`] | published policies: content by digest, a signed manifest for each node and version |
+
+pub mod store;
