@@ -107,8 +107,8 @@ impl Services<'_> {
         self.watch_expiry(nodes.clone())?;
         self.open_cache(&nodes)?;
         self.serve_files();
-        self.share_files(nodes.clone())?;
         let _triggers = self.triggers(nodes.clone())?;
+        self.share_files(nodes.clone())?;
         self.gateway(nodes, doors)
     }
 
