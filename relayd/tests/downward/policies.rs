@@ -53,6 +53,7 @@ impl Served {
             key_directory: temp.path().join("key"),
             lifetime: Duration::from_secs(3600),
             keep_versions: 3,
+            groups: temp.path().join("groups"),
             archives: temp.path().join("archives"),
             max_archives: 1 << 20,
         };
