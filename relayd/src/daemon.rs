@@ -8,7 +8,9 @@
 mod cache;
 mod nodes;
 mod policies;
+mod remote_run;
 mod services;
+mod shared_files;
 mod triggers;
 mod upstream;
 
