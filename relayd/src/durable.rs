@@ -86,6 +86,19 @@ pub fn create_private_directory(path: &Path) -> io::Result<()> {
     create_directory(path, 0o700)
 }
 
+/// Makes a directory for whoever runs this, and nobody else. Does nothing when it is there.
+pub fn create_own_private_directory(path: &Path) -> io::Result<()> {
+    let parent = parent_of(path);
+    if !parent.is_dir() {
+        create_directory(parent, 0o755)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => sync_parent(path),
+    }
+}
+
 /// Makes the rename or removal of a directory entry last.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent_of(path))?.sync_all()

@@ -30,7 +30,8 @@ impl Services<'_> {
             high_water_percent,
         };
         let (files, clock) = (self.files.clone(), Arc::new(SystemClock));
-        let service = SharedFiles::new(settings, nodes, upstream, files, clock, self.registry);
+        let service =
+            SharedFiles::new(settings, nodes, (upstream, self.cache.clone()), files, clock, self.registry);
         let service = service.map_err(starting("shared files"))?;
         self.tasks.spawn("shared files", service.sweep(self.tasks.stop()));
         self.called.add(ServiceKind::SharedFiles, Arc::new(service));

@@ -50,7 +50,7 @@ use protocol::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use self::agents::Agents;
+pub use self::{agents::Agents, behind::VERSION_2};
 use self::{external::External, local::Local, metrics::Metrics, relays::Relays, version1::Whom};
 use crate::{
     config,

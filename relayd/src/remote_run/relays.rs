@@ -2,7 +2,11 @@
 //! Requests to the relays below this server: HTTPS, each relay known by the keys in the node table, this
 //! server by its own certificate.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -188,17 +192,17 @@ fn identity(files: &IdentityFiles) -> Result<ClientIdentity, RelayError> {
     Ok((chain.swap_remove(0), key))
 }
 
-fn read(path: &PathBuf) -> Result<zeroize::Zeroizing<Vec<u8>>, RelayError> {
-    let unreadable = |error| RelayError::File { path: path.clone(), error };
+fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, RelayError> {
+    let unreadable = |error| RelayError::File { path: path.to_owned(), error };
     if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {
         return Err(unusable(path, &"too large"));
     }
     fs::read(path).map(Into::into).map_err(unreadable)
 }
 
-fn unusable(path: &PathBuf, problem: &dyn std::fmt::Display) -> RelayError {
+fn unusable(path: &Path, problem: &dyn std::fmt::Display) -> RelayError {
     let error = io::Error::new(io::ErrorKind::InvalidData, problem.to_string());
-    RelayError::File { path: path.clone(), error }
+    RelayError::File { path: path.to_owned(), error }
 }
 
 fn request(host: &HostName, port: u16, post: &Post) -> Result<Request<Full<Bytes>>, RelayError> {

@@ -2,28 +2,20 @@
 //! What a node gets of what was sent to it: the list, a file, its metadata (protocol 15.2). Only that node and
 //! the policy servers above it come this far; the rule table sees to that.
 
-use std::time::Duration;
-
-use http_body_util::{BodyExt, Empty};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
-    header::{
-        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH,
-        IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
-    },
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
-use protocol::shared_file::{Address, AddressError, List, Name, PATH, address::METADATA};
+use protocol::shared_file::{Address, AddressError, List, Metadata, Name, PATH, address::METADATA, metadata};
 use tokio::task::spawn_blocking;
 
-use super::{SharedFiles, passed, store::Found};
-use crate::{
-    http::{Body, Call, Caller, Problem, whole},
-    upstream::FetchLimits,
-};
+use super::{SharedFiles, store::Found};
+use crate::http::{Body, Call, Caller, Problem, whole};
 
-/// Of a list from the server above.
-const LIST: FetchLimits =
-    FetchLimits { answer: Duration::from_secs(10), pause: Duration::from_secs(10), body: 8 << 20 };
+/// Of a list from the server above, in bytes.
+const LARGEST_LIST: usize = 8 << 20;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -54,21 +46,21 @@ impl SharedFiles {
         let mut list = List { files, incomplete };
         if self.is_asked_above(call) {
             list.merge(self.list_above(&target).await);
+            // A copy of the list may be older than that.
+            list.files.retain(|file| file.expires.is_none_or(|expires| expires >= now));
         }
         let json = serde_json::to_vec(&list).map_err(|_| Problem::Internal)?;
         Ok(answer([json, b"\n".to_vec()].concat(), JSON))
     }
 
-    /// What the server above has for the target.
+    /// What the server above has for the target, or had when it was asked last.
     async fn list_above(&self, target: &Name) -> List {
         let unknown = |why: String| List { files: Vec::new(), incomplete: Some(why) };
-        let Some(upstream) = &self.upstream else { return List::default() };
-        match upstream.fetch(&format!("{PATH}/{target}/"), HeaderMap::new(), LIST).await {
-            Ok(answer) if answer.status == StatusCode::OK => serde_json::from_slice(&answer.body)
+        match self.read_above(&format!("{PATH}/{target}/"), LARGEST_LIST).await {
+            Ok(json) => serde_json::from_slice(&json)
                 .unwrap_or_else(|_| unknown("the server above gave something else than a list".into())),
             // An older server, or one to which this node is not below this relay.
-            Ok(answer) => unknown(format!("the server above answered {}", answer.status)),
-            Err(error) => unknown(format!("the server above cannot be asked: {error}")),
+            Err(why) => unknown(why),
         }
     }
 
@@ -98,28 +90,42 @@ impl SharedFiles {
         }
     }
 
+    /// What the server above has, unless its time is over: a copy may be older than that.
     async fn from_above(
         &self,
         address: &Address,
         of_metadata: bool,
         call: &Call,
     ) -> Result<Response<Body>, Problem> {
-        let upstream = self.upstream.as_ref().ok_or(Problem::NotFound)?;
-        let path = format!("{PATH}/{address}{}", if of_metadata { METADATA } else { "" });
-        let headers = passed(&call.headers, &[IF_NONE_MATCH, IF_MATCH, RANGE, IF_RANGE]);
-        let nothing = Empty::new().map_err(|never| match never {}).boxed();
-        let answer = upstream.stream(Method::GET, &path, &headers, nothing).await;
-        let answer = answer.map_err(|error| Problem::BadGateway(format!("the server above: {error}")))?;
-        let (head, body) = answer.into_parts();
-        let known = matches!(head.status.as_u16(), 200 | 206 | 304 | 404 | 412 | 416);
-        if !known {
-            return Err(Problem::BadGateway(format!("the server above answered {}", head.status)));
+        let cache = self.cache.as_ref().ok_or(Problem::NotFound)?;
+        let plain =
+            cache.answer(&format!("{PATH}/{address}{METADATA}"), &Method::GET, &HeaderMap::new()).await;
+        if plain.status() != StatusCode::OK {
+            return Ok(plain);
         }
-        let kept = [ETAG, LAST_MODIFIED, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ACCEPT_RANGES];
-        let mut response = Response::new(body);
-        *response.status_mut() = head.status;
-        *response.headers_mut() = passed(&head.headers, &kept);
-        Ok(response)
+        let text = Limited::new(plain.into_body(), metadata::MAX_SIZE).collect().await;
+        let metadata =
+            text.ok().and_then(|text| Metadata::parse(&text.to_bytes()).ok()).ok_or_else(|| {
+                Problem::BadGateway("the server above gave something else than metadata".into())
+            })?;
+        if metadata.has_expired(self.now()) {
+            return Err(Problem::NotFound);
+        }
+        if of_metadata {
+            return Ok(answer(metadata.to_string().into(), TEXT));
+        }
+        Ok(cache.answer(&format!("{PATH}/{address}"), &call.method, &call.headers).await)
+    }
+
+    /// A small answer of the server above, or why there is none.
+    async fn read_above(&self, path: &str, most: usize) -> Result<Bytes, String> {
+        let cache = self.cache.as_ref().ok_or("this server has no cache (policies.cache)")?;
+        let answer = cache.answer(path, &Method::GET, &HeaderMap::new()).await;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("the server above cannot be asked, or refused: {}", answer.status()));
+        }
+        let body = Limited::new(answer.into_body(), most).collect().await;
+        Ok(body.map_err(|error| format!("the answer of the server above: {error}"))?.to_bytes())
     }
 
     /// An operator asks this server; a node asks the tree.

@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{metrics::Metrics, problem::Refused, store::Store, sweep::Sweeper};
 use crate::{
+    cache::Cache,
     files::Files,
     gateway::throttle::Throttle,
     http::{Body, Call, Problem, Service, empty},
@@ -71,6 +72,9 @@ pub struct Settings {
     pub high_water_percent: u8,
 }
 
+/// The server above, on a relay: a client for what goes up, and a cache of what comes down.
+pub type Above = (Option<Arc<UpstreamClient>>, Option<Cache>);
+
 /// Answers requests for shared files.
 pub struct SharedFiles {
     settings: Settings,
@@ -78,6 +82,8 @@ pub struct SharedFiles {
     nodes: Nodes,
     /// The server above, on a relay.
     upstream: Option<Arc<UpstreamClient>>,
+    /// What is fetched from there.
+    cache: Option<Cache>,
     files: Arc<Files>,
     clock: Arc<dyn Clock>,
     at_a_time: Arc<Semaphore>,
@@ -90,7 +96,7 @@ impl SharedFiles {
     pub fn new(
         settings: Settings,
         nodes: Nodes,
-        upstream: Option<Arc<UpstreamClient>>,
+        (upstream, cache): Above,
         files: Arc<Files>,
         clock: Arc<dyn Clock>,
         registry: &Registry,
@@ -100,6 +106,7 @@ impl SharedFiles {
             settings,
             nodes,
             upstream,
+            cache,
             files,
             clock,
             at_a_time: Arc::new(Semaphore::new(MOST_AT_A_TIME)),

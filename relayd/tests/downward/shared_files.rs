@@ -44,7 +44,7 @@ fn service(path: &Path, list: NodeList) -> (SharedFiles, watch::Sender<Arc<NodeT
         high_water_percent: 100,
     };
     let (files, clock) = (Arc::new(Files::new()), Arc::new(SystemClock));
-    (SharedFiles::new(settings, nodes, None, files, clock, &Registry::new()).unwrap(), sender)
+    (SharedFiles::new(settings, nodes, (None, None), files, clock, &Registry::new()).unwrap(), sender)
 }
 
 impl World {

@@ -24,7 +24,7 @@ use protocol::{
     private_key::{self, KeyKind},
 };
 
-use super::{Edition, Removed, Signed, Store, Writer};
+use super::{Edition, Removed, Signed, Store, StoredLines, Writer};
 
 static SIGNER: LazyLock<(PKey<Private>, Certificate)> = LazyLock::new(|| {
     let key = private_key::generate(KeyKind::P256).unwrap();
@@ -70,7 +70,8 @@ fn publish(writer: &Writer, node: &str, version: u64, tree: &Tree<'_>) -> Editio
 
 fn stage(writer: &Writer, node: &str, version: u64, tree: &Tree<'_>) -> Edition {
     let files = files(tree);
-    let lines = writer.put_tree(&files, open_in(tree)).unwrap();
+    let lines = StoredLines::of(&files);
+    writer.put_tree(&files, &lines, open_in(tree)).unwrap();
     let (node, created) = (id(node), DateTime::UNIX_EPOCH);
     let manifest = Manifest::new(node.clone(), version, created, None, files.into()).unwrap();
     let (key, certificate) = &*SIGNER;
@@ -180,7 +181,7 @@ fn damage_is_found_and_mended_by_publishing_again() {
         fs::write(store.object(ContentDigest::of(b"content")), damage).unwrap();
         let said = writer.check_tree(&files(&tree)).unwrap_err().to_string();
         assert!(said.contains("content of x is missing or damaged") && said.contains("publish"), "{said}");
-        writer.put_tree(&files(&tree), open_in(&tree)).unwrap();
+        writer.put_tree(&files(&tree), &StoredLines::of(&files(&tree)), open_in(&tree)).unwrap();
         writer.check_tree(&files(&tree)).unwrap();
     }
     let envelope = store.node_directory(&id("a")).join(edition.to_string());
@@ -201,7 +202,8 @@ fn contents_that_change_while_they_are_read_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::new(directory.path());
     let writer = writer(&store);
-    let changed = writer.put_tree(&files(&[("x", "before")]), |_| {
+    let files = files(&[("x", "before")]);
+    let changed = writer.put_tree(&files, &StoredLines::of(&files), |_| {
         let file = tempfile::NamedTempFile::new()?;
         fs::write(file.path(), "after")?;
         file.reopen()

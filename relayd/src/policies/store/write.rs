@@ -53,6 +53,16 @@ impl StoredLines {
         Self(files.to_lines().replace('\n', "\r\n").into_bytes())
     }
 
+    /// Their length, in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether they are about no file.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// By this they are found.
     pub fn digest(&self) -> ContentDigest {
         ContentDigest::of(&self.0)
@@ -95,9 +105,9 @@ impl Writer {
     pub fn put_tree(
         &self,
         files: &FileList,
+        lines: &StoredLines,
         mut open: impl FnMut(ContentDigest) -> io::Result<File>,
-    ) -> io::Result<StoredLines> {
-        let lines = StoredLines::of(files);
+    ) -> io::Result<()> {
         let mut batch = self.batch(files.len() + 1);
         // First: while a list is there, what belongs to it is cleared away when nothing refers to it.
         batch.add(self.store.list(lines.digest()), |file| file.write_all(&lines.0))?;
@@ -108,8 +118,7 @@ impl Writer {
                 batch.add(self.store.object(file.sha256), |to| copy(&mut content, to, file.sha256))?;
             }
         }
-        batch.commit()?;
-        Ok(lines)
+        batch.commit()
     }
 
     /// Puts signed manifests into the store. Their trees must be there.
