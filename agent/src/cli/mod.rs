@@ -9,6 +9,7 @@ mod init;
 mod key;
 mod run;
 mod send;
+mod share;
 mod status;
 mod trust;
 mod upkeep;
@@ -60,6 +61,7 @@ enum Command {
     Enroll(enroll::Args),
     Run(run::Args),
     Send(send::Args),
+    Share(share::Args),
     Daemon(daemon::Args),
     Status(status::Args),
     Key(key::Args),
@@ -178,6 +180,7 @@ pub fn main() -> ExitCode {
         Command::Upkeep(args) => load(&root).and_then(|settings| upkeep::run(&settings, args)),
         Command::Config(args) => config::run(&root, args),
         Command::Run(args) => load(&root).and_then(|settings| run::run(&settings, args)),
+        Command::Share(args) => load(&root).and_then(|settings| share::run(&settings, args)),
         Command::Send(args) => load(&root).and_then(|settings| send::run(&settings, args)),
         Command::Daemon(args) => load(&root).and_then(|settings| daemon::run(&root, settings, args)),
         Command::Status(args) => load(&root).and_then(|settings| status::run(&settings, args)),

@@ -8,7 +8,7 @@ use hyper::{HeaderMap, Method, header};
 use protocol::{hash::KeyHash, tls::ServerTrust};
 
 use super::{
-    connection::{Connection, ConnectionError, empty},
+    connection::{Body, Connection, ConnectionError, empty},
     download::Download,
     succession::{self, Seen},
     target::Target,
@@ -63,6 +63,19 @@ impl<'a> Session<'a> {
             Err(e) => self.keys.push(format!("the policy server's keys cannot be followed: {e}")),
         }
         Ok(answer)
+    }
+
+    /// Sends a body that may be a stream. It cannot be sent twice, so the connection is a new one, which has not
+    /// been idle.
+    pub async fn upload(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Download, ConnectionError> {
+        let open = self.connection.insert(Connection::open(&self.target).await?);
+        open.begin(&self.target, method, path, headers, body).await
     }
 
     /// Pins the key of a server that was met for the first time. Gives it, if it is new.
