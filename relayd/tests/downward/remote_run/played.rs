@@ -241,7 +241,8 @@ impl World {
 
     /// A request of version 1, whole.
     pub async fn form(&self, path: &str, body: &str) -> Answer {
-        let fields = [("Content-Type", "application/x-www-form-urlencoded")];
+        let length = body.len().to_string();
+        let fields = [("Content-Type", "application/x-www-form-urlencoded"), ("Content-Length", &length)];
         self.post(&format!("/rudder/relay-api/1/remote-run/{path}"), &fields, body).await
     }
 
