@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod ca;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -18,10 +19,12 @@ pub mod logging;
 pub mod metrics;
 pub mod nodes;
 pub mod open_api;
+pub mod policies;
 pub mod registry;
 pub mod reload;
 pub mod remote_run;
 pub mod server_key;
+pub mod shared_files;
 pub mod shared_folder;
 pub mod sink;
 pub mod spool;
