@@ -10,6 +10,7 @@ mod key;
 mod run;
 mod send;
 mod status;
+mod triggers;
 mod trust;
 mod upkeep;
 
@@ -65,6 +66,7 @@ enum Command {
     Key(key::Args),
     Cert(cert::Args),
     Trust(trust::Args),
+    Triggers(triggers::Args),
     Upkeep(upkeep::Args),
     Config(config::Args),
 }
@@ -175,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Key(args) => load(&root).and_then(|settings| key::run(&settings, args)),
         Command::Cert(args) => load(&root).and_then(|settings| cert::run(&settings, args)),
         Command::Trust(args) => load(&root).and_then(|settings| trust::run(&settings, args)),
+        Command::Triggers(args) => load(&root).and_then(|settings| triggers::run(&settings, args)),
         Command::Upkeep(args) => load(&root).and_then(|settings| upkeep::run(&settings, args)),
         Command::Config(args) => config::run(&root, args),
         Command::Run(args) => load(&root).and_then(|settings| run::run(&settings, args)),

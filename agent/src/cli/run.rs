@@ -3,12 +3,15 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use protocol::run_log;
+use protocol::{
+    remote_run::{Condition, Conditions},
+    run_log,
+};
 
-use super::{CliError, Colour, print, runtime, send, stop_on_signals};
+use super::{CliError, Colour, print, runtime, send, stop_on_signals, triggers};
 use crate::{
     identity::Identity,
-    run::{self, Done},
+    run::{self, Done, order::Order},
     settings::Settings,
     show::{json, result::Summary, text},
     upload::{self, SendError, Sent},
@@ -16,8 +19,8 @@ use crate::{
 
 /// Run the policies once: show what they did and leave the signed run log in the outbox.
 ///
-/// The command finds AGENT_NODE_ID, AGENT_RUN_START and AGENT_CONFIG_ID in its environment, so that it
-/// can print reports. Output in another form is attached to one report of the command's exit status.
+/// The command finds AGENT_NODE_ID, AGENT_RUN_START, AGENT_CONFIG_ID and AGENT_CONDITIONS in its
+/// environment, so that it can print reports. Output in another form is attached to one report of the command's exit status.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The exit status is 0 whatever the policies found; see --strict.
@@ -26,12 +29,17 @@ Examples:
   agent run                               the configured policy command
   agent run -- cf-agent -K -I -f policy.cf
   agent run --send                        then send what waits, as agent send
+  agent run --condition force_update      tell the policies so
   agent run --json -- /usr/local/bin/policies | jq .summary
   agent run --strict -- sh -c 'systemctl is-active sshd'")]
 pub(super) struct Args {
     /// Then send what waits in the outbox.
     #[arg(long)]
     send: bool,
+    /// Tell the policies this: letters, digits and `_`. May be given more than once. The command gets
+    /// `-D NAME` for each (setting `condition_argument`), and AGENT_CONDITIONS.
+    #[arg(long, value_name = "NAME")]
+    condition: Vec<Condition>,
     /// Print the result as JSON.
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -51,12 +59,20 @@ pub(super) struct Args {
 
 pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
     let identity = Identity::load(&settings.paths)?;
-    let command = Some(args.command).filter(|command| !command.is_empty());
+    let order = Order {
+        command: Some(args.command).filter(|command| !command.is_empty()),
+        conditions: Conditions::try_from(args.condition)
+            .map_err(|e| CliError::Configuration(e.to_string()))?,
+        listener: None,
+    };
     let (done, sent) = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
-        let done = run::run(settings, &identity, command, &stop).await?;
+        let done = run::run(settings, &identity, order, &stop).await?;
         let send = args.send && settings.sends_reports() && !stop.is_cancelled();
         let sent = if send { Some(upload::send(settings, &identity, false, &stop).await) } else { None };
+        if let Some(news) = sent.as_ref().and_then(|sent| sent.as_ref().ok()?.news.as_ref()) {
+            triggers::take_up(settings, &identity, news, &stop).await;
+        }
         Ok::<_, CliError>((done, sent))
     })?;
     let log = run_log::parse(&done.text, &done.id.node_id)

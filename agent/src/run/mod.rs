@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`order`] | what a run is to do beside what is configured |
 //! | [`process`] | the command in its process group, time limit, stop |
 //! | [`capture`] | its output as stamped lines, in bounded memory |
 //! | [`orphan`] | a command that outlived its agent |
@@ -13,6 +14,7 @@
 pub mod capture;
 pub mod frame;
 pub mod line;
+pub mod order;
 pub mod orphan;
 pub mod process;
 
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     capture::Capture,
+    order::Order,
     orphan::Running,
     process::{Ending, Limits},
 };
@@ -38,7 +41,7 @@ use crate::{
     outbox::Outbox,
     settings::{Settings, policies::ReportMode},
     show::result::Summary,
-    state::{LockError, State},
+    state::{Lock, LockError, State},
 };
 
 /// A run that is over.
@@ -65,25 +68,51 @@ pub enum NotKept {
     Disabled,
 }
 
-/// Runs the policy command `command`, or the configured one, and keeps its run log.
+/// Runs the policy command and keeps its run log.
 ///
 /// A cancelled `stop` ends the command; its run log is kept all the same.
 pub async fn run(
     settings: &Settings,
     identity: &Identity,
-    command: Option<Vec<OsString>>,
+    order: Order,
     stop: &CancellationToken,
 ) -> Result<Done, RunError> {
-    let configured = || Some(settings.policy_command.as_ref()?.iter().map(OsString::from).collect());
-    let command: Vec<OsString> = command.or_else(configured).ok_or(RunError::NoCommand)?;
-    let state = State::open(&settings.paths.state).map_err(RunError::State)?;
-    let _lock = state.lock_run().map_err(|e| match e {
-        LockError::Held(holder) => RunError::InProgress(holder),
-        LockError::Io(path, e) => {
-            RunError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
-        }
-    })?;
-    if orphan::end(&state, settings.stop_grace).await.map_err(RunError::State)? {
+    let turn = Turn::take(settings)?;
+    run_in_turn(turn, settings, identity, order, stop).await
+}
+
+/// The right to run, which one process has at a time.
+#[derive(Debug)]
+pub struct Turn {
+    state: State,
+    _lock: Lock,
+}
+
+impl Turn {
+    /// Takes it, unless a run is under way.
+    pub fn take(settings: &Settings) -> Result<Self, RunError> {
+        let state = State::open(&settings.paths.state).map_err(RunError::State)?;
+        let lock = state.lock_run().map_err(|e| match e {
+            LockError::Held(holder) => RunError::InProgress(holder),
+            LockError::Io(path, e) => {
+                RunError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+            }
+        })?;
+        Ok(Self { state, _lock: lock })
+    }
+}
+
+/// As [`run`], for who has the right already.
+pub async fn run_in_turn(
+    turn: Turn,
+    settings: &Settings,
+    identity: &Identity,
+    order: Order,
+    stop: &CancellationToken,
+) -> Result<Done, RunError> {
+    let command = order.command(settings).ok_or(RunError::NoCommand)?;
+    let state = &turn.state;
+    if orphan::end(state, settings.stop_grace).await.map_err(RunError::State)? {
         eprintln!("agent: the policy command of an agent that was killed still ran; it was ended");
     }
     let outbox = Outbox::open(&settings.paths, &identity.node_id).map_err(RunError::Outbox)?;
@@ -101,6 +130,7 @@ pub async fn run(
         ("AGENT_NODE_ID", id.node_id.to_string()),
         ("AGENT_RUN_START", id.start.format("%Y-%m-%d %H:%M:%S%:z").to_string()),
         ("AGENT_CONFIG_ID", settings.config_id.clone()),
+        ("AGENT_CONDITIONS", order.conditions.to_string()),
     ];
     let limits =
         Limits { time: settings.time_limit, grace: settings.stop_grace, output: settings.max_output_size };
@@ -109,7 +139,8 @@ pub async fn run(
             eprintln!("agent: the policy command cannot be remembered: {e}");
         }
     };
-    let (ending, mut capture) = process::execute(&command, &environment, limits, started, stop).await;
+    let (ending, mut capture) =
+        process::execute(&command, &environment, limits, order.listener, started, stop).await;
     state.clear_running();
 
     let dropped = state.dropped();
