@@ -37,5 +37,6 @@ pub mod settings;
 pub mod show;
 pub mod state;
 pub mod triggers;
+pub mod update;
 pub mod upkeep;
 pub mod upload;

@@ -26,6 +26,12 @@ pub struct Paths {
     pub http_key: PathBuf,
     /// What the policies say about themselves (protocol 1.7).
     pub rudder_json: PathBuf,
+    /// The policies.
+    pub policies: PathBuf,
+    /// The library that policies of other programs need (protocol 8.1).
+    pub library: PathBuf,
+    /// Certificates of the keys that may sign policies; when there is no such file, they need no signature.
+    pub policy_key: PathBuf,
     /// Address of the policy server when `agent.conf` has none.
     pub policy_server: PathBuf,
     /// Pins of the policy server (protocol 1.5).
@@ -55,6 +61,9 @@ impl Paths {
             http_certificate: at("opt/rudder/etc/ssl/agent-http.cert"),
             http_key: at("opt/rudder/etc/ssl/agent-http.key"),
             rudder_json: at("var/rudder/cfengine-community/inputs/rudder.json"),
+            policies: at("var/rudder/cfengine-community/inputs"),
+            library: at("var/rudder/ncf"),
+            policy_key: at("var/rudder/lib/ssl/policy_key.pem"),
             policy_server: at("var/rudder/cfengine-community/policy_server.dat"),
             server_pins: at("var/rudder/lib/ssl/policy_server_hash"),
             server_authority: at("var/rudder/lib/ssl/policy_server_ca.pem"),

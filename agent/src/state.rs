@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is remembered from one invocation to the next: small JSON files and the locks beside them.
 //!
-//! Each file has one writer: `run.json`, `running.json` and `counter` whoever holds the run lock, `send.json`
+//! Each file has one writer: `run.json`, `running.json`, `update.json` and `counter` whoever holds the run lock, `send.json`
 //! and `dropped.json` whoever holds the send lock, `enrolment.json` whoever holds the enrolment lock, `exports.json`
 //! whoever holds the identity lock. A file that cannot be read counts as empty: nothing here is needed
 //! to keep a promise about run logs.
@@ -166,6 +166,11 @@ impl State {
         let next = last.checked_add(1).ok_or_else(|| io::Error::other("the counter of runs is exhausted"))?;
         durable::replace(&file, format!("{next}\n").as_bytes(), PRIVATE)?;
         Ok(next)
+    }
+
+    /// Where a file is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     /// Only one change of keys and certificates at a time.

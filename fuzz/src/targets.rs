@@ -19,9 +19,12 @@ use protocol::{
     node_id::NodeId,
     node_list::NodeList,
     node_tree::{self, TreeDocument},
+    policy_manifest::{Expectation, Manifest},
     private_key::{self, KeyKind},
+    remote_run::{Condition, Line, LineReader, MAX_LINE, RunForm, RunOrder, Targets},
     run_id::{self, RunId, RunLogName},
     run_log::{self, print::to_agent_lines},
+    shared_file::{self, Address, Metadata, metadata},
     smime, urls,
 };
 
@@ -126,6 +129,25 @@ pub fn node_tree(data: &[u8]) {
     assert!(list.below(&NodeId::root()).len() <= list.len());
 }
 
+/// Manifests of policies, signed or not: what is read prints and reads back to the same, its paths stay
+/// within the tree and name one file each; and no input that is not signed is taken under a pinned key.
+pub fn policy_manifest(data: &[u8]) {
+    if let Ok(manifest) = Manifest::read_unverified(data) {
+        let text = manifest.to_json();
+        assert_eq!(Manifest::from_json(text.as_bytes()).as_ref(), Ok(&manifest));
+        for file in manifest.files().iter() {
+            let inside = |part| matches!(part, std::path::Component::Normal(_));
+            assert!(file.path.as_path().components().all(inside), "{}", file.path);
+            assert_eq!(manifest.files().get(&file.path), Some(file));
+        }
+    }
+    let pinned = std::slice::from_ref(&*SIGNER);
+    let (node_id, now) = (&NodeId::root(), chrono::DateTime::UNIX_EPOCH);
+    if (Expectation { node_id, pinned, held: None, now }).accept(data).is_ok() {
+        assert!(smime::verify(data, pinned).is_ok());
+    }
+}
+
 /// Certificate requests: as they come, or, after an `s`, subject and attributes (the length of the
 /// subject in two bytes before them) of one with a good signature, which no fuzzer would make.
 pub fn enrolment_request(data: &[u8]) {
@@ -210,5 +232,72 @@ pub fn upload_path(data: &[u8]) {
     if let Ok((kind, node)) = urls::parse_identity_path(path) {
         assert_safe(node.as_str());
         assert_eq!(urls::parse_identity_path(&kind.path(&node)), Ok((kind, node)));
+    }
+}
+
+/// Remote runs, by the first byte: `f` forms of version 1, `j` requests of version 2, anything else the
+/// lines that another server sends. What is read is written and read back, and is safe in an argument.
+pub fn remote_run(data: &[u8]) {
+    let safe = |condition: &Condition| {
+        assert!(condition.as_str().len() <= 1024 && !condition.as_str().contains(['-', ',', ' ', '\0']));
+    };
+    match data.split_first() {
+        Some((b'f', body)) => {
+            let Ok(mut form) = RunForm::parse(body) else { return };
+            form.conditions.iter().for_each(safe);
+            form.nodes.iter().flatten().for_each(|node| assert_safe(node.as_str()));
+            let again = RunForm::parse(form.to_body().as_bytes()).expect("it was written here");
+            form.bad_ids = 0;
+            assert_eq!(again, form);
+        }
+        Some((b'j', body)) => {
+            let Ok(order) = RunOrder::from_json(body) else { return };
+            order.conditions.iter().for_each(safe);
+            if let Targets::Nodes(nodes) = &order.targets {
+                nodes.iter().for_each(|node| assert_safe(node.as_str()));
+            }
+            assert_eq!(RunOrder::from_json(&order.to_json()), Ok(order));
+        }
+        _ => {
+            let (mut whole, mut cut) = (Vec::new(), Vec::new());
+            LineReader::default().push(data, |line| whole.push(line));
+            let (mut reader, half) = (LineReader::default(), data.len() / 2);
+            reader.push(&data[..half], |line| cut.push(line));
+            reader.push(&data[half..], |line| cut.push(line));
+            assert_eq!(whole, cut);
+            for line in whole.into_iter().flatten() {
+                let json = line.to_json();
+                assert!(json.len() <= MAX_LINE);
+                // Times are written to the millisecond.
+                assert_eq!(Line::from_json(&json).expect("it was written here").to_json(), json);
+            }
+        }
+    }
+}
+
+/// Shared files: after an `a` an address, after a `t` a time, else the start of an upload. What is read is
+/// safe, and is the same when written and read again.
+pub fn shared_file(data: &[u8]) {
+    let text = std::str::from_utf8(data.get(1..).unwrap_or_default()).unwrap_or_default();
+    match data.first() {
+        Some(b'a') => {
+            let Ok(address) = Address::from_url(text) else { return };
+            assert_safe(address.target.as_str());
+            assert_safe(address.source.as_str());
+            assert_safe(address.file.as_str());
+            assert!(!address.file.as_str().to_ascii_lowercase().ends_with(".metadata"));
+            assert_eq!(Address::from_url(&address.to_url()), Ok(address));
+        }
+        Some(b't') => {
+            if let Ok(ttl) = shared_file::parse_ttl(text) {
+                assert_eq!(shared_file::parse_ttl(&ttl.as_secs().to_string()), Ok(ttl));
+            }
+        }
+        _ => {
+            let Ok(Some(end)) = metadata::split(data) else { return };
+            assert!(end <= metadata::MAX_SIZE && data[end - 1] == b'\n');
+            let Ok(read) = Metadata::parse(&data[..end]) else { return };
+            assert_eq!(Metadata::parse(read.to_string().as_bytes()), Ok(read));
+        }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Hashes that go over the wire: key hashes in their notations (protocol 1.4) and queue ids.
+//! Hashes that go over the wire: key hashes in their notations (protocol 1.4), queue ids, digests of files.
 
 use std::{fmt, str::FromStr};
 
@@ -79,6 +79,57 @@ impl TryFrom<String> for KeyHash {
 impl From<KeyHash> for String {
     fn from(hash: KeyHash) -> String {
         hash.to_string()
+    }
+}
+
+/// SHA-256 of the content of a file; as text 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContentDigest(pub [u8; 32]);
+
+impl ContentDigest {
+    /// The digest of that content.
+    pub fn of(content: &[u8]) -> Self {
+        Self(sha256(content))
+    }
+}
+
+/// Why a text is not the digest of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 digest has 64 lower-case hexadecimal digits")]
+pub struct ContentDigestError;
+
+impl FromStr for ContentDigest {
+    type Err = ContentDigestError;
+
+    fn from_str(text: &str) -> Result<Self, ContentDigestError> {
+        let mut digest = [0; 32];
+        // One notation only: a digest is a file name, too.
+        let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
+        match hex::decode_to_slice(text, &mut digest) {
+            Ok(()) if lower => Ok(Self(digest)),
+            _ => Err(ContentDigestError),
+        }
+    }
+}
+
+impl fmt::Display for ContentDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl TryFrom<String> for ContentDigest {
+    type Error = ContentDigestError;
+
+    fn try_from(text: String) -> Result<Self, ContentDigestError> {
+        text.parse()
+    }
+}
+
+impl From<ContentDigest> for String {
+    fn from(digest: ContentDigest) -> String {
+        digest.to_string()
     }
 }
 

@@ -20,6 +20,8 @@
 //! | [`remote_run`] | who is asked to run, and what became of it |
 //! | [`triggers`] | how a node hears of that, and tells |
 //! | [`relative_path`] | paths within policies and shared folders |
+//! | [`shared_file`] | files from node to node: addresses, metadata, signatures |
+//! | [`policy_manifest`] | what a node's policies consist of, signed |
 //! | [`urls`], [`headers`], [`limits`] | paths, headers and size limits |
 
 mod asn1;
@@ -30,18 +32,22 @@ pub mod file_name;
 pub mod hash;
 pub mod headers;
 pub mod inventory_name;
+#[cfg(feature = "json-schema")]
+mod json_schema;
 pub mod limits;
 pub mod node_id;
 pub mod node_id_rule;
 pub mod node_list;
 pub mod node_tree;
 mod pem;
+pub mod policy_manifest;
 pub mod private_key;
 pub mod public_key;
 pub mod relative_path;
 pub mod remote_run;
 pub mod run_id;
 pub mod run_log;
+pub mod shared_file;
 pub mod smime;
 pub mod succession;
 pub mod tls;

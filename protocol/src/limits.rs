@@ -21,6 +21,12 @@ pub const ENROLMENT_REQUEST: usize = 16 * KIB;
 pub const KEY_ROLL_OVER: usize = 32 * KIB;
 /// Answer of an upstream that a relay passes down.
 pub const PASSED_ANSWER: usize = 64 * KIB;
+/// Manifest of a node's policies, signed or not.
+pub const POLICY_MANIFEST: usize = 16 * MIB as usize;
+/// Files in the policies of a node.
+pub const POLICY_FILES: usize = 50_000;
+/// All files of the policies of a node together.
+pub const POLICY_TREE: u64 = 4096 * MIB;
 
 const KIB: usize = 1024;
 const MIB: u64 = 1024 * 1024;

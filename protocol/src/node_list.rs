@@ -17,6 +17,7 @@ use crate::{hash::KeyHash, limits::RELAY_DEPTH, node_id::NodeId};
 /// One node, as the list has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Member", into = "Member")]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct NodeEntry {
     /// Host name, for remote runs and as host of relays.
     pub hostname: String,
@@ -205,14 +206,23 @@ impl<'de> Visitor<'de> for EntryVisitor {
 /// Keys and role are of any type, because a malformed one means an unknown key or no relay, not a
 /// malformed list.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "NodeEntry"))]
 struct Member {
+    /// Host name.
     hostname: String,
+    /// The policy server to which the node is attached.
     #[serde(rename = "policy-server")]
     policy_server: NodeId,
+    /// Its key; absent when that is unknown.
+    #[cfg_attr(feature = "json-schema", schemars(with = "Option<KeyHash>"))]
     #[serde(rename = "key-hash", default, skip_serializing_if = "Value::is_null")]
     key_hash: Value,
+    /// More keys that are valid now.
+    #[cfg_attr(feature = "json-schema", schemars(with = "Option<Vec<KeyHash>>"))]
     #[serde(rename = "other-key-hashes", default, skip_serializing_if = "Value::is_null")]
     other_key_hashes: Value,
+    /// `relay` for relays; absent for others.
+    #[cfg_attr(feature = "json-schema", schemars(with = "Option<String>"))]
     #[serde(default, skip_serializing_if = "Value::is_null")]
     role: Value,
 }

@@ -14,6 +14,7 @@ use crate::{
 ///
 /// **Shape**: `{"version":"…","full":true,"nodes":{"<node id>":<entry as in the node list>|null}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct TreeDocument {
     /// Which state this document leads to; opaque but to the server that made it.
     pub version: String,

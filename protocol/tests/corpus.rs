@@ -48,6 +48,11 @@ fn upload_path() {
 }
 
 #[test]
+fn shared_file() {
+    replay("shared_file", targets::shared_file);
+}
+
+#[test]
 fn node_tree() {
     replay("node_tree", targets::node_tree);
 }
@@ -55,6 +60,11 @@ fn node_tree() {
 #[test]
 fn enrolment_request() {
     replay("enrolment_request", targets::enrolment_request);
+}
+
+#[test]
+fn policy_manifest() {
+    replay("policy_manifest", targets::policy_manifest);
 }
 
 #[test]
@@ -87,4 +97,9 @@ fn seeds_of_requests_reach_the_end_of_the_reader() {
         };
         assert_eq!(said, expected, "{seed}");
     }
+}
+
+#[test]
+fn remote_run() {
+    replay("remote_run", targets::remote_run);
 }

@@ -5,20 +5,27 @@
 
 pub mod api;
 pub mod ca;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod db;
 pub mod durable;
 pub mod expiry;
+pub mod files;
 pub mod gateway;
 pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod nodes;
+pub mod open_api;
+pub mod policies;
 pub mod registry;
 pub mod reload;
+pub mod remote_run;
 pub mod server_key;
+pub mod shared_files;
+pub mod shared_folder;
 pub mod sink;
 pub mod spool;
 pub mod tasks;

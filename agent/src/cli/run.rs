@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent run`.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use protocol::{
     remote_run::{Condition, Conditions},
@@ -11,15 +11,17 @@ use protocol::{
 use super::{CliError, Colour, print, runtime, send, stop_on_signals, triggers};
 use crate::{
     identity::Identity,
-    run::{self, Done, order::Order},
+    run::{self, Done, order::Order, turn::Turn},
     settings::Settings,
     show::{json, result::Summary, text},
+    update::first::update_first,
     upload::{self, SendError, Sent},
 };
 
 /// Run the policies once: show what they did and leave the signed run log in the outbox.
 ///
-/// The command finds AGENT_NODE_ID, AGENT_RUN_START, AGENT_CONFIG_ID and AGENT_CONDITIONS in its
+/// First the policies are fetched, as by `agent update`; when that fails, those that are there run.
+/// The command finds AGENT_NODE_ID, AGENT_RUN_START, AGENT_CONFIG_ID, AGENT_CONDITIONS and AGENT_POLICIES (the directory) in its
 /// environment, so that it can print reports. Output in another form is attached to one report of the command's exit status.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -28,6 +30,7 @@ The exit status is 0 whatever the policies found; see --strict.
 Examples:
   agent run                               the configured policy command
   agent run -- cf-agent -K -I -f policy.cf
+  agent run --no-update                   with the policies that are there
   agent run --send                        then send what waits, as agent send
   agent run --condition force_update      tell the policies so
   agent run --json -- /usr/local/bin/policies | jq .summary
@@ -36,6 +39,9 @@ pub(super) struct Args {
     /// Then send what waits in the outbox.
     #[arg(long)]
     send: bool,
+    /// Run the policies that are there, without asking for others.
+    #[arg(long)]
+    no_update: bool,
     /// Tell the policies this: letters, digits and `_`. May be given more than once. The command gets
     /// `-D NAME` for each (setting `condition_argument`), and AGENT_CONDITIONS.
     #[arg(long, value_name = "NAME")]
@@ -57,7 +63,7 @@ pub(super) struct Args {
     command: Vec<OsString>,
 }
 
-pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
+pub(super) fn run(root: &Path, mut settings: Settings, args: Args) -> Result<ExitCode, CliError> {
     let identity = Identity::load(&settings.paths)?;
     let order = Order {
         command: Some(args.command).filter(|command| !command.is_empty()),
@@ -67,11 +73,17 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
     };
     let (done, sent) = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
-        let done = run::run(settings, &identity, order, &stop).await?;
+        let turn = Turn::take(&settings).await?;
+        let notes = match settings.update && !args.no_update {
+            true => update_first(&turn, root, &mut settings, &identity, &stop).await,
+            false => vec![],
+        };
+        let done = run::run(&turn, &settings, &identity, order, &notes, &stop).await?;
+        drop(turn);
         let send = args.send && settings.sends_reports() && !stop.is_cancelled();
-        let sent = if send { Some(upload::send(settings, &identity, false, &stop).await) } else { None };
+        let sent = if send { Some(upload::send(&settings, &identity, false, &stop).await) } else { None };
         if let Some(news) = sent.as_ref().and_then(|sent| sent.as_ref().ok()?.news.as_ref()) {
-            triggers::take_up(settings, &identity, news, &stop).await;
+            triggers::take_up(root, &settings, &identity, news, &stop).await;
         }
         Ok::<_, CliError>((done, sent))
     })?;

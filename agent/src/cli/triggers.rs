@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent triggers`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use protocol::triggers::News;
 use tokio_util::sync::CancellationToken;
@@ -39,12 +39,12 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
+pub(super) fn run(root: &Path, settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
     let identity = Identity::load(&settings.paths)?;
     let performed = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
         if args.noted {
-            return Ok::<_, CliError>(perform(settings, &identity, &stop).await?);
+            return Ok::<_, CliError>(perform(root, settings, &identity, &stop).await?);
         }
         let news = match once(settings, &identity).await? {
             Answered::News(news) => news,
@@ -54,7 +54,7 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
             Answered::Replaced(_) => return Err(CliError::Failure("the policy server answered 409".into())),
             Answered::Other(what) => return Err(CliError::Failure(what)),
         };
-        Ok(triggers::take_up(settings, &identity, &news, &stop).await?)
+        Ok(triggers::take_up(root, settings, &identity, &news, &stop).await?)
     })?;
     for one in &performed {
         print(&format!("{}\n", words(one)))?;
@@ -67,8 +67,14 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
 
 /// Makes the runs that the policy server asked for after it was sent something. That is told, but is no part
 /// of how the command fared.
-pub(super) async fn take_up(settings: &Settings, identity: &Identity, news: &News, stop: &CancellationToken) {
-    match triggers::take_up(settings, identity, news, stop).await {
+pub(super) async fn take_up(
+    root: &Path,
+    settings: &Settings,
+    identity: &Identity,
+    news: &News,
+    stop: &CancellationToken,
+) {
+    match triggers::take_up(root, settings, identity, news, stop).await {
         Ok(performed) => performed.iter().for_each(|one| eprintln!("agent: {}", words(one))),
         Err(e) => eprintln!("agent: runs that were asked for cannot be made: {e}"),
     }

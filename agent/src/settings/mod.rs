@@ -115,6 +115,14 @@ pub struct Settings {
     pub max_output_size: usize,
     /// What the outbox keeps.
     pub retention: Retention,
+    /// Whether a run fetches the policies first.
+    pub update: bool,
+    /// Longest time to fetch them.
+    pub update_time_limit: Duration,
+    /// What says whether new policies may be used.
+    pub validate_command: Option<Vec<String>>,
+    /// How long that may take.
+    pub validate_time_limit: Duration,
     /// Bootstrap policies: no run log is sent.
     pub initial: bool,
     /// What is reported.
@@ -217,6 +225,10 @@ fn resolve(
             age: own.outbox_retention.unwrap_or(Duration::from_secs(7 * 24 * 3600)),
             size: own.outbox_max_size,
         },
+        update: own.update.unwrap_or(true),
+        update_time_limit: own.update_time_limit.unwrap_or(Duration::from_secs(10 * 60)),
+        validate_command: own.validate_command,
+        validate_time_limit: own.validate_time_limit.unwrap_or(Duration::from_secs(5 * 60)),
         initial: policies.initial,
         report_mode: policies.report_mode,
         config_id: policies.config_id.unwrap_or_else(|| "0".into()),
@@ -241,12 +253,18 @@ fn move_paths(paths: &mut Paths, own: &Own) {
             "paths.key" => &mut paths.key,
             "paths.public_key" => &mut paths.public_key,
             "paths.policies" => &mut paths.rudder_json,
+            "paths.policies_directory" => &mut paths.policies,
+            "paths.library_directory" => &mut paths.library,
+            "paths.policy_key" => &mut paths.policy_key,
             "paths.server_pins" => &mut paths.server_pins,
             "paths.reports" => &mut paths.reports,
             "paths.temporary" => &mut paths.temporary,
             _ => &mut paths.state,
         };
         place.clone_from(path);
+    }
+    if !own.paths.iter().any(|(name, _)| *name == "paths.policies") {
+        paths.rudder_json = paths.policies.join("rudder.json");
     }
 }
 

@@ -33,7 +33,7 @@ const fn key(name: &'static str, default: &'static str, example: &'static str, d
 
 /// All settings, tables last.
 #[rustfmt::skip]
-pub const KEYS: [Key; 22] = [
+pub const KEYS: [Key; 29] = [
     key("policy_command", "", r#"["/usr/local/bin/policies", "--enforce"]"#,
         "The command that applies the policies: program and arguments, no shell. `agent run -- COMMAND` goes before it."),
     key("run_interval", "", r#""5m""#,
@@ -60,11 +60,22 @@ pub const KEYS: [Key; 22] = [
         "How the policy command is told of the conditions of a run: this argument and the condition, for each. With \"\", only by AGENT_CONDITIONS in its environment."),
     key("min_tls_version", r#""1.3""#, "",
         "Oldest TLS version to speak: \"1.2\" or \"1.3\"."),
+    key("update", "true", "",
+        "Whether `agent run` fetches the policies from the policy server first. `agent update` does it in any case."),
+    key("update_time_limit", r#""10m""#, "",
+        "Fetching the policies is given up after this time."),
+    key("validate_command", "", r#"["/opt/rudder/bin/cf-promises", "-f", "/var/rudder/cfengine-community/inputs/promises.cf"]"#,
+        "Run when new policies are in place, before they are used: program and arguments, no shell. When it fails, the previous policies\ncome back, and the new ones are not fetched again until they change. It finds the directory in AGENT_POLICIES."),
+    key("validate_time_limit", r#""5m""#, "",
+        "A validation that runs longer is ended, and has failed."),
     key("paths.node_id", "", r#""/opt/rudder/etc/uuid.hive""#, "Node id."),
     key("paths.certificate", "", r#""/opt/rudder/etc/ssl/agent.cert""#, "Certificate of the node."),
     key("paths.key", "", r#""/var/rudder/cfengine-community/ppkeys/localhost.priv""#, "Private key of the node."),
     key("paths.public_key", "", r#""/var/rudder/cfengine-community/ppkeys/localhost.pub""#, "Its public key."),
-    key("paths.policies", "", r#""/var/rudder/cfengine-community/inputs/rudder.json""#, "What the policies say about themselves."),
+    key("paths.policies", "", r#""/var/rudder/cfengine-community/inputs/rudder.json""#, "What the policies say about themselves; by default `rudder.json` in `policies_directory`."),
+    key("paths.policies_directory", "", r#""/var/rudder/cfengine-community/inputs""#, "The policies. The directory is replaced as a whole; `.next` and `.previous` are beside it."),
+    key("paths.library_directory", "", r#""/var/rudder/ncf""#, "The library that comes with policies of other programs."),
+    key("paths.policy_key", "", r#""/var/rudder/lib/ssl/policy_key.pem""#, "Certificates of the policy keys, PEM. When the file is there, nothing else than policies signed by one of them is taken."),
     key("paths.server_pins", "", r#""/var/rudder/lib/ssl/policy_server_hash""#, "Pins of the policy server."),
     key("paths.reports", "", r#""/var/rudder/reports""#, "Directory of the outbox (`ready`) and of refused run logs (`failed`)."),
     key("paths.temporary", "", r#""/var/rudder/tmp/reports""#, "Run logs that are being written; on the same file system as the outbox."),
@@ -116,6 +127,10 @@ pub struct Own {
     pub connected: Option<bool>,
     pub condition_argument: Option<String>,
     pub min_tls_version: Option<TlsVersion>,
+    pub update: Option<bool>,
+    pub update_time_limit: Option<Duration>,
+    pub validate_command: Option<Vec<String>>,
+    pub validate_time_limit: Option<Duration>,
     pub paths: Vec<(&'static str, std::path::PathBuf)>,
 }
 
@@ -194,6 +209,13 @@ impl Reader<'_> {
                 size if (1024..=64 << 20).contains(&size) => own.max_output_size = Some(size),
                 _ => return Err("must be from 1KiB to 64MiB".into()),
             },
+            "update" => match value {
+                DeValue::Boolean(on) => own.update = Some(*on),
+                other => return Err(format!("expected true or false, found {}", other.type_str())),
+            },
+            "update_time_limit" => own.update_time_limit = time(1)?,
+            "validate_command" => own.validate_command = Some(command(value)?),
+            "validate_time_limit" => own.validate_time_limit = time(1)?,
             "outbox_max_size" => own.outbox_max_size = Some(units::size(text()?)?),
             "upload_user" if text()?.contains(':') => return Err("a user has no colon".into()),
             "upload_user" => own.upload_user = Some(text()?.to_owned()),
@@ -259,7 +281,7 @@ mod tests {
         let (own, problems) = read(&uncommented);
         assert_eq!(problems, vec![], "{uncommented}");
         assert_eq!(uncommented.matches(" = ").count(), KEYS.len());
-        assert_eq!(own.paths.len(), 9);
+        assert_eq!(own.paths.len(), 12);
         assert_eq!(own.policy_command.unwrap().len(), 2);
     }
 

@@ -27,6 +27,8 @@ pub mod link;
 pub mod perform;
 pub mod report;
 
+use std::path::Path;
+
 use chrono::Utc;
 use protocol::triggers::News;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +43,7 @@ use crate::{identity::Identity, settings::Settings, state::State};
 ///
 /// Where the daemon keeps a connection, that is its business.
 pub async fn take_up(
+    root: &Path,
     settings: &Settings,
     identity: &Identity,
     news: &News,
@@ -51,5 +54,5 @@ pub async fn take_up(
     }
     let state = State::open(&settings.paths.state).map_err(PerformError::State)?;
     Book::of(&state).note(news, Utc::now()).map_err(PerformError::State)?;
-    perform::perform(settings, identity, stop).await
+    perform::perform(root, settings, identity, stop).await
 }

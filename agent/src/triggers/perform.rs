@@ -6,7 +6,7 @@
 //!    └─ not in time: refused ─────────────────────┴─ no: not made
 //! ```
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use chrono::Utc;
 use protocol::remote_run::{Event, RunRequestId};
@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     identity::Identity,
-    run::{self, RunError, Turn, order::Order, process::Ending},
+    run::{self, RunError, order::Order, process::Ending, turn::Turn},
     settings::Settings,
     state::{LockError, State},
+    update::first::update_first,
     upload,
 };
 
@@ -41,6 +42,7 @@ pub struct Performed {
 
 /// Makes the runs that wait, until none does or `stop`.
 pub async fn perform(
+    root: &Path,
     settings: &Settings,
     identity: &Identity,
     stop: &CancellationToken,
@@ -69,7 +71,7 @@ pub async fn perform(
         book.set(run.id, Stage::Over).map_err(PerformError::State)?;
     }
     while let Some(run) = book.next().filter(|_| !stop.is_cancelled()) {
-        let made = make(settings, identity, book, &run, stop).await;
+        let made = make(root, settings, identity, book, &run, stop).await;
         // Whatever it came to, it is not tried again.
         book.set(run.id, Stage::Over).map_err(PerformError::State)?;
         let (result, is_made) = match made {
@@ -93,6 +95,7 @@ async fn own_up(settings: &Settings, identity: &Identity, run: &Noted, stop: &Ca
 }
 
 async fn make(
+    root: &Path,
     settings: &Settings,
     identity: &Identity,
     book: Book<'_>,
@@ -129,7 +132,13 @@ async fn make(
         conditions: run.conditions.clone(),
         listener: run.output.then(|| reporter.listener()),
     };
-    let done = run::run_in_turn(turn, settings, identity, order, stop).await;
+    let mut settings = settings.clone();
+    let notes = match settings.update {
+        true => update_first(&turn, root, &mut settings, identity, stop).await,
+        false => vec![],
+    };
+    let done = run::run(&turn, &settings, identity, order, &notes, stop).await;
+    drop(turn);
     let event = match &done {
         Ok(done) => ended(&done.ending),
         Err(e) => Event::unreachable(e.to_string()),
@@ -138,7 +147,7 @@ async fn make(
     let done = done.map_err(NotMade::Run)?;
     if settings.sends_reports() && !stop.is_cancelled() {
         // What cannot be sent stays, and is sent later like every run log.
-        let sent = upload::send(settings, identity, false, stop).await;
+        let sent = upload::send(&settings, identity, false, stop).await;
         if let Some(news) = sent.ok().and_then(|sent| sent.news) {
             book.note(&news, Utc::now()).map_err(NotMade::State)?;
         }
@@ -170,7 +179,7 @@ async fn tell_in_time(reporter: Reporter, event: &Event) -> bool {
 /// Waits until no other run is under way, as long as this one may still begin.
 async fn turn(settings: &Settings, run: &Noted, stop: &CancellationToken) -> Result<Turn, NotMade> {
     loop {
-        let busy = match Turn::take(settings) {
+        let busy = match Turn::take(settings).await {
             Ok(turn) => return Ok(turn),
             Err(e @ RunError::InProgress(_)) => e,
             Err(e) => return Err(NotMade::Run(e)),

@@ -8,6 +8,7 @@ use crate::{hash::KeyHash, node_id::NodeId};
 /// How it stands with a node and the key that it asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "EnrolmentState"))]
 pub enum State {
     /// The node is known by this key.
     Accepted,
@@ -53,6 +54,7 @@ impl State {
 
 /// What the root answers to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "EnrolmentAnswer"))]
 pub struct Answer {
     /// How it stands.
     pub state: State,

@@ -80,7 +80,7 @@ impl Event {
     pub fn output(mut text: &str) -> Vec<Self> {
         let mut events = Vec::new();
         while text.len() > MAX_OUTPUT_LINE {
-            let (piece, rest) = text.split_at(text.floor_char_boundary(MAX_OUTPUT_LINE));
+            let (piece, rest) = text.split_at(super::prefix(text, MAX_OUTPUT_LINE).len());
             events.push(Self::Output { line: piece.to_owned(), truncated: false });
             text = rest;
         }

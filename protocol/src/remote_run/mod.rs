@@ -34,3 +34,12 @@ pub use self::{
         Targets,
     },
 };
+
+/// The start of a text, of at most that many bytes, cut between characters.
+fn prefix(text: &str, longest: usize) -> &str {
+    let mut end = text.len().min(longest);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

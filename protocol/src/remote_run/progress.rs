@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, NodeEvent, Outcome};
+use super::{Event, NodeEvent, Outcome, prefix};
 use crate::node_id::NodeId;
 
 /// How far one node is. Lets through only events that make sense after those before.
@@ -91,7 +91,7 @@ impl NodeProgress {
         match left.checked_sub(cost) {
             Some(rest) => self.output_left = Some(rest),
             None => {
-                line.truncate(line.floor_char_boundary(usize::try_from(left).unwrap_or(usize::MAX)));
+                line.truncate(prefix(&line, usize::try_from(left).unwrap_or(usize::MAX)).len());
                 truncated = true;
             }
         }

@@ -263,7 +263,7 @@ fn shortened(text: &str) -> String {
     if text.len() <= LONGEST {
         return text.to_owned();
     }
-    format!("{}…", &text[..text.floor_char_boundary(LONGEST)])
+    format!("{}…", super::prefix(text, LONGEST))
 }
 
 #[cfg(test)]

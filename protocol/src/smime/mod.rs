@@ -53,6 +53,13 @@ pub fn verify_with_keys(message: &[u8], keys: &[impl AsRef<[u8]>]) -> Result<Ver
     verify::verify_with_keys(message, keys)
 }
 
+/// What a message says that is signed by whomever: **not checked**, for readers that have no key to check
+/// it with.
+pub fn unverified_text(message: &[u8]) -> Result<String, SmimeError> {
+    let parts = mime::split(message)?;
+    Ok(String::from_utf8_lossy(mime::strip_text_header(parts.signed)?).into_owned())
+}
+
 /// Why a signed message is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SmimeError {

@@ -2,6 +2,7 @@
 //! Answers of the API (protocol 7.2). Handlers return results; what an error looks like to the
 //! client is decided here and nowhere else.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use warp::{
     Filter, Rejection,
@@ -16,25 +17,45 @@ use crate::gateway::access;
 const LARGEST_BODY: u64 = 1024 * 1024;
 
 /// The envelope, members in the order of the protocol.
-#[derive(Serialize)]
-struct Envelope<T> {
+#[derive(Serialize, JsonSchema)]
+pub struct Envelope<T> {
+    /// What was asked for, where there is something.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<T>,
-    result: &'static str,
+    /// How it went.
+    result: Outcome,
+    /// What was asked for.
     action: &'static str,
+    /// What went wrong.
     #[serde(rename = "errorDetails", skip_serializing_if = "Option::is_none")]
     error_details: Option<String>,
 }
 
+/// How something is, or went.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// As it should.
+    Success,
+    /// Not as it should.
+    Error,
+}
+
+/// Of actions that only do something.
+#[derive(Serialize, JsonSchema)]
+pub enum NoData {}
+
 /// Answers with the outcome of an action, in the envelope.
 pub fn envelope<T: Serialize>(action: &'static str, outcome: Result<Option<T>, String>) -> Response {
     let (status, envelope) = match outcome {
-        Ok(data) => (StatusCode::OK, Envelope { data, result: "success", action, error_details: None }),
+        Ok(data) => {
+            (StatusCode::OK, Envelope { data, result: Outcome::Success, action, error_details: None })
+        }
         Err(details) => {
             let error_details = Some(details);
             (
                 StatusCode::INTERNAL_SERVER_ERROR,
-                Envelope { data: None, result: "error", action, error_details },
+                Envelope { data: None, result: Outcome::Error, action, error_details },
             )
         }
     };

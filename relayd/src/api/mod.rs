@@ -6,11 +6,13 @@
 //! |---|---|
 //! | `answer` | answers: JSON envelope, plain texts; the one place where errors become answers |
 //! | `system` | `system/info`, `system/status`, `system/reload`, `/metrics` |
+//! | `described` | what is answered, for the documents |
 //! | `calls` | what the services answer that the gateway has as well |
 //! | `listener` | TCP or Unix socket; connections with limits |
 
 mod answer;
 mod calls;
+mod described;
 mod listener;
 mod system;
 
@@ -22,6 +24,7 @@ use warp::{Filter, filters::BoxedFilter, reply::Response};
 
 use crate::{config::LocalAddress, http::Services, reload::Reload};
 
+pub(crate) use described::OPERATIONS;
 pub use listener::BindError;
 
 /// Looks at something that may take a while (a query); blocking.

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
 use prometheus::TextEncoder;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
@@ -11,7 +12,7 @@ use warp::{Filter, filters::BoxedFilter, http::StatusCode, reply::Response};
 
 use super::{
     ApiHandles,
-    answer::{answer, envelope, internal_error},
+    answer::{NoData, Outcome, answer, envelope, internal_error},
 };
 use crate::config::load;
 
@@ -41,10 +42,13 @@ pub fn metrics(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-#[derive(Serialize)]
-struct Info {
+/// Which program this is.
+#[derive(Serialize, JsonSchema)]
+pub struct Info {
+    /// Major and minor version.
     #[serde(rename = "major-version")]
     major: &'static str,
+    /// The whole version.
     #[serde(rename = "full-version")]
     full: &'static str,
 }
@@ -54,20 +58,28 @@ fn info() -> Response {
     envelope("getSystemInfo", Ok(Some(Info { major, full: env!("CARGO_PKG_VERSION") })))
 }
 
-/// The members of the protocol first, then ours.
-#[derive(Serialize)]
-struct Status {
+/// The state of the server: the members of the protocol first, then ours.
+#[derive(Serialize, JsonSchema)]
+pub struct Status {
+    /// Whether the database can be read, where run logs are stored in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     database: Option<Entry>,
+    /// Whether the configuration as it is on disk now is valid.
     configuration: Entry,
+    /// Version of OpenSSL.
     openssl: &'static str,
+    /// Other parts of the server, each with a `status` of its own.
     #[serde(flatten)]
     more: BTreeMap<&'static str, Value>,
 }
 
-#[derive(Serialize)]
-struct Entry {
-    status: &'static str,
+/// The state of a part of the server.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "StatusEntry")]
+pub struct Entry {
+    /// Whether it is as it should be.
+    status: Outcome,
+    /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<String>,
 }
@@ -75,8 +87,8 @@ struct Entry {
 impl From<Result<(), String>> for Entry {
     fn from(result: Result<(), String>) -> Self {
         match result {
-            Ok(()) => Self { status: "success", details: None },
-            Err(details) => Self { status: "error", details: Some(details) },
+            Ok(()) => Self { status: Outcome::Success, details: None },
+            Err(details) => Self { status: Outcome::Error, details: Some(details) },
         }
     }
 }
@@ -99,5 +111,5 @@ async fn status(handles: &ApiHandles) -> Response {
 
 async fn reload(handles: &ApiHandles) -> Response {
     let outcome = handles.reload.reload().await;
-    envelope("reloadConfiguration", outcome.map(|()| None::<Value>).map_err(|error| error.to_string()))
+    envelope("reloadConfiguration", outcome.map(|()| None::<NoData>).map_err(|error| error.to_string()))
 }

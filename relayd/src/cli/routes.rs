@@ -6,12 +6,16 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::CliError;
-use crate::gateway::access::{Row, Who, table};
+use crate::{
+    gateway::access::{Listener, Row, Who, table},
+    open_api::document,
+};
 
 /// Prints the rule table by which the gateway and the local API decide.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   relayd routes
+  relayd routes --openapi gateway > gateway.json
   relayd routes --json | jq -r 'select(.who | index(\"anyone\")) | .path'
 
 Each route lets in whoever is named; what is not in the table is refused.")]
@@ -19,11 +23,18 @@ pub struct Command {
     /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
+    /// Print the OpenAPI 3.1 document of this listener instead.
+    #[arg(long, value_name = "LISTENER", conflicts_with = "json")]
+    openapi: Option<Listener>,
 }
 
 /// Runs the command.
 pub fn run(command: &Command) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
+    if let Some(listener) = command.openapi {
+        out.write_all(document(listener).to_pretty_json().as_bytes())?;
+        return Ok(());
+    }
     let rows = table();
     if command.json {
         for row in &rows {

@@ -343,7 +343,8 @@ settings! {
         ["remote_run"] remote_run: RemoteRunSection {
             /// Whether agents may be triggered through this server.
             enabled: bool = true;
-            /// The command that triggers nodes which have no connection to this server.
+            /// The command that triggers nodes which have no connection to this server. Where there is
+            /// none, or with "", they are asked at their next contact.
             command: PathBuf = "/opt/rudder/bin/rudder".into();
             /// Whether the command is run with sudo.
             use_sudo: bool = true;

@@ -18,6 +18,7 @@ pub mod logging_file;
 pub mod main_file;
 pub mod print;
 pub mod problem;
+pub mod remote_run;
 pub mod resolve;
 mod resolve_downward;
 mod resolve_nodes;
@@ -28,6 +29,7 @@ pub use load::{Loaded, load, load_logging};
 pub use logging_file::Logging;
 pub use main_file::InventoryOutput;
 pub use problem::ConfigError;
+pub use remote_run::{RelayAccess, RelayTrust, RemoteRun};
 pub use resolve_outputs::{AGENT_CERTIFICATE, AGENT_KEY};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -362,21 +364,6 @@ pub struct Triggers {
     pub wait: Duration,
     /// Pace at which agents may come back.
     pub reconnects_per_second: usize,
-}
-
-/// `[remote_run]`.
-#[derive(Debug, Clone)]
-pub struct RemoteRun {
-    /// Triggers nodes without a connection.
-    pub command: PathBuf,
-    /// Whether with sudo.
-    pub use_sudo: bool,
-    /// Most nodes that run at a time.
-    pub max_concurrent: usize,
-    /// Most bytes of output passed on for a node.
-    pub max_output: u64,
-    /// How long nodes that are not there are waited for by default.
-    pub expiry: Duration,
 }
 
 /// `[shared_files]`.

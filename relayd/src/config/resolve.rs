@@ -50,7 +50,9 @@ pub(super) struct Resolver<'a> {
 impl Resolver<'_> {
     fn config(&mut self) -> Option<Config> {
         let general = self.general();
-        let upstream = self.upstream(general.as_ref().map(|general| &general.node_id));
+        let (identity, trust) = (self.client_identity(), self.upstream_trust());
+        let node_id = general.as_ref().map(|general| &general.node_id);
+        let upstream = self.upstream(node_id, identity.clone(), trust.clone());
         let database = self.database();
         let gateway = self.gateway();
         let run_logs = self.run_logs();
@@ -60,6 +62,7 @@ impl Resolver<'_> {
         let ca = self.ca();
         let (policies, cache) = (self.policies(), self.cache(upstream.as_ref()));
         let triggers = self.triggers();
+        let remote_run = self.remote_run(identity, trust, gateway.as_ref().and_then(Option::as_ref));
         Some(Config {
             general: general?,
             nodes,
@@ -73,7 +76,7 @@ impl Resolver<'_> {
             policies,
             cache,
             triggers,
-            remote_run: resolve_downward::remote_run(self.typed),
+            remote_run,
             shared_files: resolve_downward::shared_files(self.typed),
             shared_folder: self.typed.shared_folder.path.value.clone(),
         })

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From typed to resolved: what goes down to the nodes.
 
-use super::{
-    Cache, Policies, RemoteRun, SharedFiles, Triggers, Upstream, main_file::MainFile, problem::Class,
-    resolve::Resolver,
-};
 use std::time::Duration;
+
+use super::{
+    Cache, Gateway, IdentityFiles, Policies, RelayAccess, RelayTrust, RemoteRun, SharedFiles, Triggers,
+    Upstream, UpstreamTrust, main_file::MainFile, problem::Class, resolve::Resolver,
+};
 
 /// A silent connection must be noticed within 30 s: this wait, and the time for an answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -41,17 +42,41 @@ impl Resolver<'_> {
         }
         Triggers { wait: wait.value, reconnects_per_second: typed.reconnects_per_second.value.get() }
     }
-}
 
-pub(super) fn remote_run(typed: &MainFile) -> Option<RemoteRun> {
-    let typed = &typed.remote_run;
-    typed.enabled.value.then(|| RemoteRun {
-        command: typed.command.value.clone(),
-        use_sudo: typed.use_sudo.value,
-        max_concurrent: typed.max_concurrent.value.get(),
-        max_output: typed.max_output.value.0,
-        expiry: typed.expiry.value,
-    })
+    /// `identity` and `trust` are those that the upstream gets, or would get.
+    pub(super) fn remote_run(
+        &mut self,
+        identity: Option<IdentityFiles>,
+        trust: UpstreamTrust,
+        gateway: Option<&Gateway>,
+    ) -> Option<RemoteRun> {
+        let typed = &self.typed.remote_run;
+        self.not_zero(&typed.expiry, "remote_run.expiry");
+        let command = &typed.command;
+        if !command.value.as_os_str().is_empty() && !command.value.is_absolute() {
+            let text = "must be an absolute path, or \"\" for none";
+            self.broken(command, "remote_run.command", text);
+        }
+        let relays = RelayAccess {
+            port: self.typed.general.https_port.value,
+            trust: match trust {
+                UpstreamTrust::Pins(_) | UpstreamTrust::Anchors(_) => RelayTrust::Keys,
+                UpstreamTrust::Authorities(file) => RelayTrust::Authorities(file),
+                UpstreamTrust::DangerousNone => RelayTrust::DangerousNone,
+            },
+            // Relays know this server by its key, which the gateway of a root may have as well.
+            client_identity: identity.or_else(|| gateway.map(|gateway| gateway.identity.clone())),
+            oldest_tls: self.typed.upstream.min_tls_version.value,
+        };
+        typed.enabled.value.then(|| RemoteRun {
+            command: Some(command.value.clone()).filter(|path| !path.as_os_str().is_empty()),
+            use_sudo: typed.use_sudo.value,
+            max_concurrent: typed.max_concurrent.value.get(),
+            max_output: typed.max_output.value.0,
+            expiry: typed.expiry.value,
+            relays,
+        })
+    }
 }
 
 pub(super) fn shared_files(typed: &MainFile) -> SharedFiles {

@@ -85,7 +85,12 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn upstream(&mut self, node_id: Option<&NodeId>) -> Option<Upstream> {
+    pub(super) fn upstream(
+        &mut self,
+        node_id: Option<&NodeId>,
+        client_identity: Option<IdentityFiles>,
+        trust: UpstreamTrust,
+    ) -> Option<Upstream> {
         let typed = self.typed;
         let section = &typed.upstream;
         let (host, port) = self.upstream_address();
@@ -123,7 +128,6 @@ impl Resolver<'_> {
                 self.document.note(Class::Rule, line, "output.upstream.host", text);
             }
         }
-        let client_identity = self.client_identity();
         // Stricter only where it must be (protocol 9.3): a client certificate authenticates as well.
         if let (Some((user, _, line)), None, None) = (user_of, &section.password.value, &client_identity) {
             let text = format!(
@@ -132,7 +136,6 @@ impl Resolver<'_> {
             );
             self.document.note(Class::Rule, line, "output.upstream.password", text);
         }
-        let trust = self.upstream_trust();
         (!host.is_empty()).then(|| Upstream {
             host,
             port,
@@ -176,7 +179,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn upstream_trust(&mut self) -> UpstreamTrust {
+    pub(super) fn upstream_trust(&mut self) -> UpstreamTrust {
         let (general, section) = (&self.typed.general, &self.typed.upstream);
         let mut mode = general.peer_authentication.value;
         if let Some(verify) = section.verify_certificates.value {
@@ -201,7 +204,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn client_identity(&mut self) -> Option<IdentityFiles> {
+    pub(super) fn client_identity(&mut self) -> Option<IdentityFiles> {
         let section = &self.typed.upstream;
         match (&section.client_certificate.value, &section.client_key.value) {
             (Some(certificate), Some(key)) => {

@@ -20,13 +20,16 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, starting};
 use crate::{
     api::{Check, Status},
+    cache::Cache,
     config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
+    files::Files,
     gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
-    http::Services as Called,
+    http::{ServiceKind, Services as Called},
     metrics::CompatibleMetrics,
     nodes::Nodes,
+    open_api::OpenApi,
     registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
     sink::{
@@ -58,6 +61,10 @@ pub(super) struct Services<'a> {
     pub node_registry: Option<NodeRegistry>,
     /// Who wants to know that a node was heard of.
     pub contacts: Option<Contacts>,
+    /// Files of the upstream, on a relay.
+    pub cache: Option<Cache>,
+    /// Opens files for all who serve some: digests are remembered in one place.
+    pub files: Arc<Files>,
     /// What answers requests on the gateway and the local API.
     pub called: Called,
 }
@@ -96,8 +103,13 @@ impl Services<'_> {
             }
             InventoryOutput::Disabled => {}
         }
+        self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
-        let _triggers = self.triggers(nodes.clone())?;
+        self.open_cache(&nodes)?;
+        self.serve_files();
+        self.share_files(nodes.clone())?;
+        let triggers = self.triggers(nodes.clone())?;
+        self.remote_runs(nodes.clone(), triggers)?;
         self.gateway(nodes, doors)
     }
 

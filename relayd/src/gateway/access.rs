@@ -4,12 +4,12 @@
 use hyper::Method;
 use protocol::node_id::NodeId;
 
-pub use super::rules::{Listener, Row, Who, table};
+pub use super::rules::{Listener, Purpose, RULES, Row, Rule, Who, find, table};
 use super::{
     answer::Refusal,
     client::{Client, Peer},
     route::UploadName,
-    rules::{self, Purpose, Rule},
+    rules,
 };
 use crate::{http::ServiceKind, nodes::NodeTable};
 
@@ -163,7 +163,7 @@ impl Subject<'_> {
 mod tests {
     use protocol::node_list::{NodeEntry, NodeList};
 
-    use super::{super::rules::RULES, *};
+    use super::*;
 
     fn id(text: &str) -> NodeId {
         text.parse().unwrap()

@@ -14,6 +14,7 @@ use protocol::{
     limits::RELAY_DEPTH,
     node_id::NodeId,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -61,7 +62,7 @@ impl Answer {
 }
 
 /// Who a client is for this server.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Identity {
     /// The node.
     pub node_id: NodeId,

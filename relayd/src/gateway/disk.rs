@@ -138,7 +138,7 @@ fn look(directory: &OwnedFd, path: &Path, high_water_percent: u8) -> rustix::io:
 }
 
 /// As `df` counts: what is reserved for the superuser does not count.
-fn room_of(stat: &StatVfs, high_water_percent: u8) -> Room {
+pub fn room_of(stat: &StatVfs, high_water_percent: u8) -> Room {
     let used = stat.f_blocks.saturating_sub(stat.f_bfree);
     let usable = used.saturating_add(stat.f_bavail);
     if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {

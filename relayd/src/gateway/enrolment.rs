@@ -31,11 +31,12 @@ use tokio::{
 use super::{
     access::Asked,
     answer::{Answer, Refusal},
-    body::{announced_length, read_whole},
+    body::read_whole,
     client::Client,
     rate::{Counted, Rates, Weights},
 };
 use crate::{
+    http::announced_length,
     registry::{Registry, RegistryError},
     upstream::{MOST_PASSING, Passed, UpstreamClient},
 };

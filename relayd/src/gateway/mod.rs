@@ -23,8 +23,9 @@ mod basic_auth;
 mod body;
 mod client;
 mod connection;
+mod described;
 mod directory;
-mod disk;
+pub(crate) mod disk;
 mod enrolment;
 mod guard;
 mod guarded_io;
@@ -36,7 +37,7 @@ mod rate;
 mod route;
 mod rules;
 mod service;
-mod throttle;
+pub(crate) mod throttle;
 mod tls;
 mod upload;
 mod uploads;
@@ -51,6 +52,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::described::OPERATIONS;
 pub use self::enrolment::Enrolment;
 use self::{
     directory::{CommitQueue, Directory, Failure},

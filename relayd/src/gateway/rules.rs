@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::http::ServiceKind::{self, OpenApi, Policies, RemoteRun, SharedFiles, SharedFolder, Triggers};
 
 /// Where a route is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Listener {
     /// `[gateway]`: HTTPS, for nodes and relays.
@@ -166,6 +166,7 @@ pub const RULES: &[Rule] = &[
     call(GET, "/rudder/relay-api/1/shared-folder/<path>", &[Who::AnyNode], SharedFolder, FOLDER),
     call(&["HEAD", "PUT"], "/rudder/relay-api/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
     call(&["HEAD", "PUT"], "/rudder/relay-api/1/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
+    call(&["HEAD", "PUT"], "/relay-api/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
     call(&["GET"], "/rudder/relay-api/shared-files/<node id>/<file>", OF_NODE, SharedFiles, FETCH),
     call(&["GET"], "/rudder/relay-api/1/shared-files/<node id>/<file>", OF_NODE, SharedFiles, FETCH),
     call(&["POST"], "/rudder/relay-api/remote-run/<targets>", FROM_ABOVE, RemoteRun, RUN),

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     access::{self, Asked, Subject},
     answer::{Answer, Identity, Refusal, close_after},
-    body::content_length,
     client::{Client, Peer},
     enrolment::{IdentityRequest, IdentityRequests},
     guarded_io::Activity,
@@ -31,7 +30,7 @@ use super::{
 };
 use crate::{
     config::ClientTrust,
-    http::{self, Body, Call, Caller, Services},
+    http::{self, Body, Call, Caller, Services, content_length},
     nodes::Nodes,
     registry::{Contact, Contacts},
     tree,
@@ -159,7 +158,16 @@ impl Service {
         let must_close = closes_when_refused(request.headers());
         let mut seen = Seen::default();
         let mut response = match self.try_answer(peer, request, &mut seen, stop).await {
-            Ok(answer) => answer.into_response(),
+            Ok(answer) => {
+                let may_be_unread = matches!(answer, Answer::Served(_));
+                let mut response = answer.into_response();
+                let refused = response.status().is_client_error() || response.status().is_server_error();
+                if may_be_unread && refused && must_close {
+                    close_after(&mut response);
+                    activity.leave_unread();
+                }
+                response
+            }
             Err(refusal) => {
                 self.log(peer, &seen, &refusal);
                 let mut response = refusal.into_response();

@@ -20,11 +20,11 @@ use tokio::{
 
 use super::{
     answer::{Answer, Refusal},
-    body::PacedBody,
     directory::Directory,
     metrics::GatewayMetrics,
     part_file::{PartError, PartFile, Published},
 };
+use crate::http::PacedBody;
 
 /// Buffered before it is written.
 const BUFFER: usize = 64 * 1024;
@@ -120,11 +120,11 @@ impl Receiving<'_> {
         tokio::pin!(next);
         if let Some(flush_at) = self.flush_at {
             match timeout_at(flush_at, &mut next).await {
-                Ok(piece) => return piece,
+                Ok(piece) => return Ok(piece?),
                 Err(_) => self.flush().await?,
             }
         }
-        next.await
+        Ok(next.await?)
     }
 
     async fn take(&mut self, piece: &Bytes, length: u64) -> Result<(), Refusal> {

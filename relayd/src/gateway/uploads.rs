@@ -14,7 +14,6 @@ use super::{
     access::Asked,
     answer::{Answer, Refusal},
     basic_auth::Credentials,
-    body::announced_length,
     client::{Client, Peer},
     directory::Directory,
     disk::{DiskWatch, Room},
@@ -23,7 +22,7 @@ use super::{
     route::UploadName,
     upload::{self, Budget, Upload},
 };
-use crate::{config, spool::Hint};
+use crate::{config, http::announced_length, spool::Hint};
 
 /// A door with its directory open.
 pub struct OpenDoor {
@@ -71,7 +70,7 @@ impl OpenDoor {
 
     /// The length that the body has to have.
     pub fn length(&self, headers: &HeaderMap) -> Result<u64, Refusal> {
-        announced_length(headers, self.max_size)
+        Ok(announced_length(headers, self.max_size)?)
     }
 }
 

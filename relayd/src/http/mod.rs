@@ -12,10 +12,12 @@
 
 mod body;
 mod call;
+mod paced;
 mod problem;
 
 pub use self::{
     body::{Body, BodyError, RequestBody, empty, held, text, whole},
     call::{Call, Caller, Service, ServiceKind, Services},
+    paced::{BodyProblem, PacedBody, announced_length, content_length},
     problem::Problem,
 };

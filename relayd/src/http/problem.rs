@@ -6,7 +6,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
 
-use super::{Body, text};
+use super::{Body, BodyProblem, text};
 
 /// Why a call is not answered with what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,17 @@ pub enum Problem {
     Unavailable(&'static str, u64),
     /// No room on the disk; when to try again, in seconds.
     NoRoom(u64),
+}
+
+impl From<BodyProblem> for Problem {
+    fn from(problem: BodyProblem) -> Self {
+        match problem {
+            BodyProblem::Malformed(why) => Self::BadRequest(why.to_owned()),
+            BodyProblem::NoLength => Self::LengthRequired,
+            BodyProblem::TooLarge(_) => Self::TooLarge,
+            BodyProblem::TooSlow => Self::TooSlow,
+        }
+    }
 }
 
 impl Problem {

@@ -20,6 +20,7 @@
 
 mod backoff;
 mod copy;
+mod described;
 mod follower;
 mod history;
 mod http;
@@ -27,6 +28,7 @@ mod metrics;
 mod server;
 mod version;
 
+pub(crate) use self::described::OPERATIONS;
 pub use self::{
     follower::{Follower, FollowerError, FollowerStatus},
     http::Ask,

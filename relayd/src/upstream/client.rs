@@ -5,47 +5,38 @@
 //! Everything sent may be sent twice: a kept connection may close at the moment of use, and then the
 //! request goes out again on a new one.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{
-    HeaderMap, Method, Request, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
-use openssl::ssl::SslConnector;
 use prometheus::Registry;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    AGENT, Target, Tls, TlsError,
-    connect::{ConnectError, ConnectLimits},
+    AGENT, TlsError,
+    connect::ConnectError,
     connection::{Answer, Connection},
     host_header,
     metrics::Metrics,
+    pool::Pool,
+    stream::Streams,
 };
-use crate::config::Upstream;
+use crate::{
+    config::Upstream,
+    http::{Body, RequestBody},
+};
 
 /// A client of the upstream, with the relay's own certificate. Shared by all who ask it something.
 pub struct UpstreamClient {
-    upstream: Upstream,
     host: HeaderValue,
-    pool: Mutex<Pool>,
+    pool: Arc<Pool>,
     passing: Semaphore,
+    streams: Streams,
     metrics: Metrics,
-}
-
-struct Pool {
-    idle: Vec<Connection>,
-    target: Arc<Target>,
-    tls: SslConnector,
-    /// Of the files the TLS settings were read from.
-    digest: [u8; 32],
-    /// Counts the TLS settings.
-    generation: u64,
 }
 
 /// What the upstream answered to a request that was passed to it.
@@ -97,7 +88,7 @@ pub enum Failure {
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
     /// Too many requests wait for the upstream already.
-    #[error("{MOST_PASSING} requests wait for the upstream already")]
+    #[error("too many requests wait for the upstream already")]
     Busy,
     /// The path or a header cannot be sent.
     #[error("no request can be made of this: {0}")]
@@ -121,13 +112,7 @@ pub enum ClientError {
 /// Requests of nodes under way at a time.
 pub const MOST_PASSING: usize = 64;
 /// How long one waits for its turn.
-const TURN: Duration = Duration::from_secs(5);
-/// Connecting: a host that is down must not hold up for long those who ask.
-const CONNECT: ConnectLimits = ConnectLimits {
-    connect: Duration::from_secs(5),
-    handshake: Duration::from_secs(10),
-    silence: Duration::from_secs(15),
-};
+pub(super) const TURN: Duration = Duration::from_secs(5);
 /// Of a request that was passed.
 const PASS: FetchLimits =
     FetchLimits { answer: Duration::from_secs(30), pause: Duration::from_secs(15), body: 64 * 1024 };
@@ -135,34 +120,18 @@ const PASS: FetchLimits =
 impl UpstreamClient {
     /// Reads certificates; connects when there is something to ask.
     pub fn new(upstream: &Upstream, registry: &Registry) -> Result<Self, ClientError> {
-        let tls = Tls::load(upstream)?;
-        let pool = Pool {
-            idle: Vec::new(),
-            target: Arc::new(Target::new(upstream, tls.verify_host)),
-            tls: tls.connector,
-            digest: tls.digest,
-            generation: 0,
-        };
         Ok(Self {
-            upstream: upstream.clone(),
             host: host_header(upstream).ok_or(ClientError::Host)?,
-            pool: Mutex::new(pool),
+            pool: Arc::new(Pool::new(upstream)?),
             passing: Semaphore::new(MOST_PASSING),
+            streams: Streams::new(),
             metrics: Metrics::new(registry)?,
         })
     }
 
     /// Reads the certificate files again. On error those read earlier stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let tls = Tls::load(&self.upstream)?;
-        let mut pool = self.lock();
-        if pool.digest != tls.digest {
-            pool.target = Arc::new(Target::new(&self.upstream, tls.verify_host));
-            (pool.tls, pool.digest) = (tls.connector, tls.digest);
-            pool.generation += 1;
-            pool.idle.clear();
-        }
-        Ok(())
+        self.pool.reload()
     }
 
     /// Passes a request of a node up. `headers` are sent as they are, besides those every request has.
@@ -196,6 +165,25 @@ impl UpstreamClient {
         Ok(Fetched { status: answer.status, headers: answer.headers, body: answer.body })
     }
 
+    /// Sends a request whose body and answer may be of any size: neither is ever in memory whole. The
+    /// length of the body, if it is known, is a header; without it the body is sent in chunks.
+    ///
+    /// The answer is whatever the upstream said; reading its body fails when the connection ends or stalls
+    /// ([`NO_PROGRESS`](super::NO_PROGRESS)) before it is whole. How many are under way at a time is bounded
+    /// ([`MOST_STREAMS`](super::MOST_STREAMS)), apart from requests that are [passed](Self::pass).
+    pub async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: RequestBody,
+    ) -> Result<Response<Body>, Failure> {
+        let request = || self.request(&method, path, headers);
+        let streamed = self.streams.send(&self.pool, request, body).await;
+        self.metrics.streamed(streamed.as_ref().ok().map(Response::status));
+        streamed
+    }
+
     async fn exchange(
         &self,
         method: &Method,
@@ -204,63 +192,48 @@ impl UpstreamClient {
         body: Bytes,
         limits: FetchLimits,
     ) -> Result<Answer, Failure> {
-        let request = || self.request(method, path, headers, body.clone());
-        if let Some(connection) = self.idle_connection() {
+        let request = || {
+            let mut request = self.request(method, path, headers)?;
+            if !body.is_empty() || method == Method::PUT {
+                // Also when it is 0, which hyper would leave out.
+                request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+            }
+            Ok::<_, Failure>(
+                request.map(|()| Full::new(body.clone()).map_err(|never| match never {}).boxed()),
+            )
+        };
+        if let Some(connection) = self.pool.idle() {
             match connection.send(request()?, limits).await {
                 // The upstream may close an idle connection at any moment.
                 Err(Failure::Lost(_)) => {}
                 answered => return answered.map(|answered| self.keep(answered)),
             }
         }
-        let connection = self.open().await?;
+        let connection = self.pool.open().await?;
         connection.send(request()?, limits).await.map(|answered| self.keep(answered))
     }
 
+    /// A request without its body.
     fn request(
         &self,
         method: &Method,
         path: &str,
         headers: &HeaderMap,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    ) -> Result<Request<()>, hyper::http::Error> {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(all) = request.headers_mut() {
             all.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
             all.insert(HOST, self.host.clone());
             all.insert(USER_AGENT, AGENT);
-            if !body.is_empty() || method == Method::PUT {
-                // Also when it is 0, which hyper would leave out.
-                all.insert(CONTENT_LENGTH, body.len().into());
-            }
         }
-        request.body(Full::new(body))
-    }
-
-    async fn open(&self) -> Result<Connection, Failure> {
-        let (target, tls, generation) = {
-            let pool = self.lock();
-            (pool.target.clone(), pool.tls.clone(), pool.generation)
-        };
-        Connection::open(&target, &tls, CONNECT, self.upstream.idle_timeout, generation).await
-    }
-
-    fn idle_connection(&self) -> Option<Connection> {
-        let mut pool = self.lock();
-        // The one used last: the others get old and close.
-        pool.idle.retain(|connection| !connection.is_closed());
-        pool.idle.pop()
+        request.body(())
     }
 
     /// Keeps the connection of an answer for the next request.
     fn keep(&self, (answer, connection): (Answer, Option<Connection>)) -> Answer {
-        let mut pool = self.lock();
-        if let Some(connection) = connection.filter(|connection| connection.generation == pool.generation) {
-            pool.idle.push(connection);
+        if let Some(connection) = connection {
+            self.pool.keep(connection);
         }
         answer
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

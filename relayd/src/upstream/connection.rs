@@ -4,8 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
-use hyper::{HeaderMap, Request, StatusCode, body::Incoming, client::conn::http1, header::CONTENT_LENGTH};
+use http_body_util::BodyExt;
+use hyper::{
+    HeaderMap, Request, Response, StatusCode, body::Incoming, client::conn::http1, header::CONTENT_LENGTH,
+};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::SslConnector;
 use tokio::time::timeout;
@@ -17,10 +19,11 @@ use super::{
     progress::Activity,
     with_causes,
 };
+use crate::http::RequestBody;
 
 /// An open connection, idle or with one request under way. Closed when dropped, whatever is under way.
 pub struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
+    sender: http1::SendRequest<RequestBody>,
     activity: Arc<Activity>,
     /// Which generation of the TLS settings it was made with.
     pub generation: u64,
@@ -73,7 +76,7 @@ impl Connection {
     /// Sends one request and reads its answer. Gives the connection back when it can be used again.
     pub async fn send(
         mut self,
-        request: Request<Full<Bytes>>,
+        request: Request<RequestBody>,
         limits: FetchLimits,
     ) -> Result<(Answer, Option<Self>), Failure> {
         self.activity.begin();
@@ -82,9 +85,31 @@ impl Connection {
         let (head, body) = response.into_parts();
         let body = read(&head.headers, body, limits).await?;
         let answer = Answer { status: head.status, headers: head.headers, body };
+        Ok((answer, self.ready().await))
+    }
+
+    /// Sends one request, with a body of that size, and reads the head of its answer. The body of the answer
+    /// is read while the connection is held.
+    pub async fn begin(
+        &mut self,
+        request: Request<RequestBody>,
+        progress: Duration,
+        size: u64,
+    ) -> Result<Response<Incoming>, Failure> {
+        self.activity.begin();
+        tokio::select! {
+            biased;
+            answered = self.sender.send_request(request) => answered.map_err(|e| lost(&e)),
+            waited = self.activity.stalled(progress, size) => Err(Failure::Late(waited)),
+        }
+    }
+
+    /// The same connection for another request, after the answer to the last one was read; unless it
+    /// cannot take one.
+    pub async fn ready(mut self) -> Option<Self> {
         let usable = matches!(timeout(READY, self.sender.ready()).await, Ok(Ok(())));
         self.activity.end();
-        Ok((answer, usable.then_some(self)))
+        usable.then_some(self)
     }
 }
 
@@ -108,6 +133,7 @@ async fn read(headers: &HeaderMap, mut body: Incoming, limits: FetchLimits) -> R
     Ok(content.freeze())
 }
 
-fn lost(error: &hyper::Error) -> Failure {
+/// The connection ended before the answer did.
+pub fn lost(error: &hyper::Error) -> Failure {
     Failure::Lost(with_causes(error))
 }

@@ -5,9 +5,10 @@
 //! |---|---|
 //! | [`trust`], [`renewal`] | TLS settings from files, which may be replaced |
 //! | [`connect`](self::connect()), [`progress`] | TCP and TLS within their times; whether bytes move |
-//! | [`connection`](self::connection) | one connection and one request on it |
+//! | [`connection`](self::connection), [`pool`] | one connection and one request on it; those that are kept |
 //! | [`retry_after`](self::retry_after()) | how long it wants to be left alone |
 //! | [`client`] | requests in need of an answer, over a few connections that are kept |
+//! | [`stream`] | those of any size |
 //!
 //! Uploads have connections of their own, in [`forward`](crate::sink::forward).
 
@@ -15,9 +16,11 @@ mod client;
 mod connect;
 mod connection;
 mod metrics;
+mod pool;
 mod progress;
 pub mod renewal;
 mod retry_after;
+mod stream;
 mod trust;
 
 use std::{error::Error, io, path::PathBuf};
@@ -29,6 +32,7 @@ pub use self::{
     connect::{ConnectError, ConnectLimits, Target, connect},
     progress::{Activity, Watched},
     retry_after::retry_after,
+    stream::{MOST_STREAMS, NO_PROGRESS},
     trust::{Tls, files},
 };
 use crate::config::Upstream;

@@ -11,6 +11,13 @@
 //! | `triggers` | connections of agents |
 //! | `remote_run` | both versions, against agents and relays that are played |
 //! | `open_api` | the documents |
+//! | `rig` | both listeners with services behind them, and clients |
+#![allow(missing_docs, reason = "tests")]
+
+#[allow(dead_code, reason = "shared with the tests of the gateway")]
+#[path = "../gateway/harness.rs"]
+mod harness;
+mod rig;
 
 mod cache;
 mod files;
