@@ -45,6 +45,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// Shortest time between two attempts to send, even if the first could not say when to try again.
 const BETWEEN_SENDS: Duration = Duration::from_secs(10);
 
+/// When the process that makes runs that were asked for has failed, perhaps was killed.
+const AFTER_FAILED_RUN: Duration = Duration::from_secs(2);
+
 /// Shortest time between two looks at the identity; the second after one that failed, which perhaps could not
 /// even note when to look again.
 const BETWEEN_CHORES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(40));
@@ -90,7 +93,7 @@ async fn make_runs(
                 if failed {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = tokio::time::sleep(BETWEEN_SENDS) => {}
+                        () = tokio::time::sleep(AFTER_FAILED_RUN) => {}
                     }
                 }
             }

@@ -141,9 +141,10 @@ impl Link<'_> {
             Ok(target) => target,
             Err(apart) => return apart,
         };
-        let mut connection = match Connection::open_patient(&target, SILENCE).await {
-            Ok(connection) => connection,
-            Err(e) => return failed(&e),
+        let mut connection = match timeout(FIRST_ANSWER, Connection::open_patient(&target, SILENCE)).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(e)) => return failed(&e),
+            Err(_) => return Apart::Failed("no connection within 10 s".to_owned()),
         };
         if let Some(address) = connection.own_address {
             state.note_address(address);
