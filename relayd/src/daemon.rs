@@ -8,6 +8,7 @@
 mod cache;
 mod nodes;
 mod policies;
+mod remote_run;
 mod services;
 mod shared_files;
 mod triggers;

@@ -86,6 +86,19 @@ pub fn create_private_directory(path: &Path) -> io::Result<()> {
     create_directory(path, 0o700)
 }
 
+/// Makes a directory for whoever runs this, and nobody else. Does nothing when it is there.
+pub fn create_own_private_directory(path: &Path) -> io::Result<()> {
+    let parent = parent_of(path);
+    if !parent.is_dir() {
+        create_directory(parent, 0o755)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => sync_parent(path),
+    }
+}
+
 /// Makes the rename or removal of a directory entry last.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent_of(path))?.sync_all()
@@ -96,14 +109,20 @@ fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
     if !parent.is_dir() {
         create_directory(parent, 0o755)?;
     }
+    if make_directory(path, mode)? { sync_parent(path) } else { Ok(()) }
+}
+
+/// Makes a directory in one that is there, whose owner it gets; returns whether it was not there yet. **It
+/// does not last** before the one above is synced.
+pub fn make_directory(path: &Path, mode: u32) -> io::Result<bool> {
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => {
-            if let Some((user, group)) = Access::like(parent)?.owner_to_give() {
+            if let Some((user, group)) = Access::like(parent_of(path))?.owner_to_give() {
                 chown(path, Some(user), Some(group))?;
             }
-            sync_parent(path)
+            Ok(true)
         }
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
         Err(e) => Err(e),
     }
 }
@@ -140,6 +159,16 @@ fn write_synced(
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
+    write_unsynced(path, access, write)?.sync_all()
+}
+
+/// Writes a file that must not be there yet. **It does not last** before it, or its whole file system, is
+/// synced: for who writes many at a time.
+pub fn write_unsynced(
+    path: &Path,
+    access: Access,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<File> {
     // Narrow until it belongs to whom it should.
     let file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)?;
     if let Some((user, group)) = access.owner_to_give() {
@@ -148,7 +177,7 @@ fn write_synced(
     file.set_permissions(fs::Permissions::from_mode(access.mode))?;
     let mut buffered = BufWriter::new(file);
     write(&mut buffered)?;
-    buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    buffered.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
 fn parent_of(path: &Path) -> &Path {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::ManifestError;
+use super::{ManifestError, json};
 use crate::{
     hash::ContentDigest,
     limits::{POLICY_FILES, POLICY_TREE},
@@ -53,6 +53,17 @@ impl FileList {
             return Err(ManifestError::FileAndDirectory(file.path.to_string()));
         }
         Ok(Self(files.into()))
+    }
+
+    /// Reads what [`Self::to_lines`] writes; line ends may be CRLF.
+    pub fn from_lines(lines: &str) -> Result<Self, ManifestError> {
+        json::read_files(lines)
+    }
+
+    /// The lines about the files in a manifest, as they stand in it: what is the same for all nodes that have
+    /// the same tree.
+    pub fn to_lines(&self) -> String {
+        json::write_files(self)
     }
 
     /// The file at a path.

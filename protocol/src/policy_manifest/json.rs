@@ -35,7 +35,6 @@ struct Format<'a> {
 
 pub(super) fn read(text: &[u8]) -> Result<Manifest, ManifestError> {
     check_size(text)?;
-    let malformed = |error: serde_json::Error| ManifestError::Json(error.to_string());
     let Format { format } = serde_json::from_slice(text).map_err(malformed)?;
     if format != FORMAT {
         return Err(ManifestError::Format(format.chars().take(100).collect()));
@@ -65,13 +64,24 @@ pub(super) fn write(manifest: &Manifest) -> String {
         push(&mut out, "note", note);
     }
     out.push_str(" \"files\": [\n");
-    for (index, file) in manifest.files.iter().enumerate() {
-        let comma = if index == 0 { "  " } else { ",\n  " };
-        out.push_str(comma);
-        out.push_str(&json(file));
-    }
+    out.push_str(&write_files(&manifest.files));
     out.push_str("\n ]\n}\n");
     out
+}
+
+pub(super) fn write_files(files: &FileList) -> String {
+    let lines: Vec<_> = files.iter().map(|file| format!("  {}", json(file))).collect();
+    lines.join(",\n")
+}
+
+pub(super) fn read_files(lines: &str) -> Result<FileList, ManifestError> {
+    check_size(lines.as_bytes())?;
+    let files = serde_json::from_str(&format!("[{lines}]")).map_err(malformed)?;
+    FileList::new(files)
+}
+
+fn malformed(error: serde_json::Error) -> ManifestError {
+    ManifestError::Json(error.to_string())
 }
 
 fn push(out: &mut String, name: &str, value: impl Serialize) {

@@ -125,6 +125,20 @@ pub(super) fn renewed(old: &Certificate, key: &PKey<Private>, days: u32) -> Resu
     authority(key, old.to_x509()?.subject_name(), days)
 }
 
+/// The certificate of a key that signs content and nothing else, under a name for people.
+pub(crate) fn signer_certificate(key: &PKey<Private>, name: &str, days: u32) -> Result<Certificate, CaError> {
+    let mut subject = X509Name::builder()?;
+    subject.append_entry_by_nid_with_type(Nid::COMMONNAME, name, Asn1Type::UTF8STRING)?;
+    let subject = subject.build();
+    let mut certificate = start(&subject, &subject, key)?;
+    let (not_before, not_after) = validity(DAY.saturating_mul(days))?;
+    certificate.set_not_before(&not_before)?;
+    certificate.set_not_after(&not_after)?;
+    certificate.append_extension(BasicConstraints::new().critical().build()?)?;
+    certificate.append_extension(KeyUsage::new().critical().digital_signature().build()?)?;
+    finish(certificate, None, key)
+}
+
 fn authority(key: &PKey<Private>, name: &X509NameRef, days: u32) -> Result<Certificate, CaError> {
     let mut certificate = start(name, name, key)?;
     let (not_before, not_after) = validity(DAY.saturating_mul(days))?;

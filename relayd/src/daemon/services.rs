@@ -107,8 +107,9 @@ impl Services<'_> {
         self.watch_expiry(nodes.clone())?;
         self.open_cache(&nodes)?;
         self.serve_files();
-        let _triggers = self.triggers(nodes.clone())?;
         self.share_files(nodes.clone())?;
+        let triggers = self.triggers(nodes.clone())?;
+        self.remote_runs(nodes.clone(), triggers)?;
         self.gateway(nodes, doors)
     }
 

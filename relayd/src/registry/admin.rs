@@ -15,7 +15,7 @@ use super::{
     token::{self, CreateError},
 };
 pub use super::{
-    select::{Filter, find, get, list},
+    select::{Filter, find, get, is_like, list},
     token::NewToken,
 };
 use crate::{

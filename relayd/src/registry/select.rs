@@ -165,7 +165,7 @@ fn below(rows: &[NodeRow], server: &NodeId) -> HashSet<String> {
 }
 
 /// Whether a text is like a pattern with `*` and `?`; without case.
-fn is_like(pattern: &str, text: &str) -> bool {
+pub fn is_like(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.to_ascii_lowercase(), text.to_ascii_lowercase());
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     // Where to go on when a guess of what a `*` stands for turns out wrong.

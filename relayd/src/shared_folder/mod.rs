@@ -40,7 +40,7 @@ impl SharedFolder {
     async fn head(&self, place: Place, call: &Call) -> Result<Response<Body>, Problem> {
         let Place::Below(path) = place else { return Err(unreadable(&"a directory")) };
         let file = self.files.open(&self.directory, &path).await.map_err(|error| match error {
-            OpenError::NotFound => Problem::NotFound,
+            OpenError::NoDirectory | OpenError::NotFound => Problem::NotFound,
             OpenError::Directory | OpenError::Failed(_) => unreadable(&error),
         })?;
         // Only looked at when there is a file (protocol 7.5).
@@ -66,7 +66,9 @@ impl SharedFolder {
         };
         match opened {
             Ok(file) => Ok(self.answer(call, &path, file).await),
-            Err(OpenError::NotFound | OpenError::Directory) => Err(Problem::NotFound),
+            Err(OpenError::NoDirectory | OpenError::NotFound | OpenError::Directory) => {
+                Err(Problem::NotFound)
+            }
             Err(OpenError::Failed(error)) => Err(unreadable(&error)),
         }
     }

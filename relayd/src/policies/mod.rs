@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Policies on their way to the nodes.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`key`] | the key that signs them |
+//! | [`source`] | a directory as it is published |
+//! | [`publish`] | versions, signed |
+//! | [`store`] | published policies: content by digest, a signed manifest for each node and version |
+
+pub mod key;
+pub mod publish;
+pub mod source;
+pub mod store;
