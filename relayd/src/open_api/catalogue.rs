@@ -2,11 +2,26 @@
 //! All operations: each description at each path and listener where the rule table has it.
 
 use super::operation::{ApiPath, Operation};
-use crate::gateway::access::{Listener, Rule, find};
+use crate::{
+    api,
+    gateway::{
+        self,
+        access::{Listener, Rule, find},
+    },
+    remote_run, shared_files, shared_folder, tree, triggers,
+};
 
 /// The descriptions. Whoever adds a file of them adds it here.
-const DESCRIBED: &[&[Operation]] =
-    &[super::OPERATIONS, crate::api::OPERATIONS, crate::gateway::OPERATIONS, crate::tree::OPERATIONS];
+const DESCRIBED: &[&[Operation]] = &[
+    super::described::OPERATIONS,
+    api::described::OPERATIONS,
+    gateway::described::OPERATIONS,
+    tree::described::OPERATIONS,
+    shared_folder::described::OPERATIONS,
+    shared_files::described::OPERATIONS,
+    remote_run::described::OPERATIONS,
+    triggers::described::OPERATIONS,
+];
 
 /// What the paths of the API begin with.
 const PREFIX: &str = "/rudder/relay-api";
@@ -82,17 +97,7 @@ mod tests {
     const LISTENERS: [Listener; 2] = [Listener::Gateway, Listener::Local];
 
     /// Paths whose services are not there yet.
-    const NOT_YET: &[&str] = &[
-        "/policies/<node id>/<path>",
-        "/common/<path>",
-        "/shared-folder/<path>",
-        "/shared-files/<file>",
-        "/shared-files/<node id>/<file>",
-        "/remote-run/<targets>",
-        "/remote-run",
-        "/triggers",
-        "/triggers/<run>",
-    ];
+    const NOT_YET: &[&str] = &["/policies/<node id>/<path>", "/common/<path>"];
 
     fn is_of(entry: &Entry, rule: &Rule) -> bool {
         (entry.rule.listener, entry.rule.path) == (rule.listener, rule.path)

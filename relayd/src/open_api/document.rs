@@ -59,6 +59,9 @@ struct Response {
     headers: BTreeMap<&'static str, Value>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     content: BTreeMap<String, Value>,
+    /// There may be a body, and no `Content-Type` that says of which type.
+    #[serde(rename = "x-untyped-body", skip_serializing_if = "std::ops::Not::not")]
+    is_untyped: bool,
 }
 
 impl Document {
@@ -154,7 +157,12 @@ fn operation(entry: &Entry, schemas: &mut SchemaGenerator) -> OperationObject {
 
 impl Response {
     fn empty() -> Self {
-        Self { description: String::new(), headers: BTreeMap::new(), content: BTreeMap::new() }
+        Self {
+            description: String::new(),
+            headers: BTreeMap::new(),
+            content: BTreeMap::new(),
+            is_untyped: false,
+        }
     }
 
     fn add(&mut self, answer: &Answer, method: &str, schemas: &mut SchemaGenerator) {
@@ -167,6 +175,7 @@ impl Response {
             self.headers.insert(name, object);
         }
         if method != "HEAD" {
+            self.is_untyped |= matches!(answer.content, Content::Untyped);
             self.content.extend(content(answer.content, schemas));
         }
     }
@@ -213,7 +222,7 @@ fn content(content: Content, schemas: &mut SchemaGenerator) -> Vec<(String, Valu
     let text = || json!({"schema": {"type": "string"}});
     let typed = |name: &str, value: Value| vec![(name.to_owned(), sorted(value))];
     match content {
-        Content::None => Vec::new(),
+        Content::None | Content::Untyped => Vec::new(),
         Content::Text => typed("text/plain; charset=utf-8", text()),
         Content::Json(schema) => typed("application/json", json!({"schema": schema(schemas).to_value()})),
         Content::Form(schema) => {

@@ -83,7 +83,7 @@ impl Document {
         }
         let described = response["content"].as_object();
         match described {
-            None if reply.body.is_empty() => {}
+            None if reply.body.is_empty() || response["x-untyped-body"] == true => {}
             None => return Err(wrong("has a body that is not described".into()).into()),
             Some(types) => {
                 let content_type = reply.header("Content-Type");
