@@ -11,6 +11,7 @@
 //! | [`paths`], [`settings`], [`identity`] | where things are, what is configured, who this node is |
 //! | [`enrol`], [`roll`] | becoming known to the root, and staying so with another key |
 //! | [`issued`] | certificates of the root's authority: fetched, renewed, copied to other programs |
+//! | [`update`] | policies, from the policy server to the directory in use |
 //! | [`run`] | one run of the policy command, up to the file in the outbox |
 //! | [`outbox`] | run logs that wait for their upload: the durable queue of this node |
 //! | [`server`] | the policy server: where it is, which keys it may have, a connection to it |

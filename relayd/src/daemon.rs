@@ -5,9 +5,12 @@
 //! get their own section of the configuration and their own handles; which of them run is decided
 //! in `services`.
 
+mod cache;
 mod nodes;
 mod policies;
+mod remote_run;
 mod services;
+mod shared_files;
 mod triggers;
 mod upstream;
 
@@ -133,6 +136,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         opened: None,
         node_registry: None,
         contacts: None,
+        cache: None,
         files: Default::default(),
         called: Default::default(),
     };

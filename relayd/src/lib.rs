@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod ca;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -21,7 +22,9 @@ pub mod open_api;
 pub mod policies;
 pub mod registry;
 pub mod reload;
+pub mod remote_run;
 pub mod server_key;
+pub mod shared_files;
 pub mod shared_folder;
 pub mod sink;
 pub mod spool;

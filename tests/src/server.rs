@@ -360,6 +360,7 @@ impl Server {
             ("processing.reporting.directory", text(&self.directory.join("reports"))),
             ("processing.reporting.catchup.frequency", "1".to_owned()),
             ("processing.inventory.directory", text(&self.directory.join("inventories"))),
+            ("policies.cache.directory", text(&self.directory.join("cache"))),
             ("gateway.listen", format!("{:?}", self.gateway.to_string())),
             ("gateway.certificate", text(&self.identity.certificate)),
             ("gateway.key", text(&self.identity.key)),

@@ -11,6 +11,7 @@ mod run;
 mod send;
 mod status;
 mod trust;
+mod update;
 mod upkeep;
 
 use std::{
@@ -26,8 +27,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     identity::IdentityError,
     run::RunError,
+    server::target::TargetError,
     settings::{Settings, problem::Problems},
     state::LockError,
+    update::UpdateError,
     upload::SendError,
 };
 
@@ -44,13 +47,14 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 failure, 2 bad configuration or usage, 3 another process is at it,
-4 not yet: `enroll` and `key roll` without a decision in time, or `run --strict` with a component in error,
-5 `enroll` and `key roll`: refused.
+4 not yet: `enroll` and `key roll` without a decision in time, `run --strict` with a component in error, or
+`update --check` with other policies on the server, 5 refused: `enroll`, `key roll`, and policies by `update`.
 
 Examples:
   agent enroll --server relay.example.org make this node's identity and ask to be taken in
   agent run -- /usr/local/bin/policies    run policies, keep the signed run log
   agent send                              bring what waits to the policy server
+  agent update                            fetch the policies, if they have changed
   agent daemon                            run and send on schedule
   agent status                            what waits, what was sent";
 
@@ -61,6 +65,7 @@ enum Command {
     Run(run::Args),
     Send(send::Args),
     Daemon(daemon::Args),
+    Update(update::Args),
     Status(status::Args),
     Key(key::Args),
     Cert(cert::Args),
@@ -156,6 +161,25 @@ impl From<RunError> for CliError {
     }
 }
 
+impl From<TargetError> for CliError {
+    fn from(e: TargetError) -> Self {
+        match e.is_configuration() {
+            true => Self::Configuration(e.to_string()),
+            false => Self::Failure(e.to_string()),
+        }
+    }
+}
+
+impl From<UpdateError> for CliError {
+    fn from(e: UpdateError) -> Self {
+        match e {
+            _ if e.is_configuration() => Self::Configuration(e.to_string()),
+            _ if e.is_refusal() => Self::Refused(e.to_string()),
+            _ => Self::Failure(e.to_string()),
+        }
+    }
+}
+
 impl From<SendError> for CliError {
     fn from(e: SendError) -> Self {
         match e {
@@ -177,7 +201,8 @@ pub fn main() -> ExitCode {
         Command::Trust(args) => load(&root).and_then(|settings| trust::run(&settings, args)),
         Command::Upkeep(args) => load(&root).and_then(|settings| upkeep::run(&settings, args)),
         Command::Config(args) => config::run(&root, args),
-        Command::Run(args) => load(&root).and_then(|settings| run::run(&settings, args)),
+        Command::Run(args) => load(&root).and_then(|settings| run::run(&root, settings, args)),
+        Command::Update(args) => load(&root).and_then(|settings| update::run(&root, &settings, args)),
         Command::Send(args) => load(&root).and_then(|settings| send::run(&settings, args)),
         Command::Daemon(args) => load(&root).and_then(|settings| daemon::run(&root, settings, args)),
         Command::Status(args) => load(&root).and_then(|settings| status::run(&settings, args)),

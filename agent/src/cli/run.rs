@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent run`.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use protocol::run_log;
+use tokio_util::sync::CancellationToken;
 
 use super::{CliError, Colour, print, runtime, send, stop_on_signals};
 use crate::{
     identity::Identity,
-    run::{self, Done},
+    run::{self, Done, turn::Turn},
     settings::Settings,
     show::{json, result::Summary, text},
+    update::{self, Options, Outcome},
     upload::{self, SendError, Sent},
 };
 
 /// Run the policies once: show what they did and leave the signed run log in the outbox.
 ///
-/// The command finds AGENT_NODE_ID, AGENT_RUN_START and AGENT_CONFIG_ID in its environment, so that it
-/// can print reports. Output in another form is attached to one report of the command's exit status.
+/// First the policies are fetched, as by `agent update`; when that fails, those that are there run.
+/// The command finds AGENT_NODE_ID, AGENT_RUN_START, AGENT_CONFIG_ID and AGENT_POLICIES (the directory) in its
+/// environment, so that it can print reports. Output in another form is attached to one report of the command's exit status.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The exit status is 0 whatever the policies found; see --strict.
@@ -25,6 +28,7 @@ The exit status is 0 whatever the policies found; see --strict.
 Examples:
   agent run                               the configured policy command
   agent run -- cf-agent -K -I -f policy.cf
+  agent run --no-update                   with the policies that are there
   agent run --send                        then send what waits, as agent send
   agent run --json -- /usr/local/bin/policies | jq .summary
   agent run --strict -- sh -c 'systemctl is-active sshd'")]
@@ -32,6 +36,9 @@ pub(super) struct Args {
     /// Then send what waits in the outbox.
     #[arg(long)]
     send: bool,
+    /// Run the policies that are there, without asking for others.
+    #[arg(long)]
+    no_update: bool,
     /// Print the result as JSON.
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -49,14 +56,20 @@ pub(super) struct Args {
     command: Vec<OsString>,
 }
 
-pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
+pub(super) fn run(root: &Path, mut settings: Settings, args: Args) -> Result<ExitCode, CliError> {
     let identity = Identity::load(&settings.paths)?;
     let command = Some(args.command).filter(|command| !command.is_empty());
     let (done, sent) = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
-        let done = run::run(settings, &identity, command, &stop).await?;
+        let turn = Turn::take(&settings).await?;
+        let notes = match settings.update && !args.no_update {
+            true => update_first(&turn, root, &mut settings, &identity, &stop).await,
+            false => vec![],
+        };
+        let done = run::run(&turn, &settings, &identity, command, &notes, &stop).await?;
+        drop(turn);
         let send = args.send && settings.sends_reports() && !stop.is_cancelled();
-        let sent = if send { Some(upload::send(settings, &identity, false, &stop).await) } else { None };
+        let sent = if send { Some(upload::send(&settings, &identity, false, &stop).await) } else { None };
         Ok::<_, CliError>((done, sent))
     })?;
     let log = run_log::parse(&done.text, &done.id.node_id)
@@ -82,6 +95,40 @@ pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError>
         true => ExitCode::from(4),
         false => ExitCode::SUCCESS,
     })
+}
+
+/// Fetches the policies; the settings are then those that came with them. Gives what the run log has to say of it.
+async fn update_first(
+    turn: &Turn,
+    root: &Path,
+    settings: &mut Settings,
+    identity: &Identity,
+    stop: &CancellationToken,
+) -> Vec<String> {
+    let updated = update::update(turn, root, settings, identity, Options::default(), stop).await;
+    if let Ok(done) = &updated {
+        done.keys.iter().for_each(|change| eprintln!("agent: {change}"));
+    }
+    let problem = match updated {
+        Ok(done) if done.outcome == Outcome::Updated => match Settings::load(root) {
+            Ok((new, _)) => {
+                *settings = new;
+                return vec![];
+            }
+            Err(problems) => problems.to_string(),
+        },
+        Ok(_) => return vec![],
+        Err(e) => {
+            eprintln!("agent: the policies were not updated, those that are there are used: {e}");
+            // Where policies never came from the server, that it cannot be asked is no news of them.
+            if !e.is_refusal() && !update::has_fetched(turn.state()) {
+                return vec![];
+            }
+            e.to_string()
+        }
+    };
+    let line = problem.split_whitespace().collect::<Vec<_>>().join(" ");
+    vec![format!("the policies were not updated: {line}")]
 }
 
 /// What became of the run log, in one line.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent status`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use chrono::{DateTime, Utc};
 use protocol::enrolment::State as Standing;
@@ -15,6 +15,10 @@ use crate::{
     roll,
     settings::Settings,
     state::{SendState, State},
+    update::{
+        memory::{Memory, Source},
+        slot,
+    },
     upkeep::Upkeep,
 };
 
@@ -53,6 +57,7 @@ fn gather(settings: &Settings, identity: &Identity) -> Result<Value, CliError> {
         "certificates": cert::gather(settings, &state, identity),
         "key_change": roll::is_under_way(settings),
         "trust": trust::gather(settings)?,
+        "policies": policies(settings, &state),
         "upkeep": { "next": upkeep.next, "problem": upkeep.problem },
         "server": settings.server.as_ref().map(ToString::to_string),
         "outbox": {
@@ -85,6 +90,7 @@ fn for_people(status: &Value) -> String {
         format!("enrolment  {}", enrolment(status)),
         format!("certificate until {}", until(&status["certificates"])),
         format!("server     {}, {}", text(&status["server"]), known(&status["trust"])),
+        format!("policies   {}", in_use(&status["policies"])),
         format!(
             "outbox     {} waiting ({} bytes), oldest {}; {} refused for good",
             outbox["waiting"],
@@ -122,6 +128,60 @@ fn for_people(status: &Value) -> String {
         lines.push(format!("           next attempt {}", text(&send["next_attempt"])));
     }
     lines.join("\n") + "\n"
+}
+
+/// What is known of the policies.
+fn policies(settings: &Settings, state: &State) -> Value {
+    let memory = match Memory::load(state) {
+        Ok(memory) => memory,
+        Err(e) => return json!({ "problem": e.to_string() }),
+    };
+    let active = memory.active.filter(|active| {
+        slot::id_of(&settings.paths.policies).is_ok_and(|there| there == Some(active.directory))
+    });
+    let now = Utc::now();
+    json!({
+        "directory": settings.paths.policies,
+        "active": active,
+        "signed": active.as_ref().map(|active| active.source == Source::SignedManifest),
+        "age": active.as_ref().map(|active| (now - active.since).num_seconds().max(0)),
+        "expired": active.as_ref().and_then(|active| active.expires).map(|expires| expires <= now),
+        "key_pinned": slot::id_of(&settings.paths.policy_key).is_ok_and(|there| there.is_some()),
+        "held": memory.held,
+        "last_update": memory.at,
+        "none_on_server": memory.none,
+        "problem": memory.problem,
+        "refused": memory.refused,
+        "update": settings.update,
+    })
+}
+
+/// The policies in use, in a line, and a second one when something is wrong.
+fn in_use(policies: &Value) -> String {
+    let active = &policies["active"];
+    let mut line = match active["files"].as_u64() {
+        None if policies["none_on_server"] == true => "none on the server for this node".to_owned(),
+        None => "not fetched from the server".to_owned(),
+        Some(files) => {
+            let version = active["version"].as_u64().filter(|version| *version > 0);
+            let version = version.map_or("no version".to_owned(), |version| format!("version {version}"));
+            let signed = if policies["signed"] == true { "signed" } else { "not signed" };
+            let source = match active["source"].as_str() {
+                Some("archive") => "from an archive",
+                _ => "by manifest",
+            };
+            let age = Duration::from_secs(policies["age"].as_u64().unwrap_or_default());
+            let age = humantime::format_duration(age);
+            format!("{version}, {files} files, {source}, {signed}, in use for {age}")
+        }
+    };
+    if policies["expired"] == true {
+        line += &format!("; expired at {}", active["expires"].as_str().unwrap_or_default());
+    }
+    if let Some(problem) = policies["problem"].as_str() {
+        line += &format!("\n           {problem}");
+    }
+    line
 }
 
 /// Why what was said of the enrolment may not be so any more: what the server did with run logs since.

@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`turn`] | the right to run: one at a time, with everything in order |
 //! | [`process`] | the command in its process group, time limit, stop |
 //! | [`capture`] | its output as stamped lines, in bounded memory |
 //! | [`orphan`] | a command that outlived its agent |
@@ -15,6 +16,7 @@ pub mod frame;
 pub mod line;
 pub mod orphan;
 pub mod process;
+pub mod turn;
 
 use std::{ffi::OsString, fs, io, path::Path, path::PathBuf, time::Duration};
 
@@ -32,13 +34,13 @@ use self::{
     capture::Capture,
     orphan::Running,
     process::{Ending, Limits},
+    turn::Turn,
 };
 use crate::{
     identity::Identity,
     outbox::Outbox,
     settings::{Settings, policies::ReportMode},
     show::result::Summary,
-    state::{LockError, State},
 };
 
 /// A run that is over.
@@ -67,25 +69,19 @@ pub enum NotKept {
 
 /// Runs the policy command `command`, or the configured one, and keeps its run log.
 ///
-/// A cancelled `stop` ends the command; its run log is kept all the same.
+/// A cancelled `stop` ends the command; its run log is kept all the same. `notes` are what the agent itself has to
+/// say in it, a line each.
 pub async fn run(
+    turn: &Turn,
     settings: &Settings,
     identity: &Identity,
     command: Option<Vec<OsString>>,
+    notes: &[String],
     stop: &CancellationToken,
 ) -> Result<Done, RunError> {
     let configured = || Some(settings.policy_command.as_ref()?.iter().map(OsString::from).collect());
     let command: Vec<OsString> = command.or_else(configured).ok_or(RunError::NoCommand)?;
-    let state = State::open(&settings.paths.state).map_err(RunError::State)?;
-    let _lock = state.lock_run().map_err(|e| match e {
-        LockError::Held(holder) => RunError::InProgress(holder),
-        LockError::Io(path, e) => {
-            RunError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
-        }
-    })?;
-    if orphan::end(&state, settings.stop_grace).await.map_err(RunError::State)? {
-        eprintln!("agent: the policy command of an agent that was killed still ran; it was ended");
-    }
+    let state = turn.state();
     let outbox = Outbox::open(&settings.paths, &identity.node_id).map_err(RunError::Outbox)?;
     outbox.clean().map_err(RunError::Outbox)?;
 
@@ -101,6 +97,7 @@ pub async fn run(
         ("AGENT_NODE_ID", id.node_id.to_string()),
         ("AGENT_RUN_START", id.start.format("%Y-%m-%d %H:%M:%S%:z").to_string()),
         ("AGENT_CONFIG_ID", settings.config_id.clone()),
+        ("AGENT_POLICIES", settings.paths.policies.display().to_string()),
     ];
     let limits =
         Limits { time: settings.time_limit, grace: settings.stop_grace, output: settings.max_output_size };
@@ -121,6 +118,7 @@ pub async fn run(
         command: &command,
         ending: &ending,
         ended: Utc::now(),
+        notes,
         dropped: dropped.logs.saturating_sub(remembered.dropped_reported),
     };
     let text;
@@ -183,12 +181,13 @@ struct Composer<'a> {
     command: &'a [OsString],
     ending: &'a Ending,
     ended: DateTime<Utc>,
+    notes: &'a [String],
     dropped: u64,
 }
 
 impl Composer<'_> {
     fn text(&self, capture: &Capture) -> String {
-        let mut notes = vec![];
+        let mut notes = self.notes.to_vec();
         if capture.dropped_bytes() > 0 {
             notes.push(format!(
                 "the output was too long: {} bytes after this point were dropped (max_output_size is {} bytes)",
@@ -271,4 +270,7 @@ pub enum RunError {
     /// The state directory cannot be used.
     #[error("the state directory: {0}")]
     State(io::Error),
+    /// Policies that have not passed may be in place.
+    #[error("an interrupted update of the policies cannot be taken back: {0}")]
+    Policies(io::Error),
 }

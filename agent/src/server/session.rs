@@ -2,10 +2,8 @@
 //! Several requests in a row over one kept-alive connection, which is opened when it is needed and again when the
 //! server has closed it.
 
-use std::io;
-
 use hyper::{HeaderMap, Method, header};
-use protocol::{hash::KeyHash, tls::ServerTrust};
+use protocol::hash::KeyHash;
 
 use super::{
     connection::{Connection, ConnectionError, empty},
@@ -65,14 +63,8 @@ impl<'a> Session<'a> {
         Ok(answer)
     }
 
-    /// Pins the key of a server that was met for the first time. Gives it, if it is new.
-    pub fn pin_first_use(&self) -> io::Result<Option<KeyHash>> {
-        let key = self.connection.as_ref().and_then(Connection::server_key);
-        match (&self.target.trust, key) {
-            (ServerTrust::FirstUse, Some(key)) => {
-                Ok(succession::pin_first_use(self.settings, &key)?.then_some(key))
-            }
-            _ => Ok(None),
-        }
+    /// Key of the server that answered.
+    pub fn server_key(&self) -> Option<KeyHash> {
+        self.connection.as_ref().and_then(Connection::server_key)
     }
 }

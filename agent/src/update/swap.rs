@@ -85,6 +85,8 @@ mod tests {
 
     use super::*;
 
+    type Step<'a> = dyn FnOnce(&mut Memory) + 'a;
+
     struct Machine {
         _root: tempfile::TempDir,
         state: State,
@@ -133,7 +135,7 @@ mod tests {
                     passed = "old".to_owned();
                 }
                 let ready = machine.stage("new");
-                let mut steps: Vec<Box<dyn FnOnce(&mut Memory)>> = vec![
+                let mut steps: Vec<Box<Step<'_>>> = vec![
                     Box::new(|memory| {
                         let directories =
                             ready.iter().map(|one| (one.slot.active().to_owned(), one.directory)).collect();

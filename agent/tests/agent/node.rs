@@ -57,9 +57,9 @@ impl Node {
         output
     }
 
-    /// Runs a shell script as policies, without sending.
+    /// Runs a shell script as policies, without asking the server for others and without sending.
     pub fn policies(&self, script: &str) -> Output {
-        self.agent(&["run", "--", "sh", "-c", script])
+        self.agent(&["run", "--no-update", "--", "sh", "-c", script])
     }
 
     pub fn settings(&self, text: &str) {

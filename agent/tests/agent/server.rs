@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A policy server that answers uploads as a test tells it, over real TLS.
+//! A policy server that answers uploads, or questions for policies, as a test tells it, over real TLS.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -42,6 +42,9 @@ pub struct Server {
     pub connections: Arc<AtomicUsize>,
 }
 
+/// Head and body of an answer to a question for policies.
+pub type Policies = dyn Fn(&Request) -> (String, Vec<u8>) + Send + Sync;
+
 /// Status line and headers of an answer, and its body after an empty line, for the n-th request (from 0).
 pub type Answer = dyn Fn(usize, &Request) -> String + Send + Sync;
 
@@ -60,11 +63,33 @@ impl Server {
         Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), identity.into(), answer)
     }
 
-    /// On a port that is taken already.
+    /// One that has policies; everything else is not there.
+    pub fn with_policies(policies: impl Fn(&Request) -> (String, Vec<u8>) + Send + Sync + 'static) -> Self {
+        let key = private_key::generate(KeyKind::P256).unwrap();
+        let certificate = private_key::self_signed(&key, &NodeId::root()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listen(
+            listener,
+            (certificate, key).into(),
+            |_, _| "404 Not Found".into(),
+            Some(Arc::new(policies)),
+        )
+    }
+
+    /// On a port that is taken already. It has no policies: questions for them are neither shown nor counted.
     pub fn on(
         listener: TcpListener,
         identity: ServerIdentity,
         answer: impl Fn(usize, &Request) -> String + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(listener, identity, answer, None)
+    }
+
+    fn listen(
+        listener: TcpListener,
+        identity: ServerIdentity,
+        answer: impl Fn(usize, &Request) -> String + Send + Sync + 'static,
+        policies: Option<Arc<Policies>>,
     ) -> Self {
         let server = Self {
             port: listener.local_addr().unwrap().port(),
@@ -78,9 +103,9 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let Ok(stream) = acceptor.accept(stream) else { continue };
-                connections.fetch_add(1, Ordering::SeqCst);
-                let (requests, answer) = (requests.clone(), answer.clone());
-                thread::spawn(move || serve(stream, &requests, &*answer));
+                let (connections, requests) = (connections.clone(), requests.clone());
+                let (answer, policies) = (answer.clone(), policies.clone());
+                thread::spawn(move || serve(stream, &connections, &requests, &*answer, policies.as_deref()));
             }
         });
         server
@@ -93,21 +118,41 @@ impl Server {
 
 fn serve(
     stream: openssl::ssl::SslStream<std::net::TcpStream>,
+    connections: &AtomicUsize,
     requests: &Mutex<Vec<Request>>,
     answer: &Answer,
+    policies: Option<&Policies>,
 ) {
     let certificate = stream.ssl().peer_certificate().and_then(|x509| Certificate::new(x509).ok());
     let mut stream = BufReader::new(stream);
+    let mut counted = false;
     while let Some(request) = read(&mut stream, certificate.as_ref()) {
-        let number = {
+        let is_policies = ["/policies/", "/common/"].iter().any(|part| request.line.contains(part));
+        let mut number = 0;
+        if !is_policies || policies.is_some() {
+            if !std::mem::replace(&mut counted, true) {
+                connections.fetch_add(1, Ordering::SeqCst);
+            }
             let mut requests = requests.lock().unwrap();
             requests.push(request.clone());
-            requests.len() - 1
+            number = requests.len() - 1;
+        }
+        let (head, body) = match policies {
+            Some(policies) if is_policies => policies(&request),
+            None if is_policies => ("404 Not Found".to_owned(), vec![]),
+            _ => {
+                let said = answer(number, &request);
+                let (head, body) = said.split_once("\r\n\r\n").unwrap_or((&said, "said\n"));
+                (head.to_owned(), body.as_bytes().to_vec())
+            }
         };
-        let said = answer(number, &request);
-        let (head, body) = said.split_once("\r\n\r\n").unwrap_or((&said, "said\n"));
-        let response = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        if stream.get_mut().write_all(response.as_bytes()).is_err() {
+        let length = match head.starts_with("304") || head.to_lowercase().contains("content-length:") {
+            true => String::new(),
+            false => format!("Content-Length: {}\r\n", body.len()),
+        };
+        let head = format!("HTTP/1.1 {head}\r\n{length}\r\n");
+        let body = if request.line.starts_with("HEAD ") { vec![] } else { body };
+        if stream.get_mut().write_all(&[head.into_bytes(), body].concat()).is_err() {
             return;
         }
     }

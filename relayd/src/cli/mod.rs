@@ -10,6 +10,7 @@ mod node;
 mod output;
 mod policy;
 mod routes;
+mod run;
 mod run_log;
 mod server_key;
 pub mod spool;
@@ -36,12 +37,14 @@ Examples:
   relayd config default > main.conf   print a commented configuration with all defaults
   relayd run-log show FILE            unpack, parse and print a run log
   relayd node list --state pending    say which nodes wait to be accepted
+  relayd run web1.example.org         have a node run its agent now
 
 Exit codes:
   0  stopped, or done
   1  failed
   2  wrong form of a configuration file or of the command line
-  3  any other error at start: settings that do not fit together, an address in use, no database
+  3  any other error at start: settings that do not fit together, an address in use, no database;
+     or the daemon could not be asked
   4  there is nothing of what was asked for: no such node, token or key";
 
 /// The road between managed machines and the centre: relay and root daemon.
@@ -66,6 +69,7 @@ enum Command {
     /// Look into the spools: what waits, what failed and why.
     #[command(subcommand)]
     Spool(spool::Command),
+    Run(run::Command),
     /// Say which nodes there are, and which of them belong to the instance.
     #[command(subcommand)]
     Node(node::Command),
@@ -109,6 +113,16 @@ impl CliError {
         Self { text: error.to_string(), code: 2 }
     }
 
+    /// The daemon could not be asked, or did not answer to the end: exit code 3.
+    pub fn unasked(error: impl Display) -> Self {
+        Self { text: error.to_string(), code: 3 }
+    }
+
+    /// Ended by whoever gave the command: exit code 130, as of a shell.
+    pub fn interrupted(error: impl Display) -> Self {
+        Self { text: error.to_string(), code: 130 }
+    }
+
     /// There is nothing of what was asked for: exit code 4.
     pub fn nothing(error: impl Display) -> Self {
         Self { text: error.to_string(), code: 4 }
@@ -141,6 +155,9 @@ pub fn main() -> ExitCode {
         Some(Command::RunLog(command)) => run_log::run(command),
         Some(Command::Node(command)) => {
             configuration(&cli.config).and_then(|config| node::run(command, &config))
+        }
+        Some(Command::Run(command)) => {
+            configuration(&cli.config).and_then(|config| run::run(command, &config))
         }
         Some(Command::Token(command)) => {
             configuration(&cli.config).and_then(|config| token::run(command, &config))

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, starting};
 use crate::{
     api::{Check, Status},
+    cache::Cache,
     config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
@@ -60,6 +61,8 @@ pub(super) struct Services<'a> {
     pub node_registry: Option<NodeRegistry>,
     /// Who wants to know that a node was heard of.
     pub contacts: Option<Contacts>,
+    /// Files of the upstream, on a relay.
+    pub cache: Option<Cache>,
     /// Opens files for all who serve some: digests are remembered in one place.
     pub files: Arc<Files>,
     /// What answers requests on the gateway and the local API.
@@ -102,8 +105,11 @@ impl Services<'_> {
         }
         self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
-        self.serve_files();
-        let _triggers = self.triggers(nodes.clone())?;
+        self.open_cache(&nodes)?;
+        self.serve_files(&nodes);
+        self.share_files(nodes.clone())?;
+        let triggers = self.triggers(nodes.clone())?;
+        self.remote_runs(nodes.clone(), triggers)?;
         self.gateway(nodes, doors)
     }
 

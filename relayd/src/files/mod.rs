@@ -79,6 +79,11 @@ impl Files {
         self.digests.of(file).await
     }
 
+    /// The same for who may block.
+    pub fn digest_blocking(&self, file: &OpenFile) -> io::Result<[u8; 32]> {
+        self.digests.of_blocking(file)
+    }
+
     /// The SHA-512 of a file, likewise.
     pub async fn long_digest(&self, file: &OpenFile) -> io::Result<[u8; 64]> {
         self.long_digests.of(file).await

@@ -20,6 +20,9 @@ use tokio::task::spawn_blocking;
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// Not even the directory in which it would be.
+    #[error("no such directory")]
+    NoDirectory,
     /// Nothing there, or a link, or something that is neither file nor directory.
     #[error("no such file")]
     NotFound,
@@ -36,6 +39,7 @@ pub enum OpenError {
 pub struct OpenFile {
     file: Arc<File>,
     stamp: Stamp,
+    executable: bool,
 }
 
 /// What tells that a file is still the same, as far as the file system can.
@@ -86,7 +90,10 @@ impl OpenFile {
     pub fn new(fd: OwnedFd) -> Result<Self, OpenError> {
         let stat = fstat(&fd)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(Self { file: Arc::new(fd.into()), stamp: Stamp::of(&stat) }),
+            FileType::RegularFile => {
+                let executable = stat.st_mode & Mode::XUSR.bits() != 0;
+                Ok(Self { file: Arc::new(fd.into()), stamp: Stamp::of(&stat), executable })
+            }
             FileType::Directory => Err(OpenError::Directory),
             _ => Err(OpenError::NotFound),
         }
@@ -112,6 +119,11 @@ impl OpenFile {
         self.stamp.size
     }
 
+    /// Whether its owner may run it.
+    pub fn is_executable(&self) -> bool {
+        self.executable
+    }
+
     /// When its content was changed last.
     pub fn modified(&self) -> SystemTime {
         time(self.stamp.modified)
@@ -135,7 +147,7 @@ impl From<Errno> for OpenError {
 pub async fn open(directory: &Path, path: &RelativePath) -> Result<OpenFile, OpenError> {
     match open_how(directory, path.as_path(), ResolveFlags::CACHED) {
         // EINVAL: kernels before 5.12 do not know CACHED.
-        Err(Errno::AGAIN | Errno::INVAL) => {}
+        Err(Missed::Top(Errno::AGAIN | Errno::INVAL) | Missed::Beneath(Errno::AGAIN)) => {}
         found => return OpenFile::new(found?),
     }
     let (directory, path): (PathBuf, _) = (directory.to_owned(), path.clone());
@@ -147,7 +159,7 @@ pub async fn open(directory: &Path, path: &RelativePath) -> Result<OpenFile, Ope
 /// The same for who may block.
 pub fn open_blocking(directory: &Path, path: &RelativePath) -> Result<OpenFile, OpenError> {
     match open_how(directory, path.as_path(), ResolveFlags::empty()) {
-        Err(Errno::NOSYS) => OpenFile::new(walk(directory, path)?),
+        Err(Missed::Top(Errno::NOSYS)) => OpenFile::new(walk(directory, path)?),
         found => OpenFile::new(found?),
     }
 }
@@ -156,21 +168,39 @@ pub fn open_blocking(directory: &Path, path: &RelativePath) -> Result<OpenFile, 
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
+/// Where the way ended.
+#[derive(Debug)]
+enum Missed {
+    /// At the directory.
+    Top(Errno),
+    /// Beneath it.
+    Beneath(Errno),
+}
+
+impl From<Missed> for OpenError {
+    fn from(missed: Missed) -> Self {
+        match missed {
+            Missed::Top(Errno::NOENT | Errno::NOTDIR) => Self::NoDirectory,
+            Missed::Top(error) | Missed::Beneath(error) => error.into(),
+        }
+    }
+}
+
 /// The directory itself may be a link: that is the operator's choice.
-fn open_how(directory: &Path, path: &Path, how: ResolveFlags) -> Result<OwnedFd, Errno> {
-    let top = openat2(CWD, directory, DIRECTORY, Mode::empty(), how)?;
+fn open_how(directory: &Path, path: &Path, how: ResolveFlags) -> Result<OwnedFd, Missed> {
+    let top = openat2(CWD, directory, DIRECTORY, Mode::empty(), how).map_err(Missed::Top)?;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    openat2(top, path, READ, Mode::empty(), beneath | how)
+    openat2(top, path, READ, Mode::empty(), beneath | how).map_err(Missed::Beneath)
 }
 
 /// The same, step by step, for where `openat2` is not allowed (some containers).
-fn walk(directory: &Path, path: &RelativePath) -> Result<OwnedFd, Errno> {
-    let mut at = openat(CWD, directory, DIRECTORY, Mode::empty())?;
+fn walk(directory: &Path, path: &RelativePath) -> Result<OwnedFd, Missed> {
+    let mut at = openat(CWD, directory, DIRECTORY, Mode::empty()).map_err(Missed::Top)?;
     let last = path.file_name();
     for segment in path.segments().take(path.segments().count() - 1) {
-        at = openat(&at, segment, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+        at = openat(&at, segment, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(Missed::Beneath)?;
     }
-    openat(&at, last, READ | OFlags::NOFOLLOW, Mode::empty())
+    openat(&at, last, READ | OFlags::NOFOLLOW, Mode::empty()).map_err(Missed::Beneath)
 }
 
 #[cfg(test)]
@@ -191,6 +221,7 @@ mod tests {
         [open_blocking(directory, &path), walked].map(|found| match found {
             Ok(_) => "file",
             Err(OpenError::NotFound) => "not found",
+            Err(OpenError::NoDirectory) => "no directory",
             Err(OpenError::Directory) => "directory",
             Err(OpenError::Failed(error)) => panic!("{error}"),
         })
@@ -228,6 +259,7 @@ mod tests {
         ] {
             assert_eq!(outcomes(&tree, path), [expected; 2], "{path}");
         }
+        assert_eq!(outcomes(&temp.path().join("nowhere"), "file"), ["no directory"; 2]);
         let linked = temp.path().join("linked");
         symlink(&tree, &linked).unwrap();
         assert_eq!(outcomes(&linked, "a/b/file"), ["file"; 2], "the directory itself may be a link");

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    http::{self, Body},
+    http::{self, Body, Problem},
     tree::TreeAnswer,
     upstream::Passed,
 };
@@ -205,6 +205,10 @@ impl Refusal {
 
     /// The response.
     pub fn into_response(self) -> Response<Body> {
+        if self == Self::NotFound {
+            // Nobody can tell by the answer whether it was looked for.
+            return Problem::NotFound.into_response();
+        }
         let mut response = respond(self.status(), format!("{}\n", self.reason()).into());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, TEXT);

@@ -206,7 +206,8 @@ const ENROLMENT: &[Answer] = &[
 
 const KEY: &[Answer] = &[
     answer(200, "`accepted`: the new key is that of the node").with(STATE),
-    answer(403, "`refused`: the message is not signed with a valid key of the node").with(STATE),
+    answer(403, "`refused`: signed with a key that was replaced, a key that comes back, or one too many")
+        .with(STATE),
     answer(409, "`conflict`: the new key belongs to another node").with(STATE),
     MALFORMED,
     NOBODY_DECIDES,

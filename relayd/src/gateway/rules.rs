@@ -166,6 +166,7 @@ pub const RULES: &[Rule] = &[
     call(GET, "/rudder/relay-api/1/shared-folder/<path>", &[Who::AnyNode], SharedFolder, FOLDER),
     call(&["HEAD", "PUT"], "/rudder/relay-api/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
     call(&["HEAD", "PUT"], "/rudder/relay-api/1/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
+    call(&["HEAD", "PUT"], "/relay-api/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
     call(&["GET"], "/rudder/relay-api/shared-files/<node id>/<file>", OF_NODE, SharedFiles, FETCH),
     call(&["GET"], "/rudder/relay-api/1/shared-files/<node id>/<file>", OF_NODE, SharedFiles, FETCH),
     call(&["POST"], "/rudder/relay-api/remote-run/<targets>", FROM_ABOVE, RemoteRun, RUN),

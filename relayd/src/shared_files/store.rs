@@ -169,7 +169,12 @@ impl Store {
     }
 
     /// Puts a synced part in the place of an address; when this returns it is there for good.
-    pub(super) fn place(&self, content: &Part, metadata: &Metadata, address: &Address) -> Result<(), StoreError> {
+    pub(super) fn place(
+        &self,
+        content: &Part,
+        metadata: &Metadata,
+        address: &Address,
+    ) -> Result<(), StoreError> {
         let placed = self.try_place(content, metadata, address);
         if matches!(placed, Err(StoreError::Sync(_))) {
             self.broken.cancel();
@@ -329,8 +334,8 @@ impl Store {
         let path: RelativePath = path.parse().map_err(io::Error::other)?;
         match open_blocking(&self.root, &path) {
             Ok(file) => Ok(Some(file)),
-            Err(OpenError::NotFound | OpenError::Directory) => Ok(None),
             Err(OpenError::Failed(error)) => Err(error),
+            Err(_) => Ok(None),
         }
     }
 

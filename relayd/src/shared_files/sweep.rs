@@ -88,7 +88,8 @@ impl Sweeper {
                 Ok(Some(metadata)) if metadata.expires.is_some() => {
                     files += 1;
                     if may_expire && metadata.has_expired(now) {
-                        expired += self.done(&address, self.store.remove_if(&address, |found| found.has_expired(now)));
+                        expired += self
+                            .done(&address, self.store.remove_if(&address, |found| found.has_expired(now)));
                     } else if self.done(&address, self.store.repair(&address)) > 0 {
                         tracing::info!(%address, "set right the content of a shared file, which a crash had left apart");
                     }
@@ -97,11 +98,17 @@ impl Sweeper {
                 Ok(None) => {}
                 Ok(Some(_)) => {
                     (files, unreadable) = (files + 1, unreadable + 1);
-                    self.log_once(&address, "the metadata of a shared file do not say when it expires; it is kept");
+                    self.log_once(
+                        &address,
+                        "the metadata of a shared file do not say when it expires; it is kept",
+                    );
                 }
                 Err(error) => {
                     (files, unreadable) = (files + 1, unreadable + 1);
-                    self.log_once(&address, &format!("the metadata of a shared file cannot be read; it is kept: {error}"));
+                    self.log_once(
+                        &address,
+                        &format!("the metadata of a shared file cannot be read; it is kept: {error}"),
+                    );
                 }
             }
         }
@@ -136,8 +143,7 @@ impl Sweeper {
         pairs.flat_map(move |(target, source)| {
             let sent = self.store.sent(&target, &source).unwrap_or_default();
             let ids = if described { sent.described } else { sent.bare };
-            ids.into_iter()
-                .map(move |file| Address { target: target.clone(), source: source.clone(), file })
+            ids.into_iter().map(move |file| Address { target: target.clone(), source: source.clone(), file })
         })
     }
 

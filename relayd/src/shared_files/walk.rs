@@ -4,10 +4,7 @@
 
 use std::io;
 
-use protocol::shared_file::{
-    Address, FileId, Listed, Name,
-    address::METADATA,
-};
+use protocol::shared_file::{Address, FileId, Listed, Name, address::METADATA};
 use rustix::{
     fs::{Dir, Mode, OFlags, openat},
     io::Errno,

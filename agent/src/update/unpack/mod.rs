@@ -15,7 +15,7 @@ mod zip;
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, Write},
+    io::{self, BufReader, Read, Seek, Write},
 };
 
 use openssl::sha::Sha256;
@@ -77,7 +77,7 @@ pub fn unpack(
     let mut unpacker = Unpacker { names: Names::new(top), limits, bound, written: 0, links: vec![], sink };
     match format {
         Format::TarBz2 => tar::read(bzip2::read::MultiBzDecoder::new(archive), &mut unpacker)?,
-        Format::TarGz => tar::read(flate2::read::MultiGzDecoder::new(archive), &mut unpacker)?,
+        Format::TarGz => tar::read(flate2::bufread::GzDecoder::new(BufReader::new(archive)), &mut unpacker)?,
         Format::Zip => zip::read(archive, &mut unpacker)?,
     }
     unpacker.make_links()

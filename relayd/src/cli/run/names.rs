@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which nodes an operator means, and what they are called: by the node list that the daemon works with.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use protocol::{node_id::NodeId, node_list::NodeList};
+
+use crate::cli::CliError;
+
+/// Shortest start of an id that stands for it, in characters, as in `relayd node`.
+const SHORTEST: usize = 8;
+/// Most nodes that are named when a text may mean several.
+const MOST_NAMED: usize = 10;
+
+/// Ids and host names of all nodes.
+#[derive(Debug, Default)]
+pub struct Names {
+    hosts: HashMap<NodeId, String>,
+    /// Why there are none.
+    problem: Option<String>,
+}
+
+impl Names {
+    /// Reads the node list. Without one, nodes have no names but their ids.
+    pub fn read(file: &Path) -> Self {
+        let read = fs::read(file).map_err(|error| error.to_string());
+        match read.and_then(|json| NodeList::from_json(&json).map_err(|error| error.to_string())) {
+            Ok(list) => Self::of(&list),
+            Err(error) => Self { hosts: HashMap::new(), problem: Some(error) },
+        }
+    }
+
+    fn of(list: &NodeList) -> Self {
+        let hosts = list.iter().map(|(node, entry)| (node.clone(), entry.hostname.clone()));
+        Self { hosts: hosts.collect(), problem: None }
+    }
+
+    /// The node that an operator means: by its id, by the start of its id, or by its host name. What fits
+    /// several nodes, in whatever way, means none of them; `id:` before a whole id means that one.
+    pub fn find(&self, text: &str, file: &PathBuf) -> Result<NodeId, CliError> {
+        if let Some(problem) = &self.problem {
+            // The daemon says whether it knows the id.
+            let id = text.strip_prefix("id:").unwrap_or(text);
+            return id.parse().map_err(|error| {
+                CliError::usage(format!(
+                    "{text:?}: {error}; host names cannot be looked up: {}: {problem}",
+                    file.display()
+                ))
+            });
+        }
+        let mut found: Vec<&NodeId> = match text.strip_prefix("id:") {
+            Some(id) => self.hosts.keys().filter(|node| node.as_str() == id).collect(),
+            None => {
+                let by_start = text.chars().count() >= SHORTEST;
+                let fits = |(node, host): &(&NodeId, &String)| {
+                    node.as_str() == text
+                        || host.eq_ignore_ascii_case(text)
+                        || (by_start && node.as_str().starts_with(text))
+                };
+                self.hosts.iter().filter(fits).map(|(node, _)| node).collect()
+            }
+        };
+        found.sort_unstable();
+        match found.as_slice() {
+            [one] => Ok((*one).clone()),
+            [] => Err(CliError::nothing(format!("there is no node {text:?} in {}", file.display()))),
+            several => {
+                let named: Vec<&str> = several.iter().take(MOST_NAMED).map(|node| node.as_str()).collect();
+                let text =
+                    format!("{text:?} may mean {} nodes: {}; write id:ID", several.len(), named.join(", "));
+                Err(CliError::usage(text))
+            }
+        }
+    }
+
+    /// What a node is called: its host name, unless another node has the same.
+    pub fn show(&self) -> HashMap<NodeId, String> {
+        let mut count: HashMap<&str, usize> = HashMap::new();
+        self.hosts.values().for_each(|host| *count.entry(host).or_default() += 1);
+        let named = self.hosts.iter().filter(|(_, host)| !host.is_empty() && count[host.as_str()] == 1);
+        named.map(|(node, host)| (node.clone(), host.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        let json = r#"{
+            "root": {"hostname": "root.example.org", "policy-server": "root"},
+            "aaaaaaaa-1": {"hostname": "web.example.org", "policy-server": "root"},
+            "aaaaaaaa-2": {"hostname": "twin", "policy-server": "root"},
+            "bbbbbbbb-1": {"hostname": "twin", "policy-server": "root"},
+            "cccccccc-1": {"hostname": "aaaaaaaa-2", "policy-server": "root"}
+        }"#;
+        Names::of(&NodeList::from_json(json.as_bytes()).unwrap())
+    }
+
+    fn find(text: &str) -> Result<String, CliError> {
+        names().find(text, &"list".into()).map(|node| node.to_string())
+    }
+
+    #[test]
+    fn nodes_are_found_as_in_relayd_node() {
+        assert_eq!(find("root").unwrap(), "root");
+        assert_eq!(find("WEB.example.org").unwrap(), "aaaaaaaa-1");
+        assert_eq!(find("bbbbbbbb").unwrap(), "bbbbbbbb-1");
+        assert_eq!(find("id:aaaaaaaa-2").unwrap(), "aaaaaaaa-2");
+        assert!(find("bbbbbbb").is_err(), "too short for a start");
+        assert!(find("id:bbbbbbbb").is_err(), "not a whole id");
+        for ambiguous in ["twin", "aaaaaaaa", "aaaaaaaa-2"] {
+            assert!(find(ambiguous).is_err(), "{ambiguous}");
+        }
+    }
+
+    #[test]
+    fn names_that_several_have_say_nothing() {
+        let shown = names().show();
+        assert_eq!(shown.get("aaaaaaaa-1").map(String::as_str), Some("web.example.org"));
+        assert_eq!(shown.get("bbbbbbbb-1"), None);
+    }
+}

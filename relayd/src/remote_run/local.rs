@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Runs on the nodes that are attached to this server: over the connection of their agent, else by the
+//! external command, else at their next contact.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, stream};
+use protocol::{
+    node_id::NodeId,
+    remote_run::{Conditions, Event, NodeEvent, RunRequest, RunRequestId},
+};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, mpsc::Sender},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    agents::Agents,
+    external::{External, Running, Told},
+    host::HostName,
+};
+
+/// What is asked of each node.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// What the runs are told.
+    pub conditions: Conditions,
+    /// Whether what they write is wanted.
+    pub output: bool,
+    /// No run may begin after this.
+    pub deadline: Instant,
+    /// The same moment, for others.
+    pub expires: DateTime<Utc>,
+}
+
+/// Runs on nodes of this server. Clones share the number of turns.
+#[derive(Clone)]
+pub struct Local {
+    agents: Arc<dyn Agents>,
+    external: Option<External>,
+    turns: Arc<Semaphore>,
+    at_a_time: usize,
+}
+
+/// How a node is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Connected,
+    Command,
+    /// When it asks.
+    NextContact,
+}
+
+/// Longest time of an external command for one node; its own limit is 300 s.
+const COMMAND_TIME: Duration = Duration::from_secs(3600);
+
+impl Task {
+    /// Expires after that time.
+    pub fn new(conditions: Conditions, output: bool, expiry: Duration) -> Self {
+        Self { conditions, output, deadline: Instant::now() + expiry, expires: Utc::now() + expiry }
+    }
+
+    /// The request for one node.
+    pub fn request(&self) -> RunRequest {
+        RunRequest {
+            id: RunRequestId::new(),
+            conditions: self.conditions.clone(),
+            expires: self.expires,
+            output: self.output,
+        }
+    }
+}
+
+impl Local {
+    /// At most `at_a_time` nodes run at the same time.
+    pub fn new(agents: Arc<dyn Agents>, external: Option<External>, at_a_time: usize) -> Self {
+        let at_a_time = at_a_time.clamp(1, Semaphore::MAX_PERMITS);
+        Self { agents, external, turns: Arc::new(Semaphore::new(at_a_time)), at_a_time }
+    }
+
+    /// Has these nodes run and tells what happens, until each has its final event or nobody listens.
+    pub async fn run(&self, nodes: Vec<(NodeId, String)>, task: &Task, events: &Sender<NodeEvent>) {
+        let (waiting, ready): (Vec<_>, Vec<_>) =
+            nodes.into_iter().partition(|(node, _)| self.way(node) == Way::NextContact);
+        // Nodes that are not there take no turn: they would hold up those that are.
+        let waiting = for_each(waiting, None, |(node, _)| self.at_next_contact(node, task, events));
+        let ready =
+            for_each(ready, Some(self.at_a_time), |(node, host)| self.in_turn(node, host, task, events));
+        tokio::join!(waiting, ready);
+    }
+
+    /// Waits for a turn to have one node run; `None` when the time is over.
+    pub async fn turn(&self, task: &Task) -> Option<SemaphorePermit<'_>> {
+        timeout_at(task.deadline, self.turns.acquire()).await.ok()?.ok()
+    }
+
+    /// Whether the agent of this node keeps a connection.
+    pub fn is_connected(&self, node: &NodeId) -> bool {
+        self.agents.is_connected(node)
+    }
+
+    /// The external command, if it is there.
+    pub fn external(&self) -> Option<&External> {
+        self.external.as_ref().filter(|external| external.is_there())
+    }
+
+    /// What happens on a node whose agent is asked.
+    pub fn ask(&self, node: &NodeId, task: &Task) -> tokio::sync::mpsc::Receiver<Event> {
+        self.agents.ask(node, task.request())
+    }
+
+    fn way(&self, node: &NodeId) -> Way {
+        match self.external() {
+            _ if self.is_connected(node) => Way::Connected,
+            Some(_) => Way::Command,
+            None => Way::NextContact,
+        }
+    }
+
+    async fn in_turn(&self, node: NodeId, host: String, task: &Task, events: &Sender<NodeEvent>) {
+        let Some(turn) = self.turn(task).await else { return tell(events, &node, Event::Expired).await };
+        match self.way(&node) {
+            Way::Connected => self.over_connection(&node, task, events).await,
+            Way::Command => self.by_command(&node, &host, task, events).await,
+            Way::NextContact => {
+                drop(turn);
+                self.at_next_contact(node, task, events).await;
+            }
+        }
+    }
+
+    async fn at_next_contact(&self, node: NodeId, task: &Task, events: &Sender<NodeEvent>) {
+        self.over_connection(&node, task, events).await;
+    }
+
+    async fn over_connection(&self, node: &NodeId, task: &Task, events: &Sender<NodeEvent>) {
+        tell(events, node, Event::Asked).await;
+        let mut happens = self.ask(node, task);
+        while let Some(event) = happens.recv().await {
+            let is_final = event.is_final();
+            if events.send(NodeEvent::now(node.clone(), event)).await.is_err() || is_final {
+                return;
+            }
+        }
+        tell(events, node, Event::unreachable("the connection of the node ended before its run did")).await;
+    }
+
+    async fn by_command(&self, node: &NodeId, host: &str, task: &Task, events: &Sender<NodeEvent>) {
+        let end = match (self.external(), HostName::parse(host)) {
+            (None, _) => Event::refused("the external command is gone"),
+            (_, None) => Event::refused("its host name in the node list is none, so no command is given it"),
+            (Some(external), Some(host)) => {
+                tell(events, node, Event::Asked).await;
+                match external.start(&[host], &task.conditions) {
+                    Err(error) => Event::refused(format!(
+                        "cannot run {}: {error}; see remote_run.command and use_sudo",
+                        external.program.display()
+                    )),
+                    Ok(running) => {
+                        tell(events, node, Event::Started).await;
+                        let followed = timeout(COMMAND_TIME, follow(running, node, task.output, events));
+                        match followed.await {
+                            Ok(Some(exit_status)) => Event::Finished { exit_status: Some(exit_status) },
+                            // Nobody listens.
+                            Ok(None) => return,
+                            Err(_) => Event::unreachable("the external command took more than an hour"),
+                        }
+                    }
+                }
+            }
+        };
+        tell(events, node, end).await;
+    }
+}
+
+/// Passes on what a command writes; its exit status, or `None` when nobody listens.
+async fn follow(
+    mut running: Running,
+    node: &NodeId,
+    output: bool,
+    events: &Sender<NodeEvent>,
+) -> Option<i32> {
+    loop {
+        // Also while it writes nothing: it is of no use any more.
+        let told = tokio::select! {
+            told = running.next() => told?,
+            () = events.closed() => return None,
+        };
+        match told {
+            Told::Exit(status) => return Some(status),
+            Told::Output(line) | Told::Error(line) if output => {
+                for event in Event::output(&String::from_utf8_lossy(&line)) {
+                    events.send(NodeEvent::now(node.clone(), event)).await.ok()?;
+                }
+            }
+            Told::Output(_) | Told::Error(_) => {}
+        }
+    }
+}
+
+/// Sends an event; nobody may be there to hear it.
+pub async fn tell(events: &Sender<NodeEvent>, node: &NodeId, event: Event) {
+    let _ = events.send(NodeEvent::now(node.clone(), event)).await;
+}
+
+/// Does something for each, at most so many at a time.
+async fn for_each<T, F: Future<Output = ()>>(all: Vec<T>, at_a_time: Option<usize>, each: impl Fn(T) -> F) {
+    stream::iter(all).for_each_concurrent(at_a_time, each).await;
+}
