@@ -113,7 +113,8 @@ const GATEWAY: &str = "What nodes, relays and the server above ask a relay or ro
 const COMMON: &str = "A path that is not here, and a method that a path does not have, is answered 404; \
      405 is never used. A request that is no proper HTTP gets 400 and a head of more than 16 KiB 431, before \
      anybody looks at its path. 500 is a fault of the server, which is in its log, and is not repeated with \
-     each operation. Two slashes in front count as one, and parts of paths are percent-decoded. The prefix \
+     each operation; nor is 502, of a relay that cannot \
+     understand the server above, nor 503 with `Retry-After` of one that is stopping. Two slashes in front count as one, and parts of paths are percent-decoded. The prefix \
      `/rudder/relay-api` without a version is version 1.";
 
 fn schemes(listener: Listener) -> BTreeMap<&'static str, Value> {

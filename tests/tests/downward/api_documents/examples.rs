@@ -13,6 +13,7 @@ use tests::{
 };
 
 use super::{
+    policies,
     shared::{self, signed},
     walk::Walk,
 };
@@ -23,6 +24,7 @@ pub fn run(walk: &Walk, realm: &Realm) -> Result<()> {
     let root = &realm.root;
     let machine = realm.machine(root, Keys::P256)?;
     let variables = variables(root, &machine)?;
+    policies::prepare(root, &machine.node_id)?;
     for (listener, document) in [("local", &walk.local), ("gateway", &walk.gateway)] {
         for (id, operation) in document.operations() {
             let source = operation.object["x-codeSamples"][0]["source"].as_str().ok_or("no command")?;

@@ -8,21 +8,28 @@
 //! | `ask` | requests to operations |
 //! | `walk` | requests whose answers are checked and remembered |
 //! | `world` | the servers |
-//! | `system`, `identity`, `uploads`, `shared`, `runs` | the answers of these operations |
+//! | `system`, `identity`, `uploads`, `shared`, `policies`, `runs` | the answers of these operations |
 //! | `examples` | the curl commands |
+//! | `versions` | versions side by side |
+//! | `hostile` | what no operation has |
 
 mod ask;
 mod document;
 mod examples;
+mod hostile;
 mod identity;
+mod policies;
 mod runs;
 mod shared;
 mod system;
 mod uploads;
+mod versions;
 mod walk;
-mod world;
+pub mod world;
 
 use tests::{Result, identity::Keys, site::Site};
+
+use crate::schemathesis;
 
 use self::{
     walk::Walk,
@@ -46,6 +53,7 @@ fn every_described_answer_is_given_and_every_given_one_is_described() -> Result<
         system::walk(&walk, &world.realm.root)?;
         identity::walk(&walk, &world)?;
         shared::walk(&walk, &world)?;
+        policies::walk(&walk, &world)?;
         runs::walk(&walk, &world)?;
         runs::triggers(&walk, &world)?;
         uploads::often(&walk, &world)?;
@@ -61,10 +69,16 @@ fn every_described_answer_is_given_and_every_given_one_is_described() -> Result<
     let forgiven = no_room(&walk)?;
     world.realm.root.kill();
     identity::cut_off(&walk, &world, &behind)?;
+    policies::cut_off(&walk, &world, &behind)?;
     uploads::walk(&walk, &world, &behind)?;
     uploads::moved_away(&walk, &world, &behind)?;
 
+    let python = schemathesis::python()?;
     for (name, document) in [("local", &walk.local), ("gateway", &walk.gateway)] {
+        match &python {
+            Some(python) => document.check_schemas(python)?,
+            None => eprintln!("not checked: bodies of {name} against their schemas"),
+        }
         let mut unseen = document.unseen();
         unseen.retain(|(id, status)| {
             Some(*status) != forgiven && (has_address || !(id.starts_with("run") && *status == 401))
