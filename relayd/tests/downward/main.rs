@@ -5,7 +5,6 @@
 //! |---|---|
 //! | `files` | conditions, ranges, tags, hostile paths, the shared folder |
 //! | `policies` | trees of nodes, archives, manifests |
-//! | `publish` | publishing, activating, going back |
 //! | `cache` | what a relay fetches and keeps |
 //! | `shared_files` | files from node to node |
 //! | `triggers` | connections of agents |
@@ -26,7 +25,6 @@ mod cache;
 mod files;
 mod open_api;
 mod policies;
-mod publish;
 mod remote_run;
 mod shared_files;
 mod triggers;

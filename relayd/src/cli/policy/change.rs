@@ -210,13 +210,23 @@ pub fn rollback(args: &Rollback, config: &Config) -> Result<(), CliError> {
         Some(version) => format!("there is no version {version}"),
         None => "it is not known what was served before; say with --to".into(),
     };
-    sign_again(&args.targets, &args.terms, config, &Again { what: "went back", missing, before: Before::Forgotten, choose: &earlier })
+    sign_again(
+        &args.targets,
+        &args.terms,
+        config,
+        &Again { what: "went back", missing, before: Before::Forgotten, choose: &earlier },
+    )
 }
 
 pub fn renew(args: &Renew, config: &Config) -> Result<(), CliError> {
     let missing = "nothing is served to it".into();
     let choose = |store: &Store, node: &NodeId| store.active_edition(node);
-    sign_again(&args.targets, &args.terms, config, &Again { what: "renewed", missing, before: Before::Kept, choose: &choose })
+    sign_again(
+        &args.targets,
+        &args.terms,
+        config,
+        &Again { what: "renewed", missing, before: Before::Kept, choose: &choose },
+    )
 }
 
 /// Which files shall be signed once more.
