@@ -10,7 +10,7 @@ use std::{io, path::Path, time::Duration};
 
 use chrono::Utc;
 use protocol::remote_run::{Event, RunRequestId};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -28,6 +28,12 @@ use crate::{
 
 /// Between two looks at whether another run is over.
 const LOOK: Duration = Duration::from_millis(300);
+
+/// How long the policy server may take to say whether a run is still wanted: other runs wait meanwhile.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// After it has not.
+const NO_ANSWER_PAUSE: Duration = Duration::from_secs(5);
 
 /// What became of a run that was asked for.
 #[derive(Debug)]
@@ -57,7 +63,7 @@ pub async fn perform(
         match state.lock_performing() {
             Ok(lock) => break lock,
             // Whoever has it may have looked for the last time before this run was noted.
-            Err(LockError::Held(_)) => pause(stop).await,
+            Err(LockError::Held(_)) => pause(LOOK, stop).await,
             Err(LockError::Io(path, e)) => {
                 return Err(PerformError::State(io::Error::new(
                     e.kind(),
@@ -72,6 +78,12 @@ pub async fn perform(
     }
     while let Some(run) = book.next().filter(|_| !stop.is_cancelled()) {
         let made = make(root, settings, identity, book, &run, stop).await;
+        if matches!(made, Err(NotMade::NoAnswer)) && Utc::now() < run.until {
+            // Nothing was begun: others have their turn, and then it is tried again.
+            book.set(run.id, Stage::Waiting).map_err(PerformError::State)?;
+            pause(NO_ANSWER_PAUSE, stop).await;
+            continue;
+        }
         // Whatever it came to, it is not tried again.
         book.set(run.id, Stage::Over).map_err(PerformError::State)?;
         let (result, is_made) = match made {
@@ -86,11 +98,17 @@ pub async fn perform(
 /// Says of a run that its process was killed. Nobody knows how far it got.
 async fn own_up(settings: &Settings, identity: &Identity, run: &Noted, stop: &CancellationToken) {
     let mut reporter = Reporter::start(settings, identity, run, None);
-    tokio::select! {
-        is_wanted = reporter.is_wanted() => if is_wanted {
-            reporter.end(&Event::unreachable("the agent was killed while it made the run")).await;
-        },
-        () = stop.cancelled() => {}
+    let wanted = tokio::select! {
+        wanted = timeout(ANSWER, reporter.is_wanted()) => wanted.unwrap_or(false),
+        () = stop.cancelled() => false,
+    };
+    match wanted {
+        true => {
+            let event = Event::unreachable("the agent was killed while it made the run");
+            tell_in_time(reporter, &event, stop).await;
+        }
+        // Without a word the server finds it unreachable as well.
+        false => reporter.abandon(),
     }
 }
 
@@ -103,29 +121,41 @@ async fn make(
     stop: &CancellationToken,
 ) -> Result<Ending, NotMade> {
     if settings.policy_command.is_none() {
-        return Err(
-            refuse(settings, identity, run, "no policy command is configured on the node".into()).await
-        );
+        return Err(refuse(
+            settings,
+            identity,
+            run,
+            "no policy command is configured on the node".into(),
+            stop,
+        )
+        .await);
     }
     let turn = match turn(settings, run, stop).await {
         Ok(turn) => turn,
         Err(NotMade::Stopped) => return Err(NotMade::Stopped),
-        Err(why) => return Err(refuse(settings, identity, run, why.to_string()).await),
+        Err(why) => return Err(refuse(settings, identity, run, why.to_string(), stop).await),
     };
     book.set(run.id, Stage::Begun).map_err(NotMade::State)?;
     let mut reporter = Reporter::start(settings, identity, run, Some(&Event::Started));
-    let is_wanted = tokio::select! {
-        is_wanted = reporter.is_wanted() => is_wanted,
-        () = stop.cancelled() => false,
+    let wanted = tokio::select! {
+        wanted = timeout(ANSWER, reporter.is_wanted()) => wanted.ok(),
+        () = stop.cancelled() => None,
     };
-    if stop.is_cancelled() {
-        let event = Event::unreachable("the agent was told to stop before it began");
-        tell_in_time(reporter, &event).await;
-        return Err(NotMade::Stopped);
-    }
-    if !is_wanted {
-        reporter.abandon();
-        return Err(NotMade::Unwanted);
+    match wanted {
+        Some(true) => {}
+        Some(false) => {
+            reporter.abandon();
+            return Err(NotMade::Unwanted);
+        }
+        None if stop.is_cancelled() => {
+            tell_in_time(reporter, &Event::unreachable("the agent was told to stop before it began"), stop)
+                .await;
+            return Err(NotMade::Stopped);
+        }
+        None => {
+            reporter.abandon();
+            return Err(NotMade::NoAnswer);
+        }
     }
     let order = Order {
         command: None,
@@ -143,7 +173,7 @@ async fn make(
         Ok(done) => ended(&done.ending),
         Err(e) => Event::unreachable(e.to_string()),
     };
-    tell_in_time(reporter, &event).await;
+    tell_in_time(reporter, &event, stop).await;
     let done = done.map_err(NotMade::Run)?;
     if settings.sends_reports() && !stop.is_cancelled() {
         // What cannot be sent stays, and is sent later like every run log.
@@ -172,8 +202,19 @@ fn ended(ending: &Ending) -> Event {
 /// How long the end of a run is told after the run: the run log still waits to be sent.
 const TELLING: Duration = Duration::from_secs(70);
 
-async fn tell_in_time(reporter: Reporter, event: &Event) -> bool {
-    tokio::time::timeout(TELLING, reporter.end(event)).await.unwrap_or(false)
+/// The same, when the agent was told to stop.
+const TELLING_LAST: Duration = Duration::from_secs(5);
+
+async fn tell_in_time(reporter: Reporter, event: &Event, stop: &CancellationToken) {
+    let telling = timeout(TELLING, reporter.end(event));
+    let stopped = async {
+        stop.cancelled().await;
+        sleep(TELLING_LAST).await;
+    };
+    tokio::select! {
+        _ = telling => {}
+        () = stopped => {}
+    }
 }
 
 /// Waits until no other run is under way, as long as this one may still begin.
@@ -187,22 +228,28 @@ async fn turn(settings: &Settings, run: &Noted, stop: &CancellationToken) -> Res
         if Utc::now() >= run.until {
             return Err(NotMade::Run(busy));
         }
-        pause(stop).await;
+        pause(LOOK, stop).await;
         if stop.is_cancelled() {
             return Err(NotMade::Stopped);
         }
     }
 }
 
-async fn refuse(settings: &Settings, identity: &Identity, run: &Noted, why: String) -> NotMade {
+async fn refuse(
+    settings: &Settings,
+    identity: &Identity,
+    run: &Noted,
+    why: String,
+    stop: &CancellationToken,
+) -> NotMade {
     let reporter = Reporter::start(settings, identity, run, Some(&Event::refused(why.as_str())));
-    tell_in_time(reporter, &Event::refused(why.as_str())).await;
+    tell_in_time(reporter, &Event::refused(why.as_str()), stop).await;
     NotMade::Refused(why)
 }
 
-async fn pause(stop: &CancellationToken) {
+async fn pause(time: Duration, stop: &CancellationToken) {
     tokio::select! {
-        () = sleep(LOOK) => {}
+        () = sleep(time) => {}
         () = stop.cancelled() => {}
     }
 }
@@ -212,6 +259,8 @@ async fn pause(stop: &CancellationToken) {
 enum NotMade {
     #[error("not made: the policy server does not want it any more")]
     Unwanted,
+    #[error("not made: the policy server could not be asked whether it is still wanted")]
+    NoAnswer,
     #[error("refused: {0}")]
     Refused(String),
     #[error("not made: the agent was told to stop")]

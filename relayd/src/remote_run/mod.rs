@@ -21,6 +21,7 @@
 
 mod agents;
 mod behind;
+pub(crate) mod described;
 mod external;
 mod host;
 mod intake;
