@@ -6,6 +6,7 @@
 //! HEAD with a hash is how existing clients ask whether their copy is the present one; entity tags, in
 //! `files`, are the same question in HTTP's own words, and both may be asked.
 
+pub(crate) mod described;
 mod hash;
 
 use std::{path::PathBuf, sync::Arc};
@@ -34,8 +35,9 @@ const ELSEWHERE: &str = "/rudder/relay-api/shared-folder/";
 
 /// What a path leads to.
 enum Place {
-    /// The folder itself.
-    Top,
+    /// The folder itself, or, by the slash at its end, a directory in it.
+    Directory(Option<RelativePath>),
+    /// Anything.
     Below(RelativePath),
 }
 
@@ -46,8 +48,13 @@ impl SharedFolder {
     }
 
     async fn head(&self, place: Place, call: &Call) -> Result<Response<Body>, Problem> {
-        let Place::Below(path) = place else { return Err(unreadable(&"a directory")) };
+        let (path, is_directory) = match place {
+            Place::Below(path) => (path, false),
+            Place::Directory(Some(path)) => (path, true),
+            Place::Directory(None) => return Err(unreadable(&"a directory")),
+        };
         let file = match self.files.open(&self.directory, &path).await {
+            Ok(_) if is_directory => return Err(Problem::NotFound),
             Ok(file) => file,
             Err(OpenError::NoDirectory) => return self.head_above(&path, call).await,
             Err(OpenError::NotFound) => return Err(Problem::NotFound),
@@ -68,7 +75,7 @@ impl SharedFolder {
 
     async fn get(&self, place: Place, call: &Call) -> Result<Response<Body>, Problem> {
         let (path, opened) = match place {
-            Place::Top => self.index(None).await?,
+            Place::Directory(directory) => self.index(directory.as_ref()).await?,
             Place::Below(path) => match self.files.open(&self.directory, &path).await {
                 Err(OpenError::Directory) => self.index(Some(&path)).await?,
                 opened => (path, opened),
@@ -120,12 +127,12 @@ impl SharedFolder {
 
 impl Place {
     fn read(rest: &str) -> Result<Self, Problem> {
-        match rest.strip_suffix('/').unwrap_or(rest) {
-            "" => Ok(Self::Top),
-            path => match RelativePath::from_url(path) {
-                Ok(path) => Ok(Self::Below(path)),
-                Err(error) => Err(Problem::BadRequest(error.to_string())),
-            },
+        let read =
+            |path| RelativePath::from_url(path).map_err(|error| Problem::BadRequest(error.to_string()));
+        match rest.strip_suffix('/') {
+            _ if rest.is_empty() => Ok(Self::Directory(None)),
+            Some(directory) => read(directory).map(|path| Self::Directory(Some(path))),
+            None => read(rest).map(Self::Below),
         }
     }
 }
