@@ -15,6 +15,7 @@
 //! | [`stage`], [`slot`], [`swap`] | directories: being made, replaced as a whole, on trial |
 //! | [`validate`] | whether policies in place may be used |
 //! | [`memory`] | what is remembered |
+//! | [`first`] | the update before a run |
 //!
 //! Invariant: who holds the run lock finds whole policies in place that have passed, old or new.
 
@@ -22,6 +23,7 @@ pub mod archives;
 pub mod attempt;
 pub mod error;
 pub mod fetch;
+pub mod first;
 pub mod manifest;
 pub mod memory;
 pub mod pinned;
@@ -166,8 +168,11 @@ async fn try_update(
         Ok(prepared) => prepared,
         Err(e) => {
             slots.iter().try_for_each(|slot| slot::remove(&slot.next())).map_err(UpdateError::Disk)?;
-            if let UpdateError::Archive { etag, .. } = &e {
-                memory.refused = Some(refused(etag.clone(), None, e.to_string(), settings));
+            if let UpdateError::Archive { etag, is_library, .. } = &e {
+                let active = memory.active.as_ref().and_then(|active| active.etag.clone());
+                let (policies, library) =
+                    if *is_library { (active, etag.clone()) } else { (etag.clone(), None) };
+                memory.refused = Some(refused(policies, library, e.to_string(), settings));
             }
             return Err(e);
         }

@@ -7,6 +7,7 @@ use super::{FileId, Name};
 
 /// The files that wait for a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "SharedFileList"))]
 pub struct List {
     /// By source and file id.
     pub files: Vec<Listed>,
@@ -17,6 +18,7 @@ pub struct List {
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "SharedFileListed"))]
 pub struct Listed {
     /// Who sent it.
     pub source: Name,

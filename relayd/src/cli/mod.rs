@@ -8,6 +8,7 @@ mod config;
 mod database;
 mod node;
 mod output;
+mod policy;
 mod routes;
 mod run;
 mod run_log;
@@ -75,6 +76,9 @@ enum Command {
     /// Make one-time tokens that let nodes in.
     #[command(subcommand)]
     Token(token::Command),
+    /// Publish policies for nodes, signed, and go back.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Print which routes there are and who may use them.
     Routes(routes::Command),
     /// Look after the built-in certification authority.
@@ -157,6 +161,9 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Token(command)) => {
             configuration(&cli.config).and_then(|config| token::run(command, &config))
+        }
+        Some(Command::Policy(command)) => {
+            configuration(&cli.config).and_then(|config| policy::run(command, &config))
         }
         Some(Command::Routes(command)) => routes::run(command),
         Some(Command::Ca(command)) => {

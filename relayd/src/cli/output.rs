@@ -39,6 +39,20 @@ pub fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// `512 B`, `1.4 KiB`, `20 MiB`.
+pub fn bytes(size: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut number, mut unit) = (size as f64, 0);
+    while number >= 1024.0 && unit + 1 < UNITS.len() {
+        (number, unit) = (number / 1024.0, unit + 1);
+    }
+    match unit {
+        0 => format!("{size} B"),
+        _ if number < 10.0 => format!("{number:.1} {}", UNITS[unit]),
+        _ => format!("{number:.0} {}", UNITS[unit]),
+    }
+}
+
 /// Asks on the terminal; `None` when nobody can be asked.
 pub fn confirm(question: &str) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() {

@@ -346,6 +346,12 @@ pub struct Policies {
     pub lifetime: Duration,
     /// Versions kept beside the active one.
     pub keep_versions: usize,
+    /// Groups of nodes.
+    pub groups: PathBuf,
+    /// Archives that were made.
+    pub archives: PathBuf,
+    /// Most bytes of archives.
+    pub max_archives: u64,
 }
 
 /// `[policies.cache]`.

@@ -20,6 +20,9 @@ impl Resolver<'_> {
             key_directory: typed.key_directory.value.clone(),
             lifetime: typed.lifetime.value,
             keep_versions: typed.keep_versions.value.get(),
+            groups: typed.groups.value.clone(),
+            archives: typed.archives.value.clone(),
+            max_archives: typed.max_archives.value.0,
         }
     }
 

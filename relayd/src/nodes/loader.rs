@@ -114,7 +114,8 @@ fn read_files_at(list: &Path, certificates: &Path) -> Result<NodeTable, NodesErr
     Ok(NodeTable::new(read_list(list)?, read_certificates(certificates)?))
 }
 
-fn read_list(path: &Path) -> Result<NodeList, NodesError> {
+/// Reads a node list; an empty one when there is none.
+pub fn read_list(path: &Path) -> Result<NodeList, NodesError> {
     let Some(json) = read(path)? else {
         tracing::info!("no node list at {}: no node is known", path.display());
         return Ok(NodeList::default());

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 use openssl::sha::sha512;
 use protocol::{certificate::Certificate, hash::KeyHash, node_id::NodeId, node_list::NodeList};
 
-pub use self::loader::{Loader, NodesError, read_files};
+pub use self::loader::{Loader, NodesError, read_files, read_list};
 
 /// A snapshot of the nodes, their keys and certificates at one moment.
 #[derive(Debug, Default)]
