@@ -27,6 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// By how much a server may grow, however large a file is.
 const GROWTH: u64 = 32 << 20;
 
+/// Bytes of the large file; `RELAYD_LARGE_FILE` says other MiB, such as 1024.
+fn large_file() -> u64 {
+    std::env::var("RELAYD_LARGE_FILE").map_or(96, |mib| mib.parse().unwrap()) << 20
+}
+
 /// `sender ─ left ─ root ─ right ─ receiver`. Relays go before the root's directory.
 struct World {
     sender: Node,
@@ -190,9 +195,10 @@ fn writers_that_meet_a_killed_server_and_large_files_leave_whole_files() -> Resu
         Ok(())
     })?;
 
-    // 256 MiB, through a relay to the root and back through another; killed on the way in, and sent again.
+    // Through a relay to the root and back through another; killed on the way in, and sent again.
+    let size = large_file();
     let large = world.file("large", b"")?;
-    fs::File::options().write(true).open(&large)?.set_len(256 << 20)?;
+    fs::File::options().write(true).open(&large)?.set_len(size)?;
     let parts = world.realm.root.directory().join("shared-files/@parts");
     let killed = std::thread::scope(|scope| -> Result<Output> {
         let (sender, target) = (world.sender.clone(), world.receiver.node_id().to_string());
@@ -217,8 +223,9 @@ fn writers_that_meet_a_killed_server_and_large_files_leave_whole_files() -> Resu
     let before = servers(&world)?;
     done(&world.put(&large, &[])?);
     done(&world.get("large", &to)?);
-    assert_eq!(fs::metadata(&to)?.len(), 256 << 20);
+    assert_eq!(fs::metadata(&to)?.len(), size);
     let grown: Vec<_> = servers(&world)?.iter().zip(&before).map(|(after, before)| after - before).collect();
+    println!("{size} bytes; the servers grew by {grown:?}");
     assert!(grown.iter().all(|grown| *grown < GROWTH), "grown by {grown:?} bytes");
     Ok(())
 }
