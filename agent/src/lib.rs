@@ -11,10 +11,12 @@
 //! | [`paths`], [`settings`], [`identity`] | where things are, what is configured, who this node is |
 //! | [`enrol`], [`roll`] | becoming known to the root, and staying so with another key |
 //! | [`issued`] | certificates of the root's authority: fetched, renewed, copied to other programs |
+//! | [`update`] | policies, from the policy server to the directory in use |
 //! | [`run`] | one run of the policy command, up to the file in the outbox |
 //! | [`outbox`] | run logs that wait for their upload: the durable queue of this node |
 //! | [`server`] | the policy server: where it is, which keys it may have, a connection to it |
 //! | [`upload`] | bringing run logs there: order, answers, retries |
+//! | [`share`] | files to and from other nodes, and those of the policy server |
 //! | [`triggers`] | runs that the policy server asks for |
 //! | [`schedule`], [`daemon`] | when to run and when to send again |
 //! | [`state`] | what must be remembered from one invocation to the next |
@@ -34,6 +36,7 @@ pub mod run;
 pub mod schedule;
 pub mod server;
 pub mod settings;
+pub mod share;
 pub mod show;
 pub mod state;
 pub mod triggers;

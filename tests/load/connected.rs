@@ -189,8 +189,8 @@ async fn talk(played: &Played, machine: &Identity, pace: &mut Pace, is_new: bool
     played.arrivals[second].fetch_add(1, Ordering::Relaxed);
     let patience = format!("wait={}", pace.heartbeat);
     loop {
-        let (path, fields) = (news_path(&[]), [("Prefer", patience.as_str())]);
-        let asked = connection.send(Method::GET, &path, &fields, Bytes::new());
+        let (path, headers) = (news_path(&[]), [("Prefer", &*patience)]);
+        let asked = connection.send(Method::GET, &path, &headers, Bytes::new());
         let Ok(Ok(answer)) = timeout(pace.longest_silence(), asked).await else { return Ok(()) };
         let Ok(news) = serde_json::from_slice::<News>(&answer.body) else { return Ok(()) };
         *pace = news.pace;

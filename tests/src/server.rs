@@ -361,6 +361,8 @@ impl Server {
             ("processing.reporting.catchup.frequency", "1".to_owned()),
             ("processing.inventory.directory", text(&self.directory.join("inventories"))),
             ("policies.cache.directory", text(&self.directory.join("cache"))),
+            ("shared_files.path", text(&self.directory.join("shared-files"))),
+            ("shared_folder.path", text(&self.directory.join("shared-folder"))),
             ("gateway.listen", format!("{:?}", self.gateway.to_string())),
             ("gateway.certificate", text(&self.identity.certificate)),
             ("gateway.key", text(&self.identity.key)),

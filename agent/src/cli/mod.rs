@@ -9,6 +9,7 @@ mod init;
 mod key;
 mod run;
 mod send;
+mod share;
 mod status;
 mod triggers;
 mod trust;
@@ -65,6 +66,7 @@ enum Command {
     Enroll(enroll::Args),
     Run(run::Args),
     Send(send::Args),
+    Share(share::Args),
     Daemon(daemon::Args),
     Update(update::Args),
     Status(status::Args),
@@ -206,6 +208,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&root, args),
         Command::Run(args) => load(&root).and_then(|settings| run::run(&root, settings, args)),
         Command::Update(args) => load(&root).and_then(|settings| update::run(&root, &settings, args)),
+        Command::Share(args) => load(&root).and_then(|settings| share::run(&settings, args)),
         Command::Send(args) => load(&root).and_then(|settings| send::run(&root, &settings, args)),
         Command::Daemon(args) => load(&root).and_then(|settings| daemon::run(&root, settings, args)),
         Command::Status(args) => load(&root).and_then(|settings| status::run(&settings, args)),

@@ -111,11 +111,10 @@ pub async fn ask(fetch: &mut Fetch<'_>, question: &Question<'_>) -> Result<Asked
     if archive.format == Format::Zip {
         return Ok(outcome(policies, None, refused));
     }
-    let library = match fetch.ask(method, LIBRARY.place, tags).await? {
-        Told::New(_) if question.check => return Ok(Asked::Available),
-        Told::New(answer) => Some(take(fetch, &LIBRARY, *answer, question.library_slot).await?),
-        Told::Refused => return Ok(Asked::Refused),
-        Told::Active | Told::NotThere => None,
+    let library = match ask_library(fetch, tags, question.library_slot, question.check).await? {
+        Asked::Ready { library, .. } => library,
+        Asked::Active | Asked::NotThere => None,
+        ended => return Ok(ended),
     };
     if refused && library.is_some() {
         let Told::New(answer) = fetch.ask(Method::GET, &path, Tags::default()).await? else {
@@ -124,6 +123,26 @@ pub async fn ask(fetch: &mut Fetch<'_>, question: &Question<'_>) -> Result<Asked
         policies = Some(take(fetch, &archive, *answer, question.policies_slot).await?);
     }
     Ok(outcome(policies, library, refused))
+}
+
+/// Asks for the library alone and unpacks it if it is new.
+pub async fn ask_library(
+    fetch: &mut Fetch<'_>,
+    tags: Tags<'_>,
+    slot: &Slot,
+    check: bool,
+) -> Result<Asked, UpdateError> {
+    let method = if check { Method::HEAD } else { Method::GET };
+    Ok(match fetch.ask(method, LIBRARY.place, tags).await? {
+        Told::New(_) if check => Asked::Available,
+        Told::New(answer) => {
+            let library = Some(take(fetch, &LIBRARY, *answer, slot).await?);
+            Asked::Ready { policies: None, library }
+        }
+        Told::Refused => Asked::Refused,
+        Told::Active => Asked::Active,
+        Told::NotThere => Asked::NotThere,
+    })
 }
 
 fn outcome(policies: Option<Box<Unpacked>>, library: Option<Box<Unpacked>>, refused: bool) -> Asked {
@@ -147,7 +166,10 @@ async fn take(
     unpack::unpack(&mut file, archive.format, archive.top, unpack::LIMITS, &mut whole).map_err(
         |e| match e {
             UnpackError::Write(e) => UpdateError::Disk(e),
-            why => UpdateError::Archive { name: archive.place.to_owned(), etag: etag.clone(), why },
+            why => {
+                let is_library = archive.top == LIBRARY.top;
+                UpdateError::Archive { name: archive.place.to_owned(), is_library, etag: etag.clone(), why }
+            }
         },
     )?;
     match whole {

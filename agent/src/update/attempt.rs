@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From the question what there is to directories that are ready for their places. Nothing in use is touched.
 
-use std::io;
-
 use chrono::{SubsecRound, Utc};
 use protocol::{node_id::NodeId, policy_manifest::Expectation};
 
@@ -86,27 +84,40 @@ impl<'a> Attempt<'a> {
     /// Asks, fetches, and makes directories.
     pub async fn prepare(&mut self) -> Result<Prepared, UpdateError> {
         let active = self.active()?;
-        let expectation = Expectation {
-            node_id: &self.node_id,
-            pinned: &self.pinned.certificates,
-            held: self.memory.held,
-            now: Utc::now(),
-        };
         let known = active.as_ref().filter(|active| active.source != Source::Archive);
-        let tags = Tags {
-            active: known.and_then(|active| active.etag.as_deref()),
-            refused: self.refused.as_ref().and_then(|refused| refused.etag.as_deref()),
-        };
-        match manifest::ask(&mut self.fetch, &expectation, tags).await? {
-            manifest::Asked::Active => Ok(Prepared::Outcome(Outcome::Unchanged)),
+        let refused = self.refused.clone();
+        match self.ask_manifest(tags(known, refused.as_ref())).await? {
+            manifest::Asked::Active => match known {
+                Some(Active { source: Source::Manifest, version: Some(0), .. }) => self.library(active).await,
+                _ => Ok(Prepared::Outcome(Outcome::Unchanged)),
+            },
             manifest::Asked::Refused => Err(self.refused_before()),
-            manifest::Asked::Offered(offer) => self.by_manifest(*offer, active).await,
+            manifest::Asked::Offered(offer) => match self.by_manifest(&offer, active.clone()).await {
+                // They may have changed since their manifest was sent.
+                Err(UpdateError::Altered(path)) => match self.ask_manifest(Tags::default()).await? {
+                    manifest::Asked::Offered(again) if again.manifest != offer.manifest => {
+                        self.by_manifest(&again, active).await
+                    }
+                    _ => Err(UpdateError::Altered(path)),
+                },
+                other => other,
+            },
             // With a pinned key nothing is taken that nobody signed.
             manifest::Asked::NotThere if self.pinned.digest.is_some() => {
                 Ok(Prepared::Outcome(Outcome::NoPolicies))
             }
             manifest::Asked::NotThere => self.by_archives(active).await,
         }
+    }
+
+    async fn ask_manifest(&mut self, tags: Tags<'_>) -> Result<manifest::Asked, UpdateError> {
+        let expectation = Expectation {
+            node_id: &self.node_id,
+            pinned: &self.pinned.certificates,
+            held: self.memory.held,
+            now: Utc::now(),
+        };
+        manifest::ask(&mut self.fetch, &expectation, tags).await
     }
 
     /// What is known of the policies in use, if they are still those that were put there, checked as they would be
@@ -127,7 +138,7 @@ impl<'a> Attempt<'a> {
         UpdateError::RefusedBefore { at, reason }
     }
 
-    async fn by_manifest(&mut self, offer: Offer, active: Option<Active>) -> Result<Prepared, UpdateError> {
+    async fn by_manifest(&mut self, offer: &Offer, active: Option<Active>) -> Result<Prepared, UpdateError> {
         let tree = Tree::of(&offer.manifest)?;
         let content = tree.content();
         let version = offer.manifest.version();
@@ -148,7 +159,10 @@ impl<'a> Attempt<'a> {
         };
         if let Some(old) = active.filter(|active| active.content == Some(content)) {
             let same = Active { directory: old.directory, since: old.since, ..new };
-            return Ok(Prepared::Same(Box::new(same), held));
+            return match tree.is_foreign() && !is_signed {
+                true => self.library(Some(same)).await,
+                false => Ok(Prepared::Same(Box::new(same), held)),
+            };
         }
         if self.options.check {
             return Ok(Prepared::Outcome(Outcome::Available));
@@ -157,23 +171,54 @@ impl<'a> Attempt<'a> {
         let directory = stage.seal().map_err(UpdateError::Disk)?;
         let ready = vec![Ready { slot: self.policies.clone(), directory }];
         let active = Some(Active { directory, ..new });
-        Ok(Prepared::Ready(Box::new(New { ready, active, library: self.memory.library.clone(), held })))
+        let mut new = New { ready, active, library: self.memory.library.clone(), held };
+        if tree.is_foreign() && !is_signed {
+            let library = self.known_library()?;
+            let tags = Tags { active: library_tag(library.as_ref()), refused: None };
+            let asked = archives::ask_library(&mut self.fetch, tags, &self.library, false).await?;
+            if let archives::Asked::Ready { library: Some(unpacked), .. } = asked {
+                new.put_library(&unpacked, &self.library)?;
+            }
+        }
+        Ok(Prepared::Ready(Box::new(new)))
+    }
+
+    /// The policies have not changed, the library may have.
+    async fn library(&mut self, active: Option<Active>) -> Result<Prepared, UpdateError> {
+        let library = self.known_library()?;
+        let refused = self.refused.as_ref().and_then(|refused| refused.library_etag.as_deref());
+        let tags = Tags { active: library_tag(library.as_ref()), refused };
+        match archives::ask_library(&mut self.fetch, tags, &self.library, self.options.check).await? {
+            archives::Asked::Ready { library: Some(unpacked), .. } => {
+                let mut new = New { ready: vec![], active, library, held: self.memory.held };
+                new.put_library(&unpacked, &self.library)?;
+                Ok(Prepared::Ready(Box::new(new)))
+            }
+            archives::Asked::Available => Ok(Prepared::Outcome(Outcome::Available)),
+            archives::Asked::Refused => Err(self.refused_before()),
+            _ => match active {
+                Some(active) => Ok(Prepared::Same(Box::new(active), self.memory.held)),
+                None => Ok(Prepared::Outcome(Outcome::Unchanged)),
+            },
+        }
+    }
+
+    /// What is known of the library in use, if it is still the one that was put there.
+    fn known_library(&self) -> Result<Option<Library>, UpdateError> {
+        let there = slot::id_of(self.library.active()).map_err(UpdateError::Disk)?;
+        let known = self.memory.library.clone();
+        Ok(known.filter(|library| Some(library.directory) == there && !self.options.force))
     }
 
     async fn by_archives(&mut self, active: Option<Active>) -> Result<Prepared, UpdateError> {
-        let there = slot::id_of(self.library.active()).map_err(UpdateError::Disk)?;
-        let library = self.memory.library.clone();
-        let library = library.filter(|one| Some(one.directory) == there && !self.options.force);
+        let library = self.known_library()?;
         let active = active.filter(|active| active.source == Source::Archive);
         let refused = self.refused.as_ref();
         let question = Question {
             node_id: &self.node_id,
-            policies: Tags {
-                active: active.as_ref().and_then(|active| active.etag.as_deref()),
-                refused: refused.and_then(|refused| refused.etag.as_deref()),
-            },
+            policies: tags(active.as_ref(), refused),
             library: Tags {
-                active: library.as_ref().and_then(|library| library.etag.as_deref()),
+                active: library_tag(library.as_ref()),
                 refused: refused.and_then(|refused| refused.library_etag.as_deref()),
             },
             policies_slot: &self.policies,
@@ -189,11 +234,10 @@ impl<'a> Attempt<'a> {
         };
         let mut new = New { ready: vec![], active, library, held: self.memory.held };
         if let Some(unpacked) = new_library {
-            let directory = seal(&unpacked, &self.library, &mut new.ready)?;
-            new.library = Some(Library { etag: unpacked.etag, directory });
+            new.put_library(&unpacked, &self.library)?;
         }
         if let Some(unpacked) = new_policies {
-            let directory = seal(&unpacked, &self.policies, &mut new.ready)?;
+            let directory = new.put(&unpacked, &self.policies)?;
             new.active = Some(Active {
                 source: Source::Archive,
                 version: None,
@@ -212,8 +256,27 @@ impl<'a> Attempt<'a> {
     }
 }
 
-fn seal(unpacked: &Unpacked, slot: &Slot, ready: &mut Vec<Ready>) -> Result<slot::DirectoryId, UpdateError> {
-    let directory = unpacked.stage.seal().map_err(|e: io::Error| UpdateError::Disk(e))?;
-    ready.push(Ready { slot: slot.clone(), directory });
-    Ok(directory)
+impl New {
+    fn put(&mut self, unpacked: &Unpacked, slot: &Slot) -> Result<slot::DirectoryId, UpdateError> {
+        let directory = unpacked.stage.seal().map_err(UpdateError::Disk)?;
+        self.ready.push(Ready { slot: slot.clone(), directory });
+        Ok(directory)
+    }
+
+    fn put_library(&mut self, unpacked: &Unpacked, slot: &Slot) -> Result<(), UpdateError> {
+        let directory = self.put(unpacked, slot)?;
+        self.library = Some(Library { etag: unpacked.etag.clone(), directory });
+        Ok(())
+    }
+}
+
+/// What need not be sent of policies. Those in use did pass, with another library than the one that was refused.
+fn tags<'t>(active: Option<&'t Active>, refused: Option<&'t Refused>) -> Tags<'t> {
+    let active = active.and_then(|active| active.etag.as_deref());
+    let refused = refused.and_then(|refused| refused.etag.as_deref());
+    Tags { active, refused: refused.filter(|refused| Some(*refused) != active) }
+}
+
+fn library_tag(library: Option<&Library>) -> Option<&str> {
+    library?.etag.as_deref()
 }

@@ -64,6 +64,8 @@ pub enum UpdateError {
     Archive {
         /// Which.
         name: String,
+        /// Whether it is that of the library.
+        is_library: bool,
         /// Its entity tag.
         etag: Option<String>,
         /// Why.

@@ -24,9 +24,10 @@ use super::{
     stage::Stage,
     unpack::{self, Format, Limits, Sink},
 };
+use crate::server::download::DownloadError;
 
-/// Trees of other programs have one directory for each kind of agent (protocol 8.4); the first that is there is
-/// taken, without that directory. Nobody counts their versions.
+/// A tree may have one directory for each kind of agent (protocol 8.4); the first that is there is taken, without
+/// that directory.
 const KINDS: [&str; 2] = ["cfengine-community/", "dsc/"];
 
 /// With more files missing than this, and most bytes, the archive of all is asked for instead.
@@ -76,6 +77,7 @@ pub async fn ask(
 /// The files of a manifest, where they are to be.
 pub struct Tree<'a> {
     node_id: &'a NodeId,
+    version: u64,
     files: Vec<(RelativePath, &'a ManifestFile)>,
 }
 
@@ -84,15 +86,19 @@ impl<'a> Tree<'a> {
     pub fn of(manifest: &'a Manifest) -> Result<Self, UpdateError> {
         let files = manifest.files();
         let is_there = |kind: &&str| files.iter().any(|file| file.path.as_str().starts_with(kind));
-        let kind =
-            KINDS.into_iter().find(|kind| manifest.version() == 0 && is_there(kind)).unwrap_or_default();
+        let kind = KINDS.into_iter().find(is_there).unwrap_or_default();
         let within =
             |file: &'a ManifestFile| Some((file.path.as_str().strip_prefix(kind)?.parse().ok()?, file));
         let files: Vec<_> = files.iter().filter_map(within).collect();
         match files.is_empty() {
             true => Err(UpdateError::Empty),
-            false => Ok(Self { node_id: manifest.node_id(), files }),
+            false => Ok(Self { node_id: manifest.node_id(), version: manifest.version(), files }),
         }
+    }
+
+    /// Whether another program made it: nobody counts its versions, and it needs the library.
+    pub fn is_foreign(&self) -> bool {
+        self.version == 0
     }
 
     /// How many files there are.
@@ -211,7 +217,12 @@ impl<'a> Tree<'a> {
         };
         let new = stage.create(path, file.executable).map_err(UpdateError::Disk)?;
         let mut new = Hashed { file: new, digest: Sha256::new() };
-        let size = fetch.save(*answer, &mut new, file.size).await?;
+        let size = match fetch.save(*answer, &mut new, file.size).await {
+            Err(UpdateError::Download(DownloadError::TooLong { .. })) => {
+                return Err(UpdateError::Altered(file.path.to_string()));
+            }
+            size => size?,
+        };
         match size == file.size && ContentDigest(new.digest.finish()) == file.sha256 {
             true => Ok(()),
             false => Err(UpdateError::Altered(file.path.to_string())),

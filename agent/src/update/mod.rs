@@ -168,8 +168,11 @@ async fn try_update(
         Ok(prepared) => prepared,
         Err(e) => {
             slots.iter().try_for_each(|slot| slot::remove(&slot.next())).map_err(UpdateError::Disk)?;
-            if let UpdateError::Archive { etag, .. } = &e {
-                memory.refused = Some(refused(etag.clone(), None, e.to_string(), settings));
+            if let UpdateError::Archive { etag, is_library, .. } = &e {
+                let active = memory.active.as_ref().and_then(|active| active.etag.clone());
+                let (policies, library) =
+                    if *is_library { (active, etag.clone()) } else { (etag.clone(), None) };
+                memory.refused = Some(refused(policies, library, e.to_string(), settings));
             }
             return Err(e);
         }

@@ -11,5 +11,7 @@ mod node;
 mod root;
 mod run;
 mod server;
+mod shelf;
 mod trust;
+mod update;
 mod upload;

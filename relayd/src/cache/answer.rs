@@ -57,9 +57,8 @@ impl Cache {
             match now {
                 Stage::Asking => {}
                 Stage::Coming(coming) => {
-                    let simple = !ASKED.iter().any(|name| headers.contains_key(name));
-                    if simple {
-                        return self.counted("fetched", coming.answer(method == Method::GET));
+                    if let Some(response) = coming.answer(method, headers) {
+                        return self.counted("fetched", response);
                     }
                 }
                 Stage::Done(outcome) => return self.done(outcome, path, method, headers).await,

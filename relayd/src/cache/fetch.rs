@@ -9,7 +9,7 @@ use std::{
 use http_body_util::{BodyExt, Empty};
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
-    header::{HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH},
+    header::{HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, WARNING},
 };
 use tokio::{task::spawn_blocking, time::timeout};
 
@@ -24,8 +24,10 @@ use crate::{
     upstream::{Failure, NO_PROGRESS},
 };
 
-/// How long the upstream may take to answer when there is a copy to be served instead.
+/// How long nothing may come when there is a copy to be served instead.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
 
 /// Makes the request of a flight, to its end.
 pub async fn fetch(shared: Arc<Shared>, path: String, flight: Flight) {
@@ -35,9 +37,14 @@ pub async fn fetch(shared: Arc<Shared>, path: String, flight: Flight) {
         tracing::error!("cannot read the cache: {error}; check policies.cache.directory and its disk");
         None
     });
-    let outcome = match ask(&shared, &path, copy.as_ref()).await {
-        Err(why) => unanswered(copy, why),
-        Ok(answer) => judge(&shared, &path, copy, answer, &flight).await,
+    let turn = timeout(TURN, shared.asking.acquire()).await;
+    let outcome = match turn {
+        // Nothing is known of the upstream.
+        Err(_) => unanswered(copy, "too many files are asked for".into()),
+        Ok(_turn) => match ask(&shared, &path, copy.as_ref()).await {
+            Err(why) => unanswered(copy, why),
+            Ok(answer) => judge(&shared, &path, copy, answer, &flight).await,
+        },
     };
     flight.done(outcome);
 }
@@ -64,7 +71,11 @@ async fn ask(shared: &Shared, path: &str, copy: Option<&Copy>) -> Result<Respons
             add(IF_MODIFIED_SINCE, &copy.entry.modified);
         }
     }
-    send(shared, Method::GET, path, &headers, if copy.is_some() { PATIENCE } else { NO_PROGRESS * 2 }).await
+    send(shared, Method::GET, path, &headers, patience(copy)).await
+}
+
+fn patience(copy: Option<&Copy>) -> Duration {
+    if copy.is_some() { PATIENCE } else { NO_PROGRESS }
 }
 
 /// Asks the upstream, unless it is known not to answer; notes whether it does.
@@ -110,27 +121,33 @@ async fn judge(
     flight: &Flight,
 ) -> Outcome {
     let key = flight.key();
+    // A relay that could not ask in its turn.
+    let is_stale = answer.headers().contains_key(WARNING);
+    let confirmed = |freshness| if is_stale { Freshness::Stale } else { freshness };
     match (answer.status(), copy) {
+        (StatusCode::NOT_MODIFIED, Some(copy)) if is_stale => Outcome::Kept(Arc::new(copy), Freshness::Stale),
         (StatusCode::NOT_MODIFIED, Some(copy)) => {
             if let Err(error) = blocking(shared, move |store| store.checked(&key)).await {
                 tracing::warn!("cannot note in the cache that a file is unchanged: {error}");
             }
             Outcome::Kept(Arc::new(copy), Freshness::Unchanged)
         }
-        (StatusCode::OK, copy) => match receive(shared, path, answer, flight).await {
-            Received::Kept(copy) => Outcome::Kept(Arc::new(copy), Freshness::Fetched),
-            Received::NotKept => {
-                // What is there is not what the upstream has.
-                forget(shared, flight).await;
-                Outcome::NotKept
+        (StatusCode::OK, copy) => {
+            match receive(shared, path, answer, flight, patience(copy.as_ref())).await {
+                Received::Kept(copy) => Outcome::Kept(Arc::new(copy), confirmed(Freshness::Fetched)),
+                Received::NotKept => {
+                    // What is there is not what the upstream has.
+                    forget(shared, flight).await;
+                    Outcome::NotKept
+                }
+                Received::Lost(why) => unanswered(copy, why),
+                Received::Wrong(why) if copy.is_none() => Outcome::Wrong(why),
+                Received::Wrong(why) => {
+                    tracing::warn!(path, "{why}; the copy is kept");
+                    unanswered(copy, why)
+                }
             }
-            Received::Lost(why) => unanswered(copy, why),
-            Received::Wrong(why) if copy.is_none() => Outcome::Wrong(why),
-            Received::Wrong(why) => {
-                tracing::warn!(path, "{why}; the copy is kept");
-                unanswered(copy, why)
-            }
-        },
+        }
         // Not there any more, or not for the nodes below this server: a node that was moved or revoked.
         (StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE, _) => {
             forget(shared, flight).await;

@@ -6,11 +6,15 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::stream;
+use headers::{HeaderMapExt, IfNoneMatch};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{
-    HeaderMap, Response,
+    HeaderMap, Method, Response,
     body::Frame,
-    header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED},
+    header::{
+        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH,
+        IF_MODIFIED_SINCE, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    },
 };
 use tokio::{sync::watch, task::spawn_blocking};
 
@@ -19,6 +23,8 @@ use crate::{files::Tag, http::Body};
 
 /// Read at a time, in bytes.
 const PIECE: u64 = 128 * 1024;
+/// Who asks with these waits until all is here.
+const LATER: [HeaderName; 4] = [IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE];
 
 /// A file on its way, of a known size.
 pub struct Coming {
@@ -33,27 +39,32 @@ pub struct Coming {
 }
 
 impl Coming {
-    /// The answer to a GET for all of it.
-    pub fn answer(&self, with_body: bool) -> Response<Body> {
-        let body = if with_body { self.body() } else { crate::http::empty() };
-        let mut response = Response::new(body);
+    /// The answer to a request, if that can be told before all is here.
+    pub fn answer(&self, method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
+        if LATER.iter().any(|name| headers.contains_key(name)) {
+            return None;
+        }
+        let differs = match (headers.typed_get::<IfNoneMatch>(), &self.tag) {
+            (None, _) => !headers.contains_key(IF_MODIFIED_SINCE),
+            (Some(unless), Some(tag)) if unless.precondition_passes(tag.etag()) => true,
+            // Then it is not sent, or there is no telling.
+            _ => false,
+        };
+        differs.then(|| self.whole(method == Method::GET))
+    }
+
+    fn whole(&self, with_body: bool) -> Response<Body> {
+        let mut response = Response::new(if with_body { self.body() } else { crate::http::empty() });
         let headers = response.headers_mut();
         headers.insert(CONTENT_LENGTH, self.entry.size.into());
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(CONTENT_TYPE, self.entry.content_type());
-        self.validators(headers);
-        response
-    }
-
-    /// What tells one version of the file from another.
-    pub fn validators(&self, headers: &mut HeaderMap) {
         if let Some(tag) = &self.tag {
             headers.insert(ETAG, tag.header().clone());
         }
         let modified = self.entry.modified.as_deref().and_then(|time| HeaderValue::from_str(time).ok());
-        if let Some(modified) = modified {
-            headers.insert(LAST_MODIFIED, modified);
-        }
+        headers.extend(modified.map(|time| (LAST_MODIFIED, time)));
+        response
     }
 
     fn body(&self) -> Body {

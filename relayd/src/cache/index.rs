@@ -273,7 +273,10 @@ mod tests {
                 let key = Key::of(&path.to_string());
                 let size = u64::from(content) * 3000;
                 match what {
-                    0 => { index.remove(&key); }
+                    // Taken away on purpose: whoever reads it, reads on.
+                    0 => if let Some(Removed { object: Some(gone), .. }) = index.remove(&key) {
+                        pins.retain(|pin: &Pinned| pin.digest != gone);
+                    }
                     1 => { pins.extend(index.get(&key)); }
                     2 => { pins.clear(); }
                     _ => if let Some((promised, removed)) = index.reserve(size, most) {
@@ -282,7 +285,9 @@ mod tests {
                             prop_assert!(!pins.iter().any(in_use));
                         }
                         index.release(promised);
-                        add(&mut index, &path.to_string(), content, size);
+                        if let Some(gone) = add(&mut index, &path.to_string(), content, size) {
+                            pins.retain(|pin| pin.digest != gone);
+                        }
                     }
                 }
                 let objects: u64 = index.objects.values().map(|object| blocks(object.size)).sum();

@@ -43,7 +43,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::uplink::PAUSE;
-use self::{flight::Flights, metrics::Metrics, receive::Received, store::Store, uplink::Uplink};
+use self::{
+    flight::Flights,
+    metrics::{Metrics, Size},
+    receive::Received,
+    store::Store,
+    uplink::Uplink,
+};
 use crate::{config, upstream::UpstreamClient};
 
 /// Files of the upstream, with copies.
@@ -58,6 +64,8 @@ struct Shared {
     upstream: Arc<UpstreamClient>,
     uplink: Uplink,
     flights: Flights,
+    /// Requests for files that are kept. There are fewer of both than the upstream client has streams.
+    asking: Semaphore,
     /// Files that are passed through: who reads slowly must not take all that the upstream client has.
     passing: Arc<Semaphore>,
     max_size: u64,
@@ -81,6 +89,8 @@ pub enum CacheError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// Requests for files that are kept, at a time.
+const MOST_ASKED: usize = 32;
 /// Files passed through at a time.
 const MOST_PASSED: usize = 16;
 
@@ -93,16 +103,19 @@ impl Cache {
         stop: CancellationToken,
     ) -> Result<Self, CacheError> {
         let directory = |error| CacheError::Directory { path: settings.directory.clone(), error };
-        let store = Store::open(&settings.directory, settings.max_size).map_err(directory)?;
-        metrics::Size::register(store.index(), registry)?;
+        let metrics = Metrics::new(registry)?;
+        let store = Store::open(&settings.directory, settings.max_size, metrics.damaged.clone());
+        let store = store.map_err(directory)?;
+        Size::register(store.index(), registry)?;
         let shared = Shared {
             store,
             upstream,
             uplink: Uplink::default(),
             flights: Flights::default(),
+            asking: Semaphore::new(MOST_ASKED),
             passing: Arc::new(Semaphore::new(MOST_PASSED)),
             max_size: settings.max_size,
-            metrics: Metrics::new(registry)?,
+            metrics,
             stop,
         };
         Ok(Self { shared: Arc::new(shared) })

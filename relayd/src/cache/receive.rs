@@ -2,7 +2,7 @@
 //! A file from the upstream to the disk, in bounded memory. When the connection breaks, the rest is asked
 //! for, as long as it is the same file.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -10,7 +10,7 @@ use hyper::{
     HeaderMap, Method, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, IF_RANGE, RANGE},
 };
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
 use super::{
     Shared,
@@ -22,7 +22,7 @@ use super::{
     part::Part,
     store::{Copy, NotKept, Room},
 };
-use crate::{files::Tag, http::Body, upstream::NO_PROGRESS};
+use crate::{files::Tag, http::Body, upstream::Failure};
 
 /// What became of it.
 pub enum Received {
@@ -42,7 +42,15 @@ const PIECE: usize = 256 * 1024;
 const TRIES: usize = 2;
 
 /// Takes the file of an answer, and lets those who wait have it as it comes.
-pub async fn receive(shared: &Arc<Shared>, path: &str, answer: Response<Body>, flight: &Flight) -> Received {
+///
+/// `patience` is how long nothing may come.
+pub async fn receive(
+    shared: &Arc<Shared>,
+    path: &str,
+    answer: Response<Body>,
+    flight: &Flight,
+    patience: Duration,
+) -> Received {
     let (head, body) = answer.into_parts();
     if !may_be_kept(&head.headers) {
         return Received::NotKept;
@@ -75,8 +83,19 @@ pub async fn receive(shared: &Arc<Shared>, path: &str, answer: Response<Body>, f
         flight.coming(Coming { entry: entry.clone(), tag, file: part.file().clone(), ready });
     }
     let (part, written) = (Some(part), 0);
-    let mut receiving =
-        Receiving { shared, path, body, entry, length, part, written, room, progress, resumable: tag };
+    let mut receiving = Receiving {
+        shared,
+        path,
+        body,
+        patience,
+        entry,
+        length,
+        part,
+        written,
+        room,
+        progress,
+        resumable: tag,
+    };
     match receiving.run().await {
         Ok(()) => receiving.finish(flight, announced).await,
         Err(ended) => ended,
@@ -99,6 +118,7 @@ struct Receiving<'a> {
     shared: &'a Arc<Shared>,
     path: &'a str,
     body: Body,
+    patience: Duration,
     entry: Entry,
     length: Option<u64>,
     /// Elsewhere while it is written to.
@@ -115,7 +135,9 @@ impl Receiving<'_> {
     async fn run(&mut self) -> Result<(), Received> {
         let (mut pieces, mut held, mut tries) = (Vec::new(), 0, 0);
         loop {
-            match self.body.frame().await {
+            let silent = || io::Error::new(io::ErrorKind::TimedOut, Failure::Late(self.patience));
+            let frame = timeout(self.patience, self.body.frame()).await;
+            match frame.unwrap_or_else(|_| Some(Err(silent()))) {
                 Some(Ok(frame)) => {
                     let Ok(piece) = frame.into_data() else { continue };
                     held += piece.len();
@@ -182,7 +204,7 @@ impl Receiving<'_> {
         let from = self.written;
         let range = HeaderValue::try_from(format!("bytes={from}-")).map_err(|_| lost())?;
         let headers = HeaderMap::from_iter([(RANGE, range), (IF_RANGE, tag.header().clone())]);
-        let answer = send(self.shared, Method::GET, self.path, &headers, NO_PROGRESS).await;
+        let answer = send(self.shared, Method::GET, self.path, &headers, self.patience).await;
         let answer = answer.map_err(Received::Lost)?;
         let range = answer.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
         let is_rest = range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")));

@@ -17,6 +17,8 @@ use std::{
 };
 
 use openssl::sha::Sha256;
+use prometheus::IntCounter;
+use protocol::node_id::NodeId;
 
 use super::{
     entry::{self, Entry},
@@ -34,6 +36,7 @@ pub struct Store {
     /// Held by who gives files their names and takes them away.
     disk: Mutex<()>,
     parts: AtomicU64,
+    damaged: IntCounter,
 }
 
 /// A file that can be served.
@@ -71,13 +74,14 @@ const TOUCHED_EVERY: Duration = Duration::from_secs(600);
 
 impl Store {
     /// Opens the cache, makes its directories, reads what there is, and removes what is not whole.
-    pub fn open(directory: &Path, max_size: u64) -> io::Result<Self> {
+    pub fn open(directory: &Path, max_size: u64, damaged: IntCounter) -> io::Result<Self> {
         let store = Self {
             directory: directory.to_owned(),
             max_size,
             index: Arc::default(),
             disk: Mutex::default(),
             parts: AtomicU64::new(0),
+            damaged,
         };
         super::read_back::read_back(directory, &mut lock(&store.index))?;
         // The limit may be smaller than it was.
@@ -111,6 +115,7 @@ impl Store {
                     return Ok(Some(Copy { entry, file, checked: pinned.checked, pin: pinned.pin }));
                 }
                 Found::Damaged => {
+                    self.damaged.inc();
                     tracing::warn!(key = %key, "a file in the cache was damaged; it is fetched again");
                     self.remove_object(&pinned.digest)?;
                 }
@@ -229,7 +234,7 @@ impl Store {
     }
 
     /// Removes what belongs to nodes of which `stays` is not true; says how many paths.
-    pub fn remove_nodes(&self, stays: impl Fn(&protocol::node_id::NodeId) -> bool) -> io::Result<usize> {
+    pub fn remove_nodes(&self, stays: impl Fn(&NodeId) -> bool) -> io::Result<usize> {
         let keys = lock(&self.index).of_nodes(stays);
         keys.iter().try_fold(0, |count, key| Ok(count + usize::from(self.remove(key)?)))
     }

@@ -14,7 +14,7 @@ impl Cache {
         loop {
             let table = nodes.borrow_and_update().clone();
             // With no table at all nobody is let in, and nothing is known of anybody.
-            if table.list().len() > 0 {
+            if !table.list().is_empty() {
                 let table = Arc::clone(&table);
                 let removed =
                     blocking(&self.shared, move |store| store.remove_nodes(|node| table.knows(node))).await;

@@ -320,6 +320,10 @@ settings! {
             /// Groups of nodes, a file each: its name is that of the group, each line a node id or a pattern
             /// of host names such as `web*.example.org`.
             groups: PathBuf = "/opt/rudder/etc/relayd/policy-groups".into();
+            /// Archives of policies, made when nodes ask for them.
+            archives: PathBuf = "/var/rudder/relayd/archives".into();
+            /// What was not asked for the longest goes when archives take more than this.
+            max_archives: Size = Size(1 << 30);
         }
 
         /// What a relay keeps of the files that it fetches from its upstream for the nodes below it. Used

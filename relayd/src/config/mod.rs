@@ -348,6 +348,10 @@ pub struct Policies {
     pub keep_versions: usize,
     /// Groups of nodes.
     pub groups: PathBuf,
+    /// Archives that were made.
+    pub archives: PathBuf,
+    /// Most bytes of archives.
+    pub max_archives: u64,
 }
 
 /// `[policies.cache]`.

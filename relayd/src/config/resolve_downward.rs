@@ -21,6 +21,8 @@ impl Resolver<'_> {
             lifetime: typed.lifetime.value,
             keep_versions: typed.keep_versions.value.get(),
             groups: typed.groups.value.clone(),
+            archives: typed.archives.value.clone(),
+            max_archives: typed.max_archives.value.0,
         }
     }
 

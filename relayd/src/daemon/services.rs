@@ -106,7 +106,7 @@ impl Services<'_> {
         self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
         self.open_cache(&nodes)?;
-        self.serve_files();
+        self.serve_files(&nodes);
         self.share_files(nodes.clone())?;
         let triggers = self.triggers(nodes.clone())?;
         self.remote_runs(nodes.clone(), triggers)?;

@@ -78,10 +78,24 @@ impl<const N: usize> Digests<N> {
         }
         let (read, algorithm) = (file.clone(), self.algorithm);
         let digest = spawn_blocking(move || digest(&read, algorithm)).await.map_err(io::Error::other)??;
+        self.remember(file, digest);
+        Ok(digest)
+    }
+
+    /// The same for who may block, and sees to it that not too many do at a time.
+    pub fn of_blocking(&self, file: &OpenFile) -> io::Result<[u8; N]> {
+        if let Some(known) = self.known(file) {
+            return Ok(known);
+        }
+        let digest = digest(file, self.algorithm)?;
+        self.remember(file, digest);
+        Ok(digest)
+    }
+
+    fn remember(&self, file: &OpenFile, digest: [u8; N]) {
         if is_settled(file.stamp()) {
             self.lock().put(*file.stamp(), digest);
         }
-        Ok(digest)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Generations<N>> {

@@ -22,6 +22,7 @@
 //! the file can tell whether it is whole.
 
 mod conditions;
+pub(crate) mod described;
 mod digest;
 mod open;
 mod range;
@@ -77,6 +78,11 @@ impl Files {
     /// while it is read.
     pub async fn digest(&self, file: &OpenFile) -> io::Result<[u8; 32]> {
         self.digests.of(file).await
+    }
+
+    /// The same for who may block.
+    pub fn digest_blocking(&self, file: &OpenFile) -> io::Result<[u8; 32]> {
+        self.digests.of_blocking(file)
     }
 
     /// The SHA-512 of a file, likewise.

@@ -39,6 +39,7 @@ pub enum OpenError {
 pub struct OpenFile {
     file: Arc<File>,
     stamp: Stamp,
+    executable: bool,
 }
 
 /// What tells that a file is still the same, as far as the file system can.
@@ -89,7 +90,10 @@ impl OpenFile {
     pub fn new(fd: OwnedFd) -> Result<Self, OpenError> {
         let stat = fstat(&fd)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(Self { file: Arc::new(fd.into()), stamp: Stamp::of(&stat) }),
+            FileType::RegularFile => {
+                let executable = stat.st_mode & Mode::XUSR.bits() != 0;
+                Ok(Self { file: Arc::new(fd.into()), stamp: Stamp::of(&stat), executable })
+            }
             FileType::Directory => Err(OpenError::Directory),
             _ => Err(OpenError::NotFound),
         }
@@ -113,6 +117,11 @@ impl OpenFile {
     /// Size in bytes, when it was opened.
     pub fn size(&self) -> u64 {
         self.stamp.size
+    }
+
+    /// Whether its owner may run it.
+    pub fn is_executable(&self) -> bool {
+        self.executable
     }
 
     /// When its content was changed last.

@@ -65,6 +65,13 @@ impl Representation {
         }
     }
 
+    /// The answer to who has the content already, where its tag is all that is known of it.
+    pub fn unchanged(tag: &Tag, headers: &HeaderMap) -> Option<Response<Body>> {
+        let known = Known { tag: Some(tag), modified: None };
+        let is_had = conditions::judge(headers, known) == Verdict::NotModified;
+        is_had.then(|| bare(StatusCode::NOT_MODIFIED, Some(tag)))
+    }
+
     /// Answers a GET, or a HEAD as a GET without body.
     pub fn answer(self, method: &Method, headers: &HeaderMap) -> Response<Body> {
         let known = Known { tag: self.tag.as_ref(), modified: self.modified };
@@ -115,13 +122,17 @@ impl Representation {
     }
 
     fn bare(&self, status: StatusCode) -> Response<Body> {
-        let mut response = Response::new(empty());
-        *response.status_mut() = status;
-        if let Some(tag) = &self.tag {
-            response.headers_mut().insert(ETAG, tag.header().clone());
-        }
-        response
+        bare(status, self.tag.as_ref())
     }
+}
+
+fn bare(status: StatusCode, tag: Option<&Tag>) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = status;
+    if let Some(tag) = tag {
+        response.headers_mut().insert(ETAG, tag.header().clone());
+    }
+    response
 }
 
 #[cfg(test)]

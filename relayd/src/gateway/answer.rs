@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    http::{self, Body},
+    http::{self, Body, Problem},
     tree::TreeAnswer,
     upstream::Passed,
 };
@@ -119,7 +119,7 @@ impl Answer {
     /// The response. That to `HEAD` has no body, but hyper sees to that.
     pub fn into_response(self) -> Response<Body> {
         match self {
-            Self::Text(text) => respond(StatusCode::OK, text),
+            Self::Text(text) => respond_with(StatusCode::OK, TEXT, text),
             Self::Stored => respond(StatusCode::CREATED, Bytes::new()),
             Self::AlreadyStored => respond(StatusCode::NO_CONTENT, Bytes::new()),
             Self::Tree(answer) => answer.into_response(),
@@ -205,6 +205,10 @@ impl Refusal {
 
     /// The response.
     pub fn into_response(self) -> Response<Body> {
+        if self == Self::NotFound {
+            // Nobody can tell by the answer whether it was looked for.
+            return Problem::NotFound.into_response();
+        }
         let mut response = respond(self.status(), format!("{}\n", self.reason()).into());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, TEXT);

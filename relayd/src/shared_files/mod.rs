@@ -18,6 +18,7 @@
 //! Always true: nobody gets the content of one file with the metadata of another; a 200 to a PUT means that
 //! both are on stable storage, and that the key of the source signed the content.
 
+pub(crate) mod described;
 mod fetch;
 mod forward;
 mod metrics;

@@ -334,8 +334,8 @@ impl Store {
         let path: RelativePath = path.parse().map_err(io::Error::other)?;
         match open_blocking(&self.root, &path) {
             Ok(file) => Ok(Some(file)),
-            Err(OpenError::NoDirectory | OpenError::NotFound | OpenError::Directory) => Ok(None),
             Err(OpenError::Failed(error)) => Err(error),
+            Err(_) => Ok(None),
         }
     }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The shared folder: files of a policy server that all nodes may fetch (protocol 7.5, 15.1).
 //!
+//! A relay that has no such folder serves that of its upstream, through its cache.
+//!
 //! HEAD with a hash is how existing clients ask whether their copy is the present one; entity tags, in
 //! `files`, are the same question in HTTP's own words, and both may be asked.
 
+pub(crate) mod described;
 mod hash;
 
 use std::{path::PathBuf, sync::Arc};
@@ -14,7 +17,8 @@ use protocol::relative_path::RelativePath;
 
 use self::hash::Claim;
 use crate::{
-    files::{Files, OpenError, OpenFile, content_type},
+    cache::Cache,
+    files::{Files, OpenError, OpenFile, Tag, content_type},
     http::{Body, Call, Problem, Service},
 };
 
@@ -22,27 +26,40 @@ use crate::{
 pub struct SharedFolder {
     directory: PathBuf,
     files: Arc<Files>,
+    /// What the upstream has; none on the root.
+    above: Option<Cache>,
 }
+
+/// Where the folder is on other policy servers.
+const ELSEWHERE: &str = "/rudder/relay-api/shared-folder/";
 
 /// What a path leads to.
 enum Place {
-    /// The folder itself.
-    Top,
+    /// The folder itself, or, by the slash at its end, a directory in it.
+    Directory(Option<RelativePath>),
+    /// Anything.
     Below(RelativePath),
 }
 
 impl SharedFolder {
-    /// That of this directory, which need not be there.
-    pub fn new(directory: PathBuf, files: Arc<Files>) -> Self {
-        Self { directory, files }
+    /// That of this directory, or if that is not there, of the server above.
+    pub fn new(directory: PathBuf, files: Arc<Files>, above: Option<Cache>) -> Self {
+        Self { directory, files, above }
     }
 
     async fn head(&self, place: Place, call: &Call) -> Result<Response<Body>, Problem> {
-        let Place::Below(path) = place else { return Err(unreadable(&"a directory")) };
-        let file = self.files.open(&self.directory, &path).await.map_err(|error| match error {
-            OpenError::NoDirectory | OpenError::NotFound => Problem::NotFound,
-            OpenError::Directory | OpenError::Failed(_) => unreadable(&error),
-        })?;
+        let (path, is_directory) = match place {
+            Place::Below(path) => (path, false),
+            Place::Directory(Some(path)) => (path, true),
+            Place::Directory(None) => return Err(unreadable(&"a directory")),
+        };
+        let file = match self.files.open(&self.directory, &path).await {
+            Ok(_) if is_directory => return Err(Problem::NotFound),
+            Ok(file) => file,
+            Err(OpenError::NoDirectory) => return self.head_above(&path, call).await,
+            Err(OpenError::NotFound) => return Err(Problem::NotFound),
+            Err(error) => return Err(unreadable(&error)),
+        };
         // Only looked at when there is a file (protocol 7.5).
         let claim = Claim::read(call.query.as_deref()).map_err(Problem::BadRequest)?;
         let mut response = self.answer(call, &path, file.clone()).await;
@@ -58,7 +75,7 @@ impl SharedFolder {
 
     async fn get(&self, place: Place, call: &Call) -> Result<Response<Body>, Problem> {
         let (path, opened) = match place {
-            Place::Top => self.index(None).await?,
+            Place::Directory(directory) => self.index(directory.as_ref()).await?,
             Place::Below(path) => match self.files.open(&self.directory, &path).await {
                 Err(OpenError::Directory) => self.index(Some(&path)).await?,
                 opened => (path, opened),
@@ -66,11 +83,30 @@ impl SharedFolder {
         };
         match opened {
             Ok(file) => Ok(self.answer(call, &path, file).await),
-            Err(OpenError::NoDirectory | OpenError::NotFound | OpenError::Directory) => {
-                Err(Problem::NotFound)
-            }
+            Err(OpenError::NoDirectory) => self.get_above(&path, call).await,
+            Err(OpenError::NotFound | OpenError::Directory) => Err(Problem::NotFound),
             Err(OpenError::Failed(error)) => Err(unreadable(&error)),
         }
+    }
+
+    async fn get_above(&self, path: &RelativePath, call: &Call) -> Result<Response<Body>, Problem> {
+        let cache = self.above.as_ref().ok_or(Problem::NotFound)?;
+        Ok(cache.answer(&format!("{ELSEWHERE}{}", path.to_url()), &call.method, &call.headers).await)
+    }
+
+    async fn head_above(&self, path: &RelativePath, call: &Call) -> Result<Response<Body>, Problem> {
+        let cache = self.above.as_ref().ok_or(Problem::NotFound)?;
+        let mut path = format!("{ELSEWHERE}{}", path.to_url());
+        let mut headers = call.headers.clone();
+        match Claim::read(call.query.as_deref()).map_err(Problem::BadRequest)? {
+            // The tag is the digest, so that the copy here can answer.
+            Some(Claim::Sha256(digest)) => {
+                headers.insert(header::IF_NONE_MATCH, Tag::of(&digest).header().clone());
+            }
+            Some(Claim::Sha512(_)) => path.extend(["?", call.query.as_deref().unwrap_or_default()]),
+            None => {}
+        }
+        Ok(cache.answer(&path, &call.method, &headers).await)
     }
 
     /// What is served for a directory.
@@ -91,12 +127,12 @@ impl SharedFolder {
 
 impl Place {
     fn read(rest: &str) -> Result<Self, Problem> {
-        match rest.strip_suffix('/').unwrap_or(rest) {
-            "" => Ok(Self::Top),
-            path => match RelativePath::from_url(path) {
-                Ok(path) => Ok(Self::Below(path)),
-                Err(error) => Err(Problem::BadRequest(error.to_string())),
-            },
+        let read =
+            |path| RelativePath::from_url(path).map_err(|error| Problem::BadRequest(error.to_string()));
+        match rest.strip_suffix('/') {
+            _ if rest.is_empty() => Ok(Self::Directory(None)),
+            Some(directory) => read(directory).map(|path| Self::Directory(Some(path))),
+            None => read(rest).map(Self::Below),
         }
     }
 }

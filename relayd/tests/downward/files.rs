@@ -25,7 +25,7 @@ async fn shared() -> Shared {
     let directory = temp.path().join("folder");
     fs::create_dir(&directory).unwrap();
     let mut services = Services::default();
-    let folder = SharedFolder::new(directory.clone(), Arc::new(Files::new()));
+    let folder = SharedFolder::new(directory.clone(), Arc::new(Files::new()), None);
     services.add(ServiceKind::SharedFolder, Arc::new(folder));
     Shared { rig: Rig::start(services).await, directory, _temp: temp }
 }

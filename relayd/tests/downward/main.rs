@@ -18,6 +18,9 @@
 #[path = "../gateway/harness.rs"]
 mod harness;
 mod rig;
+#[allow(dead_code, reason = "shared with the tests of the tree")]
+#[path = "../tree/upstream.rs"]
+mod upstream;
 
 mod cache;
 mod files;

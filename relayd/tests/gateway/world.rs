@@ -3,10 +3,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use futures_util::future::BoxFuture;
+use hyper::Response;
 use protocol::{node_list::NodeList, private_key, tls::ClientIdentity};
 use relayd::{
     config::{ClientTrust, Upstream, UpstreamTrust},
     gateway::{Behind, Enrolment},
+    http::{
+        Body, Call, Service,
+        ServiceKind::{OpenApi, Policies, RemoteRun, SharedFiles, SharedFolder, Triggers},
+        Services, text,
+    },
     nodes::NodeTable,
     upstream::UpstreamClient,
 };
@@ -33,6 +40,15 @@ pub struct World {
     pub gateway: Running,
     identities: BTreeMap<&'static str, ClientIdentity>,
     files: u32,
+}
+
+/// A service for whoever was let in.
+struct Welcoming;
+
+impl Service for Welcoming {
+    fn answer(&self, _: Call) -> BoxFuture<'_, Response<Body>> {
+        Box::pin(async { Response::new(text("welcome")) })
+    }
 }
 
 impl World {
@@ -85,7 +101,12 @@ impl World {
             oldest_tls: protocol::tls::TlsVersion::V1_3,
         };
         let upstream = UpstreamClient::new(&upstream, &prometheus::Registry::new()).unwrap();
+        let mut services = Services::default();
+        for kind in [Policies, SharedFolder, SharedFiles, RemoteRun, Triggers, OpenApi] {
+            services.add(kind, Arc::new(Welcoming));
+        }
         let behind = Behind {
+            services,
             enrolment: Enrolment::Upstream(Arc::new(upstream)),
             newcomers_per_minute: Some(1_000_000),
             ..Behind::default()
@@ -138,6 +159,10 @@ impl World {
         let inventory = format!("{node}_2026-01-02T03:04:05+00:00-{}.ocs.gz", self.files);
         match rule.split_once('<') {
             None => rule.to_owned(),
+            Some((directory, parameters)) if parameters.starts_with("node id>/<") => {
+                format!("{directory}{node}/x")
+            }
+            Some((directory, "path>" | "file>" | "targets>" | "run>")) => format!("{directory}x"),
             Some((directory, "node id>")) => format!("{directory}{node}"),
             Some(("/reports/", _)) => format!("/reports/{}", run_log(node, self.files)),
             Some((directory, "file name>")) => format!("{directory}{inventory}"),

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Requests that a relay passes up: with its own identity, as they are, and the answer as it is.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{io, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use http_body_util::Full;
+use futures_util::{Stream, StreamExt, future::join_all, stream};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue},
+    body::Frame,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
 use protocol::hash::KeyHash;
 use relayd::{
     config::UpstreamTrust,
-    upstream::{Failure, FetchLimits, UpstreamClient},
+    http::{Body, RequestBody},
+    upstream::{Failure, FetchLimits, MOST_STREAMS, UpstreamClient},
 };
+use tokio::time::timeout;
 
 use crate::upstream::{Act, Relay, SOON, Server, id};
 
@@ -136,4 +139,77 @@ async fn another_server_gets_nothing_and_renewed_certificates_are_used() {
     let clients: Vec<_> = server.seen().into_iter().map(|seen| seen.client.unwrap().to_string()).collect();
     assert_eq!(clients, ["a", "a", "a", "b"]);
     assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+}
+
+fn nothing() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+fn pieces(count: usize, length: usize) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send + Sync {
+    stream::iter((0..count).map(move |n| Ok(Frame::data(Bytes::from(vec![n as u8; length])))))
+}
+
+async fn get(client: &UpstreamClient) -> Result<Response<Body>, Failure> {
+    client.stream(Method::GET, "/common/x", &HeaderMap::new(), nothing()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_any_size_go_both_ways_over_connections_that_are_kept() {
+    let (server, relay) =
+        (Server::start(|seen| Act::Say(answer(200, seen.body.clone()))).await, Relay::new("a"));
+    let client = relay.client(&server);
+    for length in [Some(20 * 100_000), None] {
+        let headers: HeaderMap =
+            length.map(|length: u64| (CONTENT_LENGTH, length.into())).into_iter().collect();
+        let body =
+            BodyExt::boxed(StreamBody::new(pieces(20, 100_000).map(|piece| piece.map_err(Into::into))));
+        let answered =
+            client.stream(Method::PUT, "/rudder/relay-api/shared-files/a/b/c", &headers, body).await;
+        let echoed = answered.unwrap().into_body().collect().await.unwrap().to_bytes();
+        assert!(
+            echoed.len() == 2_000_000
+                && echoed.chunks(100_000).enumerate().all(|(n, piece)| piece[0] == n as u8)
+        );
+        let seen = server.seen().pop().unwrap();
+        assert_eq!(seen.headers.get(CONTENT_LENGTH).is_some(), length.is_some());
+    }
+    let opened = server.connections.load(Ordering::SeqCst);
+    for _ in 0..10 {
+        let answer = timeout(SOON, get(&client)).await.unwrap().unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "");
+        // It is given back a moment after its answer was read.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let more = server.connections.load(Ordering::SeqCst) - opened;
+    assert!(more <= 1, "{more} connections for ten requests in turn");
+
+    server.act(|_| Act::Cut(answer(200, vec![b'x'; 100_000]), 50_000));
+    if let Ok(cut) = get(&client).await {
+        assert!(cut.into_body().collect().await.is_err());
+    }
+    server.act(|_| Act::HangUp(answer(200, "x")));
+    for pause in [0, 45, 50, 55] {
+        assert_eq!(get(&client).await.unwrap().into_body().collect().await.unwrap().to_bytes(), "x");
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_bounded_apart_from_requests_that_are_passed() {
+    let unending = |_: &crate::upstream::Seen| {
+        let body = pieces(1, 10).chain(stream::pending());
+        Act::Stream(Response::new(StreamBody::new(body).boxed_unsync()))
+    };
+    let (server, relay) = (Server::start(unending).await, Relay::new("a"));
+    let client = relay.client(&server);
+    let open = join_all((0..MOST_STREAMS).map(|_| get(&client)));
+    let mut open: Vec<_> = timeout(SOON, open).await.unwrap().into_iter().map(Result::unwrap).collect();
+    let mut next = Box::pin(get(&client));
+    assert!(timeout(Duration::from_millis(100), &mut next).await.is_err());
+    server.act(|_| Act::Say(answer(200, "ok")));
+    let passed = client.pass(Method::PUT, "/keys/n", HeaderMap::new(), Bytes::new());
+    assert_eq!(timeout(SOON, passed).await.unwrap().unwrap().body, "ok");
+    // One that nobody reads on ends, and makes room.
+    open.pop();
+    assert_eq!(timeout(SOON, next).await.unwrap().unwrap().status(), StatusCode::OK);
 }

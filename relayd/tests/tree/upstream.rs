@@ -69,6 +69,8 @@ pub enum Act {
     Say(Response<Full<Bytes>>),
     /// Answers this, but breaks off after that many bytes of the body.
     Cut(Response<Full<Bytes>>, usize),
+    /// Answers with a body that comes in its own time.
+    Stream(Response<UnsyncBoxBody<Bytes, io::Error>>),
     /// Tells of the nodes below the client.
     Tell(Arc<tree::Server>),
     /// Answers and closes the connection a moment later, without saying so.
@@ -190,6 +192,7 @@ impl Server {
                 let frames = [Ok(Frame::data(start)), Err(io::Error::other("cut"))];
                 Response::from_parts(head, StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync())
             }
+            Act::Stream(response) => response,
             Act::Silence => std::future::pending().await,
         })
     }
