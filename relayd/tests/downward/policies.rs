@@ -23,7 +23,7 @@ use relayd::{
     http::{ServiceKind, Services},
     policies::{
         serve::PolicyServer,
-        store::{Signed, Store, Writer},
+        store::{Signed, Store, StoredLines, Writer},
     },
     shared_folder::SharedFolder,
 };
@@ -89,7 +89,8 @@ impl Served {
             fs::write(&path, content)?;
             File::open(path)
         };
-        let lines = writer.put_tree(&files, open).unwrap();
+        let lines = StoredLines::of(&files);
+        writer.put_tree(&files, &lines, open).unwrap();
         let created = "2026-01-02T03:04:05Z".parse().unwrap();
         let manifest = Manifest::new(id(node), version, created, None, Arc::new(files)).unwrap();
         let key = private_key::generate(KeyKind::P256).unwrap();
@@ -98,7 +99,7 @@ impl Served {
         let signed = Signed::new(id(node), version, &message, &lines);
         let edition = signed.edition;
         writer.put_manifests(&[signed]).unwrap();
-        writer.activate(&[(id(node), edition)]).unwrap();
+        writer.activate(&[(id(node), edition)], Before::Noted).unwrap();
     }
 }
 
