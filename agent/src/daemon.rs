@@ -10,6 +10,8 @@
 //!   ▲  ├back-fill due─▶ `agent send` ─┤
 //!   │  └identity due──▶ `agent upkeep` ┤
 //!   └──────────────────────────┘      SIGTERM: passed on to the child, whose run log is still kept
+//!
+//! beside it: connection to the policy server ─runs asked for─▶ `agent triggers --noted`
 //! ```
 
 use std::{
@@ -22,16 +24,29 @@ use std::{
 
 use protocol::node_id::NodeId;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    sync::{Notify, watch},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{outbox::Outbox, schedule, settings::Settings, state::State, upkeep};
+use crate::{
+    outbox::Outbox,
+    schedule,
+    settings::Settings,
+    state::State,
+    triggers::{book::Book, link},
+    upkeep,
+};
 
 /// Longest sleep at a time: the wall clock may be set while asleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Shortest time between two attempts to send, even if the first could not say when to try again.
 const BETWEEN_SENDS: Duration = Duration::from_secs(10);
+
+/// When the process that makes runs that were asked for has failed, perhaps was killed.
+const AFTER_FAILED_RUN: Duration = Duration::from_secs(2);
 
 /// Shortest time between two looks at the identity; the second after one that failed, which perhaps could not
 /// even note when to look again.
@@ -42,19 +57,68 @@ const BETWEEN_CHORES: (Duration, Duration) = (Duration::from_secs(5), Duration::
 /// Settings are read again before each run; while they are wrong, the last good ones count here.
 pub async fn daemon(
     root: &Path,
-    mut settings: Settings,
+    settings: Settings,
     node_id: &NodeId,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let state = State::open(&settings.paths.state)?;
+    let (current, known) = watch::channel(settings.clone());
+    let ((), ended) = tokio::join!(
+        make_runs(root, known, &state, &stop),
+        on_schedule(root, settings, node_id, &state, current, &stop),
+    );
+    ended
+}
+
+/// Keeps the connection to the policy server, and makes the runs that are asked for.
+async fn make_runs(
+    root: &Path,
+    settings: watch::Receiver<Settings>,
+    state: &State,
+    stop: &CancellationToken,
+) {
+    let noted = Notify::new();
+    // What a daemon before this one has left.
+    noted.notify_one();
+    let making = async {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = noted.notified() => {}
+            }
+            while Book::of(state).has_work() && !stop.is_cancelled() {
+                let ended = child(root, &["triggers", "--noted", "--quiet"], stop).await;
+                let failed = !ended.as_ref().is_ok_and(ExitStatus::success);
+                report("triggers", ended);
+                if failed {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = tokio::time::sleep(AFTER_FAILED_RUN) => {}
+                    }
+                }
+            }
+        }
+    };
+    tokio::join!(link::keep(settings, &noted, stop), making);
+}
+
+/// Runs, sends, and keeps the identity in order.
+async fn on_schedule(
+    root: &Path,
+    mut settings: Settings,
+    node_id: &NodeId,
+    state: &State,
+    current: watch::Sender<Settings>,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let delay = |settings: &Settings| schedule::splay(node_id, settings.splay);
     let mut next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
     announce(next_run);
     let mut send_not_before = SystemTime::now();
     let mut chores_not_before = SystemTime::now();
     loop {
-        let back_fill = back_fill_due(&settings, node_id, &state).map(|due| due.max(send_not_before));
-        let chores = upkeep::due(&settings, &state).map(|due| due.max(chores_not_before));
+        let back_fill = back_fill_due(&settings, node_id, state).map(|due| due.max(send_not_before));
+        let chores = upkeep::due(&settings, state).map(|due| due.max(chores_not_before));
         let wake = [back_fill, chores].into_iter().flatten().fold(next_run, SystemTime::min);
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -62,18 +126,25 @@ pub async fn daemon(
         }
         let now = SystemTime::now();
         if now >= next_run {
-            report("run", child(root, &["run", "--send", "--quiet"], &stop).await);
+            report("run", child(root, &["run", "--send", "--quiet"], stop).await);
             match Settings::load(root) {
-                Ok((new, _)) => settings = new,
+                Ok((new, _)) => {
+                    settings = new;
+                    current.send_if_modified(|before| {
+                        let is_new = !link::is_same(before, &settings);
+                        before.clone_from(&settings);
+                        is_new
+                    });
+                }
                 Err(problems) => eprintln!("agent: settings are wrong, the last good ones stay:\n{problems}"),
             }
             // A run that took longer than the interval is not made up for.
             next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
         } else if back_fill.is_some_and(|due| now >= due) {
-            report("send", child(root, &["send", "--quiet"], &stop).await);
+            report("send", child(root, &["send", "--quiet"], stop).await);
             send_not_before = SystemTime::now() + BETWEEN_SENDS;
         } else if chores.is_some_and(|due| now >= due) {
-            let ended = child(root, &["upkeep"], &stop).await;
+            let ended = child(root, &["upkeep"], stop).await;
             let failed = !ended.as_ref().is_ok_and(ExitStatus::success);
             report("upkeep", ended);
             let pause = if failed { BETWEEN_CHORES.1 } else { BETWEEN_CHORES.0 };

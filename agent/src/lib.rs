@@ -16,6 +16,8 @@
 //! | [`outbox`] | run logs that wait for their upload: the durable queue of this node |
 //! | [`server`] | the policy server: where it is, which keys it may have, a connection to it |
 //! | [`upload`] | bringing run logs there: order, answers, retries |
+//! | [`share`] | files to and from other nodes, and those of the policy server |
+//! | [`triggers`] | runs that the policy server asks for |
 //! | [`schedule`], [`daemon`] | when to run and when to send again |
 //! | [`state`] | what must be remembered from one invocation to the next |
 //! | [`show`], [`cli`] | what the operator sees |
@@ -34,8 +36,10 @@ pub mod run;
 pub mod schedule;
 pub mod server;
 pub mod settings;
+pub mod share;
 pub mod show;
 pub mod state;
+pub mod triggers;
 pub mod update;
 pub mod upkeep;
 pub mod upload;

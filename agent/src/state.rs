@@ -186,12 +186,31 @@ impl State {
     /// Only one change of what is trusted at a time. Whoever has it holds it for no longer than it takes to write
     /// two files, so it is waited for.
     pub fn lock_trust(&self) -> Result<Lock, LockError> {
-        let path = self.directory.join("trust.lock");
+        self.wait_for("trust.lock")
+    }
+
+    fn wait_for(&self, name: &str) -> Result<Lock, LockError> {
+        let path = self.directory.join(name);
         let locked = open_lock(&path).and_then(|file| {
             flock(&file, FlockOperation::LockExclusive)?;
             Ok(Lock(file))
         });
         locked.map_err(|e| LockError::Io(path, e))
+    }
+
+    /// Only one change of the list of runs that were asked for at a time. It is short, so it is waited for.
+    pub fn lock_triggers(&self) -> Result<Lock, LockError> {
+        self.wait_for("triggers.lock")
+    }
+
+    /// Only one process makes runs that were asked for.
+    pub fn lock_performing(&self) -> Result<Lock, LockError> {
+        Lock::take(self.directory.join("performing.lock"))
+    }
+
+    /// Held by the daemon while it keeps a connection to the policy server.
+    pub fn lock_connected(&self) -> Result<Lock, LockError> {
+        Lock::take(self.directory.join("connected.lock"))
     }
 
     /// Only one run at a time.

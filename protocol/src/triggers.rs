@@ -25,6 +25,7 @@ pub const MAX_RUNS: usize = 16;
 
 /// How the agents of a server keep in touch with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "TriggerPace"))]
 pub struct Pace {
     /// How long a request for news waits before it is answered without any, in seconds: the beat of the
     /// connection. The next request follows at once.
@@ -36,6 +37,7 @@ pub struct Pace {
 
 /// A run that a node should make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "TriggerOffer"))]
 pub struct Offer {
     /// Its number.
     pub id: RunRequestId,
@@ -49,6 +51,7 @@ pub struct Offer {
 
 /// An answer to a request for news.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "TriggerNews"))]
 pub struct News {
     /// How to go on.
     pub pace: Pace,
@@ -59,6 +62,7 @@ pub struct News {
 
 /// An answer to a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "TriggerReceipt"))]
 pub struct Receipt {
     /// Events before this number have arrived; those from it on have not.
     pub next: u64,

@@ -9,7 +9,9 @@ mod init;
 mod key;
 mod run;
 mod send;
+mod share;
 mod status;
+mod triggers;
 mod trust;
 mod update;
 mod upkeep;
@@ -64,12 +66,14 @@ enum Command {
     Enroll(enroll::Args),
     Run(run::Args),
     Send(send::Args),
+    Share(share::Args),
     Daemon(daemon::Args),
     Update(update::Args),
     Status(status::Args),
     Key(key::Args),
     Cert(cert::Args),
     Trust(trust::Args),
+    Triggers(triggers::Args),
     Upkeep(upkeep::Args),
     Config(config::Args),
 }
@@ -199,11 +203,13 @@ pub fn main() -> ExitCode {
         Command::Key(args) => load(&root).and_then(|settings| key::run(&settings, args)),
         Command::Cert(args) => load(&root).and_then(|settings| cert::run(&settings, args)),
         Command::Trust(args) => load(&root).and_then(|settings| trust::run(&settings, args)),
+        Command::Triggers(args) => load(&root).and_then(|settings| triggers::run(&root, &settings, args)),
         Command::Upkeep(args) => load(&root).and_then(|settings| upkeep::run(&settings, args)),
         Command::Config(args) => config::run(&root, args),
         Command::Run(args) => load(&root).and_then(|settings| run::run(&root, settings, args)),
         Command::Update(args) => load(&root).and_then(|settings| update::run(&root, &settings, args)),
-        Command::Send(args) => load(&root).and_then(|settings| send::run(&settings, args)),
+        Command::Share(args) => load(&root).and_then(|settings| share::run(&settings, args)),
+        Command::Send(args) => load(&root).and_then(|settings| send::run(&root, &settings, args)),
         Command::Daemon(args) => load(&root).and_then(|settings| daemon::run(&root, settings, args)),
         Command::Status(args) => load(&root).and_then(|settings| status::run(&settings, args)),
     };

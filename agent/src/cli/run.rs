@@ -3,23 +3,25 @@
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
-use protocol::run_log;
-use tokio_util::sync::CancellationToken;
+use protocol::{
+    remote_run::{Condition, Conditions},
+    run_log,
+};
 
-use super::{CliError, Colour, print, runtime, send, stop_on_signals};
+use super::{CliError, Colour, print, runtime, send, stop_on_signals, triggers};
 use crate::{
     identity::Identity,
-    run::{self, Done, turn::Turn},
+    run::{self, Done, order::Order, turn::Turn},
     settings::Settings,
     show::{json, result::Summary, text},
-    update::{self, Options, Outcome},
+    update::first::update_first,
     upload::{self, SendError, Sent},
 };
 
 /// Run the policies once: show what they did and leave the signed run log in the outbox.
 ///
 /// First the policies are fetched, as by `agent update`; when that fails, those that are there run.
-/// The command finds AGENT_NODE_ID, AGENT_RUN_START, AGENT_CONFIG_ID and AGENT_POLICIES (the directory) in its
+/// The command finds AGENT_NODE_ID, AGENT_RUN_START, AGENT_CONFIG_ID, AGENT_CONDITIONS and AGENT_POLICIES (the directory) in its
 /// environment, so that it can print reports. Output in another form is attached to one report of the command's exit status.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -30,6 +32,7 @@ Examples:
   agent run -- cf-agent -K -I -f policy.cf
   agent run --no-update                   with the policies that are there
   agent run --send                        then send what waits, as agent send
+  agent run --condition force_update      tell the policies so
   agent run --json -- /usr/local/bin/policies | jq .summary
   agent run --strict -- sh -c 'systemctl is-active sshd'")]
 pub(super) struct Args {
@@ -39,6 +42,10 @@ pub(super) struct Args {
     /// Run the policies that are there, without asking for others.
     #[arg(long)]
     no_update: bool,
+    /// Tell the policies this: letters, digits and `_`. May be given more than once. The command gets
+    /// `-D NAME` for each (setting `condition_argument`), and AGENT_CONDITIONS.
+    #[arg(long, value_name = "NAME")]
+    condition: Vec<Condition>,
     /// Print the result as JSON.
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -58,7 +65,12 @@ pub(super) struct Args {
 
 pub(super) fn run(root: &Path, mut settings: Settings, args: Args) -> Result<ExitCode, CliError> {
     let identity = Identity::load(&settings.paths)?;
-    let command = Some(args.command).filter(|command| !command.is_empty());
+    let order = Order {
+        command: Some(args.command).filter(|command| !command.is_empty()),
+        conditions: Conditions::try_from(args.condition)
+            .map_err(|e| CliError::Configuration(e.to_string()))?,
+        listener: None,
+    };
     let (done, sent) = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
         let turn = Turn::take(&settings).await?;
@@ -66,10 +78,13 @@ pub(super) fn run(root: &Path, mut settings: Settings, args: Args) -> Result<Exi
             true => update_first(&turn, root, &mut settings, &identity, &stop).await,
             false => vec![],
         };
-        let done = run::run(&turn, &settings, &identity, command, &notes, &stop).await?;
+        let done = run::run(&turn, &settings, &identity, order, &notes, &stop).await?;
         drop(turn);
         let send = args.send && settings.sends_reports() && !stop.is_cancelled();
         let sent = if send { Some(upload::send(&settings, &identity, false, &stop).await) } else { None };
+        if let Some(news) = sent.as_ref().and_then(|sent| sent.as_ref().ok()?.news.as_ref()) {
+            triggers::take_up(root, &settings, &identity, news, &stop).await;
+        }
         Ok::<_, CliError>((done, sent))
     })?;
     let log = run_log::parse(&done.text, &done.id.node_id)
@@ -95,40 +110,6 @@ pub(super) fn run(root: &Path, mut settings: Settings, args: Args) -> Result<Exi
         true => ExitCode::from(4),
         false => ExitCode::SUCCESS,
     })
-}
-
-/// Fetches the policies; the settings are then those that came with them. Gives what the run log has to say of it.
-async fn update_first(
-    turn: &Turn,
-    root: &Path,
-    settings: &mut Settings,
-    identity: &Identity,
-    stop: &CancellationToken,
-) -> Vec<String> {
-    let updated = update::update(turn, root, settings, identity, Options::default(), stop).await;
-    if let Ok(done) = &updated {
-        done.keys.iter().for_each(|change| eprintln!("agent: {change}"));
-    }
-    let problem = match updated {
-        Ok(done) if done.outcome == Outcome::Updated => match Settings::load(root) {
-            Ok((new, _)) => {
-                *settings = new;
-                return vec![];
-            }
-            Err(problems) => problems.to_string(),
-        },
-        Ok(_) => return vec![],
-        Err(e) => {
-            eprintln!("agent: the policies were not updated, those that are there are used: {e}");
-            // Where policies never came from the server, that it cannot be asked is no news of them.
-            if !e.is_refusal() && !update::has_fetched(turn.state()) {
-                return vec![];
-            }
-            e.to_string()
-        }
-    };
-    let line = problem.split_whitespace().collect::<Vec<_>>().join(" ");
-    vec![format!("the policies were not updated: {line}")]
 }
 
 /// What became of the run log, in one line.

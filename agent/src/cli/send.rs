@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent send`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
-use super::{CliError, print, runtime, stop_on_signals};
+use super::{CliError, print, runtime, stop_on_signals, triggers};
 use crate::{
     identity::Identity,
     settings::Settings,
@@ -35,11 +35,15 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-pub(super) fn run(settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
+pub(super) fn run(root: &Path, settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
     let identity = Identity::load(&settings.paths)?;
     let result = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
-        Ok::<_, CliError>(upload::send(settings, &identity, args.now, &stop).await)
+        let sent = upload::send(settings, &identity, args.now, &stop).await;
+        if let Some(news) = sent.as_ref().ok().and_then(|sent| sent.news.as_ref()) {
+            triggers::take_up(root, settings, &identity, news, &stop).await;
+        }
+        Ok::<_, CliError>(sent)
     })?;
     if args.json {
         print(&format!("{:#}\n", json::sent(&result)))?;

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 
+use super::order::Listener;
+
 /// Where a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -41,16 +43,25 @@ pub struct Capture {
     lines: Vec<(DateTime<Utc>, Stream, usize)>,
     limit: usize,
     dropped_bytes: u64,
+    listener: Option<Listener>,
 }
 
 impl Capture {
     /// Keeps at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { text: String::new(), lines: Vec::new(), limit, dropped_bytes: 0 }
+        Self { text: String::new(), lines: Vec::new(), limit, dropped_bytes: 0, listener: None }
+    }
+
+    /// The same, telling each line that comes, also those that are too much to be kept.
+    pub fn told_to(self, listener: Option<Listener>) -> Self {
+        Self { listener, ..self }
     }
 
     /// Adds one line without its end.
     pub fn push(&mut self, at: DateTime<Utc>, stream: Stream, line: &[u8]) {
+        if let Some(Listener(listener)) = &self.listener {
+            listener(&clean(line));
+        }
         if self.dropped_bytes == 0 {
             let text = clean(line);
             let size = self.text.len() + self.lines.len() + text.len() + 1;

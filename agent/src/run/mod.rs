@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`order`] | what a run is to do beside what is configured |
 //! | [`turn`] | the right to run: one at a time, with everything in order |
 //! | [`process`] | the command in its process group, time limit, stop |
 //! | [`capture`] | its output as stamped lines, in bounded memory |
@@ -14,6 +15,7 @@
 pub mod capture;
 pub mod frame;
 pub mod line;
+pub mod order;
 pub mod orphan;
 pub mod process;
 pub mod turn;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     capture::Capture,
+    order::Order,
     orphan::Running,
     process::{Ending, Limits},
     turn::Turn,
@@ -67,7 +70,7 @@ pub enum NotKept {
     Disabled,
 }
 
-/// Runs the policy command `command`, or the configured one, and keeps its run log.
+/// Runs the policy command and keeps its run log.
 ///
 /// A cancelled `stop` ends the command; its run log is kept all the same. `notes` are what the agent itself has to
 /// say in it, a line each.
@@ -75,12 +78,11 @@ pub async fn run(
     turn: &Turn,
     settings: &Settings,
     identity: &Identity,
-    command: Option<Vec<OsString>>,
+    order: Order,
     notes: &[String],
     stop: &CancellationToken,
 ) -> Result<Done, RunError> {
-    let configured = || Some(settings.policy_command.as_ref()?.iter().map(OsString::from).collect());
-    let command: Vec<OsString> = command.or_else(configured).ok_or(RunError::NoCommand)?;
+    let command = order.command(settings).ok_or(RunError::NoCommand)?;
     let state = turn.state();
     let outbox = Outbox::open(&settings.paths, &identity.node_id).map_err(RunError::Outbox)?;
     outbox.clean().map_err(RunError::Outbox)?;
@@ -97,6 +99,7 @@ pub async fn run(
         ("AGENT_NODE_ID", id.node_id.to_string()),
         ("AGENT_RUN_START", id.start.format("%Y-%m-%d %H:%M:%S%:z").to_string()),
         ("AGENT_CONFIG_ID", settings.config_id.clone()),
+        ("AGENT_CONDITIONS", order.conditions.to_string()),
         ("AGENT_POLICIES", settings.paths.policies.display().to_string()),
     ];
     let limits =
@@ -106,7 +109,8 @@ pub async fn run(
             eprintln!("agent: the policy command cannot be remembered: {e}");
         }
     };
-    let (ending, mut capture) = process::execute(&command, &environment, limits, started, stop).await;
+    let (ending, mut capture) =
+        process::execute(&command, &environment, limits, order.listener, started, stop).await;
     state.clear_running();
 
     let dropped = state.dropped();

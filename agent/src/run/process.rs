@@ -23,7 +23,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::capture::{Capture, LineSplitter, Stream};
+use super::{
+    capture::{Capture, LineSplitter, Stream},
+    order::Listener,
+};
 
 /// How a command ended.
 #[derive(Debug)]
@@ -82,15 +85,16 @@ const DRAIN: Duration = Duration::from_secs(1);
 const AFTER_KILL: Duration = Duration::from_secs(5);
 
 /// Runs `command` (program, arguments) to its end, or to that of its time. `started` is told its
-/// process id at once.
+/// process id at once, `listener` each line.
 pub async fn execute(
     command: &[OsString],
     environment: &[(&str, String)],
     limits: Limits,
+    listener: Option<Listener>,
     started: impl FnOnce(u32),
     stop: &CancellationToken,
 ) -> (Ending, Capture) {
-    let mut capture = Capture::new(limits.output);
+    let mut capture = Capture::new(limits.output).told_to(listener);
     let ending = match start(command, environment) {
         Ok(child) => {
             child.id().map(started);
@@ -226,7 +230,7 @@ mod tests {
 
     async fn shell(script: &str, limits: Limits, stop: CancellationToken) -> (Ending, Capture) {
         let command: Vec<OsString> = ["/bin/sh", "-c", script].map(OsString::from).into();
-        execute(&command, &[("NAME", "value".into())], limits, |_| (), &stop).await
+        execute(&command, &[("NAME", "value".into())], limits, None, |_| (), &stop).await
     }
 
     const LIMITS: Limits =
@@ -275,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_that_is_not_there_is_an_ending_too() {
-        let (ending, _) = execute(&["/no/such".into()], &[], LIMITS, |_| (), &Default::default()).await;
+        let (ending, _) = execute(&["/no/such".into()], &[], LIMITS, None, |_| (), &Default::default()).await;
         assert!(matches!(ending, Ending::NotStarted(_)));
     }
 

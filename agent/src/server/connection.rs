@@ -94,6 +94,11 @@ pub struct Connection {
 impl Connection {
     /// Connects and shakes hands.
     pub async fn open(target: &Target) -> Result<Self, ConnectionError> {
+        Self::open_patient(target, NO_PROGRESS).await
+    }
+
+    /// As [`Connection::open`], with another time without any byte after which the connection is broken.
+    pub async fn open_patient(target: &Target, no_progress: Duration) -> Result<Self, ConnectionError> {
         let stream = timeout(CONNECT, connect(target)).await.map_err(|_| ConnectionError::Connect {
             to: target.server.to_string(),
             error: io::Error::new(io::ErrorKind::TimedOut, "no answer for 5 s"),
@@ -108,7 +113,7 @@ impl Connection {
                     .into_ssl(&target.server.host)
             })
             .map_err(|e| ConnectionError::Tls(e.to_string()))?;
-        let mut stream = SslStream::new(ssl, Progress::new(stream, NO_PROGRESS))
+        let mut stream = SslStream::new(ssl, Progress::new(stream, no_progress))
             .map_err(|e| ConnectionError::Tls(e.to_string()))?;
         if let Err(e) = Pin::new(&mut stream).connect().await {
             let verdict = stream.ssl().verify_result();

@@ -6,7 +6,7 @@ use hyper::{HeaderMap, Method, header};
 use protocol::hash::KeyHash;
 
 use super::{
-    connection::{Connection, ConnectionError, empty},
+    connection::{Body, Connection, ConnectionError, empty},
     download::Download,
     succession::{self, Seen},
     target::Target,
@@ -61,6 +61,19 @@ impl<'a> Session<'a> {
             Err(e) => self.keys.push(format!("the policy server's keys cannot be followed: {e}")),
         }
         Ok(answer)
+    }
+
+    /// Sends a body that may be a stream. It cannot be sent twice, so the connection is a new one, which has not
+    /// been idle.
+    pub async fn upload(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Download, ConnectionError> {
+        let open = self.connection.insert(Connection::open(&self.target).await?);
+        open.begin(&self.target, method, path, headers, body).await
     }
 
     /// Key of the server that answered.

@@ -139,6 +139,10 @@ pub struct Settings {
     pub policy_pins: Vec<KeyHash>,
     /// Basic authentication, never in certificate validation mode.
     pub credentials: Option<Credentials>,
+    /// Whether the daemon keeps a connection to the policy server.
+    pub connected: bool,
+    /// The argument before each condition; without one, conditions are no arguments.
+    pub condition_argument: Option<String>,
     /// Oldest TLS version.
     pub min_tls_version: TlsVersion,
 }
@@ -233,6 +237,9 @@ fn resolve(
         cert_validation,
         policy_pins: policies.pins,
         credentials: credentials.filter(|_| !cert_validation),
+        connected: own.connected.unwrap_or(true),
+        condition_argument: Some(own.condition_argument.unwrap_or_else(|| "-D".into()))
+            .filter(|argument| !argument.is_empty()),
         min_tls_version: own.min_tls_version.unwrap_or(TlsVersion::V1_3),
         paths,
     }

@@ -33,7 +33,7 @@ const fn key(name: &'static str, default: &'static str, example: &'static str, d
 
 /// All settings, tables last.
 #[rustfmt::skip]
-pub const KEYS: [Key; 27] = [
+pub const KEYS: [Key; 29] = [
     key("policy_command", "", r#"["/usr/local/bin/policies", "--enforce"]"#,
         "The command that applies the policies: program and arguments, no shell. `agent run -- COMMAND` goes before it."),
     key("run_interval", "", r#""5m""#,
@@ -54,6 +54,10 @@ pub const KEYS: [Key; 27] = [
         "User for basic authentication of uploads. Default: what the policies say (DAVUSER)."),
     key("upload_password", "", r#""secret""#,
         "Its password."),
+    key("connected", "true", "",
+        "Whether `agent daemon` keeps a connection to the policy server, over which it hears at once of runs that are asked for.\nWithout it, they wait until the agent next has something to send."),
+    key("condition_argument", r#""-D""#, "",
+        "How the policy command is told of the conditions of a run: this argument and the condition, for each. With \"\", only by AGENT_CONDITIONS in its environment."),
     key("min_tls_version", r#""1.3""#, "",
         "Oldest TLS version to speak: \"1.2\" or \"1.3\"."),
     key("update", "true", "",
@@ -120,6 +124,8 @@ pub struct Own {
     pub outbox_max_size: Option<u64>,
     pub upload_user: Option<String>,
     pub upload_password: Option<super::Secret>,
+    pub connected: Option<bool>,
+    pub condition_argument: Option<String>,
     pub min_tls_version: Option<TlsVersion>,
     pub update: Option<bool>,
     pub update_time_limit: Option<Duration>,
@@ -214,6 +220,11 @@ impl Reader<'_> {
             "upload_user" if text()?.contains(':') => return Err("a user has no colon".into()),
             "upload_user" => own.upload_user = Some(text()?.to_owned()),
             "upload_password" => own.upload_password = Some(super::Secret::new(text()?.to_owned())),
+            "connected" => {
+                own.connected = Some(value.as_bool().ok_or("expected true or false")?);
+            }
+            "condition_argument" if text()?.contains('\0') => return Err("no argument has a NUL".into()),
+            "condition_argument" => own.condition_argument = Some(text()?.to_owned()),
             "min_tls_version" => {
                 own.min_tls_version = Some(match text()? {
                     "1.2" => TlsVersion::V1_2,

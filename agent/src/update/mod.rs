@@ -15,6 +15,7 @@
 //! | [`stage`], [`slot`], [`swap`] | directories: being made, replaced as a whole, on trial |
 //! | [`validate`] | whether policies in place may be used |
 //! | [`memory`] | what is remembered |
+//! | [`first`] | the update before a run |
 //!
 //! Invariant: who holds the run lock finds whole policies in place that have passed, old or new.
 
@@ -22,6 +23,7 @@ pub mod archives;
 pub mod attempt;
 pub mod error;
 pub mod fetch;
+pub mod first;
 pub mod manifest;
 pub mod memory;
 pub mod pinned;

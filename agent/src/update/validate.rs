@@ -45,7 +45,7 @@ pub async fn validate(turn: &Turn, root: &Path, settings: &Settings, stop: &Canc
             eprintln!("agent: the validation command cannot be remembered: {e}");
         }
     };
-    let (ending, output) = process::execute(&command, &environment, limits, started, stop).await;
+    let (ending, output) = process::execute(&command, &environment, limits, None, started, stop).await;
     turn.state().clear_running();
     match ending {
         Ending::Exited(0) => Verdict::Passed,

@@ -17,6 +17,7 @@ use protocol::{
     hash::KeyHash,
     limits,
     tls::{self, ClientIdentity, ServerTrust},
+    triggers::News,
     urls::UploadKind,
 };
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,10 @@ use crate::{
     },
     settings::Settings,
     state::{Denied, LockError, SendState, State},
+    triggers::{
+        ask::{Answered, ask},
+        book::Book,
+    },
     upkeep,
 };
 
@@ -66,6 +71,8 @@ pub struct Sent {
     pub dropped: u64,
     /// The server takes nothing from this node, with this key; in its words.
     pub denied: Option<String>,
+    /// What the server had to tell afterwards, where it tells nodes of runs.
+    pub news: Option<News>,
 }
 
 /// Sends what is in the outbox, unless the server asked to wait and `now` is false.
@@ -111,7 +118,11 @@ pub async fn send(
     };
     tokio::select! {
         () = stop.cancelled() => drain.sent.problem = Some("stopped".to_owned()),
-        drained = drain.all(waiting) => drained?,
+        drained = async {
+            drain.all(waiting).await?;
+            drain.ask().await;
+            Ok::<_, SendError>(())
+        } => drained?,
     }
     let Drain { sent, retry_after, .. } = drain;
     remember(&state, before, &sent, retry_after).map_err(SendError::State)?;
@@ -238,6 +249,21 @@ impl Drain<'_> {
             Err(e) => self.sent.keys.push(format!("the policy server's keys cannot be followed: {e}")),
         }
         Ok(Answer::of(&reply))
+    }
+
+    /// Asks whether runs wait for this node, once something was taken and the connection is there already.
+    async fn ask(&mut self) {
+        let is_known = !matches!(self.target.trust, ServerTrust::FirstUse);
+        let Some(open) = self.connection.as_mut().filter(|open| is_known && open.is_open()) else { return };
+        // The daemon asks all the time.
+        let Ok(free) = self.state.lock_connected() else { return };
+        drop(free);
+        let known = Book::of(self.state).known(Utc::now());
+        if self.sent.sent > 0
+            && let Ok((Answered::News(news), _)) = ask(open, &self.target, &known, None).await
+        {
+            self.sent.news = Some(news);
+        }
     }
 
     fn settle(&mut self, one: &Waiting, answer: &Answer) -> Result<(), SendError> {

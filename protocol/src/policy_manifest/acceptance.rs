@@ -39,13 +39,19 @@ impl Expectation<'_> {
             return Err(Refusal::NotSigned);
         }
         let manifest = Manifest::from_json(smime::verify(message, self.pinned)?.text.as_bytes())?;
-        self.check_node(&manifest)?;
+        self.judge(&manifest)?;
+        Ok(manifest)
+    }
+
+    /// Judges what a manifest says whose signature was checked.
+    pub fn judge(&self, manifest: &Manifest) -> Result<(), Refusal> {
+        self.check_node(manifest)?;
         match (self.held, manifest.expires()) {
             (Some(held), _) if manifest.version() < held => {
                 Err(Refusal::Older { offered: manifest.version(), held })
             }
             (_, Some(expires)) if expires <= self.now => Err(Refusal::Expired { expires }),
-            _ => Ok(manifest),
+            _ => Ok(()),
         }
     }
 

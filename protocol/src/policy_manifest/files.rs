@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The files of a tree: each once, none of them a directory of another.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,20 @@ pub struct ManifestFile {
 }
 
 /// Files by path, in the order of its bytes. Directories are there because files are in them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FileList(Box<[ManifestFile]>);
+#[derive(Debug, Clone, Default)]
+pub struct FileList {
+    files: Box<[ManifestFile]>,
+    /// Made when first asked for, for as many manifests as name these files.
+    lines: OnceLock<String>,
+}
+
+impl PartialEq for FileList {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+}
+
+impl Eq for FileList {}
 
 impl FileList {
     /// Checks and sorts them.
@@ -52,38 +64,38 @@ impl FileList {
         if let Some(file) = files.iter().find(|file| directories.contains(file.path.as_str())) {
             return Err(ManifestError::FileAndDirectory(file.path.to_string()));
         }
-        Ok(Self(files.into()))
+        Ok(Self { files: files.into(), lines: OnceLock::new() })
     }
 
-    /// Reads what [`Self::to_lines`] writes; line ends may be CRLF.
+    /// Reads what [`Self::lines`] gives; line ends may be CRLF.
     pub fn from_lines(lines: &str) -> Result<Self, ManifestError> {
         json::read_files(lines)
     }
 
     /// The lines about the files in a manifest, as they stand in it: what is the same for all nodes that have
     /// the same tree.
-    pub fn to_lines(&self) -> String {
-        json::write_files(self)
+    pub fn lines(&self) -> &str {
+        self.lines.get_or_init(|| json::write_files(self))
     }
 
     /// The file at a path.
     pub fn get(&self, path: &RelativePath) -> Option<&ManifestFile> {
-        self.0.binary_search_by(|file| file.path.cmp(path)).ok().map(|at| &self.0[at])
+        self.files.binary_search_by(|file| file.path.cmp(path)).ok().map(|at| &self.files[at])
     }
 
     /// All of them, by path.
     pub fn iter(&self) -> std::slice::Iter<'_, ManifestFile> {
-        self.0.iter()
+        self.files.iter()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.files.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.files.is_empty()
     }
 
     /// Their sizes together, in bytes; at most [`POLICY_TREE`].

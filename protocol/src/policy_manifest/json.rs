@@ -50,7 +50,7 @@ pub(super) fn read(text: &[u8]) -> Result<Manifest, ManifestError> {
 }
 
 pub(super) fn write(manifest: &Manifest) -> String {
-    let mut out = String::with_capacity(512 + manifest.files.len() * 160);
+    let mut out = String::with_capacity(2048 + manifest.files.lines().len());
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
     out.push_str("{\n");
     push(&mut out, "format", FORMAT);
@@ -64,7 +64,7 @@ pub(super) fn write(manifest: &Manifest) -> String {
         push(&mut out, "note", note);
     }
     out.push_str(" \"files\": [\n");
-    out.push_str(&write_files(&manifest.files));
+    out.push_str(manifest.files.lines());
     out.push_str("\n ]\n}\n");
     out
 }

@@ -12,6 +12,7 @@ pub const MAX_OUTPUT_LINE: usize = 8192;
 /// Something that happened to a node. In JSON an object whose member `event` names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "RunEvent"))]
 pub enum Event {
     /// The node was told, or is being told as soon as it can be reached.
     Asked,
@@ -64,10 +65,12 @@ pub enum Outcome {
 
 /// An event, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct NodeEvent {
     /// The node.
     pub node_id: NodeId,
     /// When it happened, by the clock of whoever noticed it first.
+    #[cfg_attr(feature = "json-schema", schemars(with = "String"))]
     #[serde(serialize_with = "milliseconds")]
     pub time: DateTime<Utc>,
     /// What happened.

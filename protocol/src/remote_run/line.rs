@@ -12,6 +12,7 @@ pub const MAX_LINE: usize = 64 * 1024;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "RunStreamLine"))]
 pub enum Line {
     /// What happened to a node.
     Node(NodeEvent),
@@ -22,6 +23,7 @@ pub enum Line {
 /// What concerns no single node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub enum RunLine {
     /// The first line: the request was understood.
     Run {
@@ -33,6 +35,7 @@ pub enum RunLine {
     /// Nothing happened for a while. Its absence means that the connection is dead.
     Heartbeat {
         /// When.
+        #[cfg_attr(feature = "json-schema", schemars(with = "String"))]
         #[serde(serialize_with = "milliseconds")]
         time: DateTime<Utc>,
     },

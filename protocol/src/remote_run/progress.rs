@@ -28,6 +28,7 @@ enum Stage {
 /// How many nodes ended how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "see the outcomes of the same names")]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "RunCounts"))]
 pub struct Counts {
     pub succeeded: usize,
     pub failed: usize,

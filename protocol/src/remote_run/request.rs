@@ -20,6 +20,7 @@ pub const LONGEST_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 /// The number of a run on one node: nobody can guess it, and it is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct RunRequestId(Uuid);
 
 /// Why a text is no number of a run.

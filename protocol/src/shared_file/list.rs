@@ -7,6 +7,7 @@ use super::{FileId, Name};
 
 /// The files that wait for a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "SharedFileList"))]
 pub struct List {
     /// By source and file id.
     pub files: Vec<Listed>,
@@ -17,7 +18,7 @@ pub struct List {
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename = "SharedFileListed"))]
 pub struct Listed {
     /// Who sent it.
     pub source: Name,
@@ -72,7 +73,7 @@ mod tests {
     fn names_in_json_are_checked() {
         let json =
             serde_json::to_string(&List { files: vec![listed("a", "y", 3)], incomplete: None }).unwrap();
-        assert!(json.starts_with(r#"{"files":[{"source":"a","fileId":"y","size":3"#), "{json}");
+        assert!(json.starts_with(r#"{"files":[{"source":"a","file_id":"y","size":3"#), "{json}");
         assert!(serde_json::from_str::<List>(&json).is_ok());
         assert!(serde_json::from_str::<List>(&json.replace("\"y\"", "\"../y\"")).is_err());
     }

@@ -12,7 +12,7 @@
 
 mod answer;
 mod calls;
-mod described;
+pub(crate) mod described;
 mod listener;
 mod system;
 
@@ -24,7 +24,6 @@ use warp::{Filter, filters::BoxedFilter, reply::Response};
 
 use crate::{config::LocalAddress, http::Services, reload::Reload};
 
-pub(crate) use described::OPERATIONS;
 pub use listener::BindError;
 
 /// Looks at something that may take a while (a query); blocking.

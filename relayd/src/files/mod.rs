@@ -22,6 +22,7 @@
 //! the file can tell whether it is whole.
 
 mod conditions;
+pub(crate) mod described;
 mod digest;
 mod open;
 mod range;

@@ -119,7 +119,7 @@ impl Answer {
     /// The response. That to `HEAD` has no body, but hyper sees to that.
     pub fn into_response(self) -> Response<Body> {
         match self {
-            Self::Text(text) => respond(StatusCode::OK, text),
+            Self::Text(text) => respond_with(StatusCode::OK, TEXT, text),
             Self::Stored => respond(StatusCode::CREATED, Bytes::new()),
             Self::AlreadyStored => respond(StatusCode::NO_CONTENT, Bytes::new()),
             Self::Tree(answer) => answer.into_response(),

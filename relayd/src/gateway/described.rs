@@ -12,18 +12,20 @@ use crate::open_api::{
 
 /// What is answered here.
 pub(crate) const OPERATIONS: &[Operation] = &[
-    upload("putRunLog", "/reports/{file_name}", "Upload a run log", RUN_LOG),
+    upload("putRunLog", "/reports/{file_name}", "Upload a run log", RUN_LOG, OF_RUN_LOG),
     upload(
         "putInventory",
         "/inventories/{file_name}",
         "Upload the inventory of a node that is not accepted yet",
         INVENTORY,
+        UPLOAD,
     ),
     upload(
         "putInventoryUpdate",
         "/inventory-updates/{file_name}",
         "Upload the inventory of an accepted node",
         INVENTORY_UPDATE,
+        UPLOAD,
     ),
     Operation {
         id: "getUuid",
@@ -101,6 +103,7 @@ const fn upload(
     path: &'static str,
     summary: &'static str,
     parameters: &'static [Parameter],
+    answers: &'static [Answer],
 ) -> Operation {
     Operation {
         id,
@@ -115,7 +118,7 @@ const fn upload(
             "The file as it is, with its length and without `Content-Encoding`.",
             Content::Bytes(&["application/octet-stream"]),
         )),
-        answers: UPLOAD,
+        answers,
         example: Example { options: "--upload-file \"$FILE\"", query: "" },
     }
 }
@@ -133,22 +136,24 @@ const INVENTORY_UPDATE: &[Parameter] =
 const OF_INVENTORY: &str = "Name of the inventory, or of its signature (protocol 6.1).";
 const OCS: &str = "e745a140-40bc-4b86-b6dc-084488fc906b_2026-01-02T03:04:05+00:00.ocs.gz";
 
-const UPLOAD: &[Answer] = &[
-    answer(201, "the bytes are on stable storage under the name"),
-    answer(204, "the same bytes wait under that name already"),
-    problem(
-        400,
-        "bad name, bad gzip header, body other than announced, `Content-Encoding` or `Content-Range`",
-    ),
-    problem(404, "this server takes no such files"),
-    problem(408, "the body stalls, or comes more slowly than `gateway.min_body_rate`"),
-    problem(409, "other bytes wait under that name"),
-    problem(411, "no `Content-Length`"),
-    problem(413, "larger than allowed"),
-    problem(429, "this node uploads too often").later(),
-    problem(503, "the file system is over its high-water mark, or too much is under way").later(),
-    problem(507, "no space or no inodes").later(),
-];
+const UPLOAD: &[Answer] =
+    &[CREATED, THERE, BAD, STALLS, OTHER, NO_LENGTH, TOO_LARGE, NODE_TOO_OFTEN, BUSY, FULL];
+const OF_RUN_LOG: &[Answer] =
+    &[CREATED, THERE, BAD, NOT_TAKEN, STALLS, OTHER, NO_LENGTH, TOO_LARGE, NODE_TOO_OFTEN, BUSY, FULL];
+
+const CREATED: Answer = answer(201, "the bytes are on stable storage under the name");
+const THERE: Answer = answer(204, "the same bytes wait under that name already");
+const BAD: Answer = problem(
+    400,
+    "bad name, bad gzip header, body other than announced, `Content-Encoding` or `Content-Range`",
+);
+const NOT_TAKEN: Answer = problem(404, "this server neither stores nor forwards run logs");
+const STALLS: Answer = problem(408, "the body stalls, or comes more slowly than `gateway.min_body_rate`");
+const OTHER: Answer = problem(409, "other bytes wait under that name");
+const NODE_TOO_OFTEN: Answer = problem(429, "this node uploads too often").later();
+const BUSY: Answer =
+    problem(503, "the file system is over its high-water mark, or too much is under way").later();
+const FULL: Answer = problem(507, "no space or no inodes").later();
 
 const ABOUT_NODE: Operation = Operation {
     id: "",

@@ -23,7 +23,7 @@ mod basic_auth;
 mod body;
 mod client;
 mod connection;
-mod described;
+pub(crate) mod described;
 mod directory;
 pub(crate) mod disk;
 mod enrolment;
@@ -52,7 +52,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::described::OPERATIONS;
 pub use self::enrolment::Enrolment;
 use self::{
     directory::{CommitQueue, Directory, Failure},

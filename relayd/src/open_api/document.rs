@@ -59,6 +59,9 @@ struct Response {
     headers: BTreeMap<&'static str, Value>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     content: BTreeMap<String, Value>,
+    /// There may be a body, and no `Content-Type` that says of which type.
+    #[serde(rename = "x-untyped-body", skip_serializing_if = "std::ops::Not::not")]
+    is_untyped: bool,
 }
 
 impl Document {
@@ -110,7 +113,8 @@ const GATEWAY: &str = "What nodes, relays and the server above ask a relay or ro
 const COMMON: &str = "A path that is not here, and a method that a path does not have, is answered 404; \
      405 is never used. A request that is no proper HTTP gets 400 and a head of more than 16 KiB 431, before \
      anybody looks at its path. 500 is a fault of the server, which is in its log, and is not repeated with \
-     each operation. Two slashes in front count as one, and parts of paths are percent-decoded. The prefix \
+     each operation; nor is 502, of a relay that cannot \
+     understand the server above, nor 503 with `Retry-After` of one that is stopping. Two slashes in front count as one, and parts of paths are percent-decoded. The prefix \
      `/rudder/relay-api` without a version is version 1.";
 
 fn schemes(listener: Listener) -> BTreeMap<&'static str, Value> {
@@ -154,7 +158,12 @@ fn operation(entry: &Entry, schemas: &mut SchemaGenerator) -> OperationObject {
 
 impl Response {
     fn empty() -> Self {
-        Self { description: String::new(), headers: BTreeMap::new(), content: BTreeMap::new() }
+        Self {
+            description: String::new(),
+            headers: BTreeMap::new(),
+            content: BTreeMap::new(),
+            is_untyped: false,
+        }
     }
 
     fn add(&mut self, answer: &Answer, method: &str, schemas: &mut SchemaGenerator) {
@@ -167,6 +176,7 @@ impl Response {
             self.headers.insert(name, object);
         }
         if method != "HEAD" {
+            self.is_untyped |= matches!(answer.content, Content::Untyped);
             self.content.extend(content(answer.content, schemas));
         }
     }
@@ -213,7 +223,7 @@ fn content(content: Content, schemas: &mut SchemaGenerator) -> Vec<(String, Valu
     let text = || json!({"schema": {"type": "string"}});
     let typed = |name: &str, value: Value| vec![(name.to_owned(), sorted(value))];
     match content {
-        Content::None => Vec::new(),
+        Content::None | Content::Untyped => Vec::new(),
         Content::Text => typed("text/plain; charset=utf-8", text()),
         Content::Json(schema) => typed("application/json", json!({"schema": schema(schemas).to_value()})),
         Content::Form(schema) => {

@@ -22,6 +22,8 @@ pub type Requirement = BTreeMap<&'static str, [&'static str; 0]>;
 pub fn answers(entry: &Entry) -> Vec<Answer> {
     let listener = entry.rule.listener;
     let own = entry.operation.answers.iter().filter(|answer| answer.only.is_none_or(|only| only == listener));
+    // HEAD knows no ranges (RFC 9110, 14.2).
+    let own = own.filter(|answer| entry.method != "HEAD" || !matches!(answer.status, 206 | 416));
     own.copied().chain(refusals(entry.rule)).collect()
 }
 

@@ -23,7 +23,7 @@
 //! | `service` | `GET …/openapi.json` |
 
 mod catalogue;
-mod described;
+pub(crate) mod described;
 mod document;
 mod example;
 mod guard;
@@ -39,4 +39,4 @@ pub use self::{
     },
     service::OpenApi,
 };
-pub(crate) use described::{ETAG, OPERATIONS};
+pub(crate) use described::ETAG;

@@ -118,6 +118,8 @@ pub enum Content {
     JsonLines(SchemaOf),
     /// `application/x-www-form-urlencoded`.
     Form(SchemaOf),
+    /// Text without `Content-Type`.
+    Untyped,
     /// Bytes of one of these media types.
     Bytes(&'static [&'static str]),
 }

@@ -9,6 +9,7 @@
 //! | [`store`] | published policies: content by digest, a signed manifest for each node and version |
 //! | [`serve`] | what nodes get of them, and of policies that other programs write |
 
+pub(crate) mod described;
 pub mod key;
 pub mod publish;
 pub mod serve;

@@ -30,8 +30,6 @@ pub const ALL_OF_VERSION_1: &str = "/rudder/relay-api/remote-run/all";
 /// Type of forms.
 pub const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// A relay with version 2 says something each five seconds: after this time it is lost.
-const SILENCE: Duration = Duration::from_secs(20);
 /// An older relay says nothing while its nodes write nothing; its front gives up after 300 s.
 const OLDER_SILENCE: Duration = Duration::from_secs(310);
 /// Requests to an older relay at a time: one for each node, so that output can be told apart.
@@ -51,6 +49,8 @@ pub struct Behind<'a> {
     pub task: &'a Task,
     /// Relays that the request has come through, with this one.
     pub hops: usize,
+    /// A relay with version 2 that says nothing for so long is lost.
+    pub silence: Duration,
     /// Who wants to know.
     pub events: &'a Sender<NodeEvent>,
 }
@@ -111,7 +111,7 @@ impl Behind<'_> {
             content_type: HeaderValue::from_static("application/json"),
             body: order.to_json().into(),
             hops: self.hops,
-            answer: SILENCE,
+            answer: self.silence,
         };
         let answer = self.relays.post(self.relay, post).await.map_err(|error| self.lost(&error))?;
         match answer.status {
@@ -128,7 +128,7 @@ impl Behind<'_> {
     async fn follow(&self, mut answer: Answer, left: &mut HashSet<NodeId>) -> Result<(), Ended> {
         let (mut reader, mut nonsense) = (LineReader::default(), 0);
         while !left.is_empty() {
-            let piece = answer.next(SILENCE).await.map_err(|error| self.lost(&error))?;
+            let piece = answer.next(self.silence).await.map_err(|error| self.lost(&error))?;
             let Some(piece) = piece else {
                 return Err(Ended::Lost(format!("relay {} ended its answer too early", self.relay)));
             };

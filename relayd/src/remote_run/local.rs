@@ -2,17 +2,21 @@
 //! Runs on the nodes that are attached to this server: over the connection of their agent, else by the
 //! external command, else at their next contact.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use protocol::{
     node_id::NodeId,
     remote_run::{Conditions, Event, NodeEvent, RunRequest, RunRequestId},
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc::Sender},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -84,10 +88,33 @@ impl Local {
         let (waiting, ready): (Vec<_>, Vec<_>) =
             nodes.into_iter().partition(|(node, _)| self.way(node) == Way::NextContact);
         // Nodes that are not there take no turn: they would hold up those that are.
-        let waiting = for_each(waiting, None, |(node, _)| self.at_next_contact(node, task, events));
-        let ready =
-            for_each(ready, Some(self.at_a_time), |(node, host)| self.in_turn(node, host, task, events));
-        tokio::join!(waiting, ready);
+        let waiting = join_all(waiting.into_iter().map(|(node, _)| self.at_next_contact(node, task, events)));
+        tokio::join!(waiting, self.in_turn(ready.into(), task, events));
+    }
+
+    /// These nodes as turns come; those that got none in time expire.
+    async fn in_turn(&self, nodes: VecDeque<(NodeId, String)>, task: &Task, events: &Sender<NodeEvent>) {
+        // No more wait at a time than may run: other requests get their turns in between.
+        let (width, queue) = (nodes.len().min(self.at_a_time), Mutex::new(nodes));
+        let workers = join_all((0..width).map(|_| self.work(&queue, task, events)));
+        tokio::pin!(workers);
+        let is_over = tokio::select! {
+            _ = &mut workers => true,
+            () = sleep_until(task.deadline) => false,
+        };
+        while let Some((node, _)) = pop(&queue) {
+            tell(events, &node, Event::Expired).await;
+        }
+        if !is_over {
+            workers.await;
+        }
+    }
+
+    async fn work(&self, queue: &Mutex<VecDeque<(NodeId, String)>>, task: &Task, events: &Sender<NodeEvent>) {
+        while let Some(turn) = self.turn(task).await {
+            let Some((node, host)) = pop(queue) else { return };
+            self.run_one(node, host, turn, task, events).await;
+        }
     }
 
     /// Waits for a turn to have one node run; `None` when the time is over.
@@ -118,8 +145,14 @@ impl Local {
         }
     }
 
-    async fn in_turn(&self, node: NodeId, host: String, task: &Task, events: &Sender<NodeEvent>) {
-        let Some(turn) = self.turn(task).await else { return tell(events, &node, Event::Expired).await };
+    async fn run_one(
+        &self,
+        node: NodeId,
+        host: String,
+        turn: SemaphorePermit<'_>,
+        task: &Task,
+        events: &Sender<NodeEvent>,
+    ) {
         match self.way(&node) {
             Way::Connected => self.over_connection(&node, task, events).await,
             Way::Command => self.by_command(&node, &host, task, events).await,
@@ -174,6 +207,10 @@ impl Local {
     }
 }
 
+fn pop<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+}
+
 /// Passes on what a command writes; its exit status, or `None` when nobody listens.
 async fn follow(
     mut running: Running,
@@ -202,9 +239,4 @@ async fn follow(
 /// Sends an event; nobody may be there to hear it.
 pub async fn tell(events: &Sender<NodeEvent>, node: &NodeId, event: Event) {
     let _ = events.send(NodeEvent::now(node.clone(), event)).await;
-}
-
-/// Does something for each, at most so many at a time.
-async fn for_each<T, F: Future<Output = ()>>(all: Vec<T>, at_a_time: Option<usize>, each: impl Fn(T) -> F) {
-    stream::iter(all).for_each_concurrent(at_a_time, each).await;
 }

@@ -21,6 +21,7 @@
 
 mod agents;
 mod behind;
+pub(crate) mod described;
 mod external;
 mod host;
 mod intake;
@@ -33,7 +34,7 @@ mod relays;
 mod version1;
 mod version2;
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture, stream};
@@ -71,7 +72,23 @@ struct RemoteRun {
     local: Local,
     relays: Relays,
     requests: Arc<Semaphore>,
+    pace: Pace,
     metrics: Metrics,
+}
+
+/// How servers know that the other one is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Without anything to tell for so long, that is told.
+    pub heartbeat: Duration,
+    /// A relay with version 2 that says nothing for so long is lost; more than twice the heartbeat.
+    pub silence: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_secs(5), silence: Duration::from_secs(20) }
+    }
 }
 
 /// Who asks, and what a request brings beside its body.
@@ -101,10 +118,19 @@ impl RemoteRuns {
             local: Local::new(agents, external, settings.max_concurrent),
             relays: Relays::new(settings.relays.clone(), nodes.clone()),
             requests: Arc::new(Semaphore::new(MOST_REQUESTS)),
+            pace: Pace::default(),
             metrics: Metrics::new(registry)?,
             nodes,
             settings,
         })))
+    }
+
+    /// The same, at another pace.
+    pub fn paced(mut self, pace: Pace) -> Self {
+        if let Some(service) = Arc::get_mut(&mut self.0) {
+            service.pace = pace;
+        }
+        self
     }
 
     async fn try_answer(&self, call: Call) -> Result<Response<Body>, Problem> {

@@ -9,7 +9,7 @@
 //!
 //! Whoever has nothing to say holds nobody up, and whoever says much waits for its turn.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -43,8 +43,6 @@ use crate::http::{Body, Problem};
 /// conditions.
 pub const MAX_BODY: usize = 2 * 1024 * 1024;
 
-/// Without anything to tell for so long, that is told.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Events on their way to the client.
 const QUEUE: usize = 256;
 /// Lines are sent together up to this size.
@@ -134,7 +132,7 @@ impl Run {
             sources.spawn(async move {
                 let hops = asking.hops + 1;
                 let (relays, relay, task, events) = (&service.relays, &relay, &*task, &events);
-                Behind { relays, relay, task, hops, events }.run(nodes).await;
+                Behind { relays, relay, task, hops, silence: service.pace.silence, events }.run(nodes).await;
             });
         }
         Self {
@@ -180,8 +178,10 @@ impl Run {
 
     /// The next lines; `None` at the end.
     async fn frame(&mut self) -> Option<Bytes> {
+        // The first line comes by itself: it is all that an asynchronous client gets.
+        let is_first = self.stage == Stage::Begin;
         let mut frame = self.line().await?.to_json();
-        while frame.len() < FRAME && self.stage == Stage::Events && !self.progress.is_over() {
+        while !is_first && frame.len() < FRAME && self.stage == Stage::Events && !self.progress.is_over() {
             let Ok(event) = self.events.try_recv() else { break };
             if let Some(event) = self.take(event) {
                 frame.extend(Line::Node(event).to_json());
@@ -203,7 +203,7 @@ impl Run {
                     let event = tokio::select! {
                         event = self.events.recv() => event.unwrap_or_else(|| self.closing("nobody told of it any more")),
                         () = self.stop.cancelled() => self.closing("the server that was asked is stopping"),
-                        () = sleep_until(self.last_line + HEARTBEAT) => {
+                        () = sleep_until(self.last_line + self.service.pace.heartbeat) => {
                             return Some(Line::Run(RunLine::Heartbeat { time: Utc::now() }));
                         }
                     };

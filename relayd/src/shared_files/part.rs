@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, fsync, linkat, openat, renameat, unlinkat},
+    fs::{AtFlags, Mode, OFlags, fdatasync, fsync, linkat, openat, renameat, unlinkat},
     io::Errno,
 };
 
@@ -18,12 +18,17 @@ use super::store::StoreError;
 /// Owner and group read; the group is that of other programs that deliver shared files.
 const MODE: Mode = Mode::from_bits_truncate(0o640);
 
+/// So many bytes are brought to the disk at a time: else whoever sends a large file would wait for all of it at the
+/// end, without a byte moving.
+const SYNC_EVERY: usize = 32 << 20;
+
 /// A file in the directory of parts. Dropped, it loses its name there, and keeps those that it was given
 /// elsewhere.
 pub(super) struct Part {
     directory: Arc<OwnedFd>,
     name: String,
     file: File,
+    unsynced: usize,
 }
 
 impl Part {
@@ -32,20 +37,23 @@ impl Part {
         let name = random_name()?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
         let file = File::from(openat(&*directory, &name, flags, MODE)?);
-        Ok(Self { directory, name, file })
+        Ok(Self { directory, name, file, unsynced: 0 })
     }
 
     /// Appends.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes)?;
+        self.unsynced += bytes.len();
+        if self.unsynced >= SYNC_EVERY {
+            self.unsynced = 0;
+            fdatasync(&self.file).map_err(sync_failed)?;
+        }
+        Ok(())
     }
 
     /// Brings the content to stable storage. A part whose sync failed must not be used.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        fsync(&self.file).map_err(|error| match StoreError::from(error) {
-            StoreError::Other(error) => StoreError::Sync(error),
-            full => full,
-        })
+        fsync(&self.file).map_err(sync_failed)
     }
 
     /// Gives the file this name in a directory as well, at once: whoever looks finds the file that had it
@@ -79,6 +87,13 @@ pub(super) fn link_over(
         Err(error) => return Err(error.into()),
     }
     Ok(renamed?)
+}
+
+fn sync_failed(error: Errno) -> StoreError {
+    match StoreError::from(error) {
+        StoreError::Other(error) => StoreError::Sync(error),
+        full => full,
+    }
 }
 
 fn random_name() -> io::Result<String> {

@@ -27,7 +27,11 @@ impl SharedFiles {
         let counter = &self.metrics.received_bytes;
         let slowest = self.settings.slowest_body;
         let received =
-            receive(call.body, slowest, length, &keys, content, |bytes| counter.inc_by(bytes)).await?;
+            receive(call.body, slowest, length, &keys, content, |bytes| counter.inc_by(bytes)).await;
+        if let Err(Refused::Store(StoreError::Sync(_))) = &received {
+            self.store.broken().cancel();
+        }
+        let received = received?;
         // Last, because it is the last check of the table.
         let ttl = parse_ttl(&ttl)?.as_secs();
         let expires = i64::try_from(ttl).ok().and_then(|ttl| self.now().checked_add(ttl));

@@ -93,7 +93,7 @@ impl Writing {
     }
 
     fn write(mut self) -> Result<Self, Refused> {
-        self.content.write(&self.buffer).map_err(super::store::StoreError::from)?;
+        self.content.write(&self.buffer)?;
         self.hasher.update(&self.buffer).map_err(|error| Refused::Failed(error.to_string()))?;
         self.buffer.clear();
         Ok(self)

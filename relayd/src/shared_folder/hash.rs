@@ -27,13 +27,15 @@ impl Claim {
                 _ => {}
             }
         }
-        let Some(digits) = digits.filter(|digits| !digits.is_empty()) else { return Ok(None) };
-        let bytes = hex::decode(&*digits).map_err(|_| "hash is not hexadecimal")?;
-        let claim = match kind.as_deref() {
-            None | Some("" | "sha256") => bytes.try_into().map(Self::Sha256),
-            Some("sha512") => bytes.try_into().map(Self::Sha512),
+        let is_long = match kind.as_deref() {
+            None | Some("" | "sha256") => false,
+            Some("sha512") => true,
             Some(_) => return Err("hash_type is neither sha256 nor sha512".into()),
         };
+        let Some(digits) = digits.filter(|digits| !digits.is_empty()) else { return Ok(None) };
+        let bytes = hex::decode(&*digits).map_err(|_| "hash is not hexadecimal")?;
+        let claim =
+            if is_long { bytes.try_into().map(Self::Sha512) } else { bytes.try_into().map(Self::Sha256) };
         claim.map(Some).map_err(|_| "hash has not the length of its type".into())
     }
 
@@ -74,6 +76,7 @@ mod tests {
             format!("hash={short}&hash_type=SHA256"),
             format!("hash={short}0"),
             "hash=%00".into(),
+            "hash_type=md5".into(),
         ] {
             assert!(Claim::read(Some(&query)).is_err(), "{query}");
         }

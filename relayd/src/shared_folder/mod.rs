@@ -6,6 +6,7 @@
 //! HEAD with a hash is how existing clients ask whether their copy is the present one; entity tags, in
 //! `files`, are the same question in HTTP's own words, and both may be asked.
 
+pub(crate) mod described;
 mod hash;
 
 use std::{path::PathBuf, sync::Arc};

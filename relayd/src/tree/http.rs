@@ -80,6 +80,8 @@ impl TreeAnswer {
                 let mut response = Response::new(crate::http::text(text));
                 *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
                 response.headers_mut().insert(RETRY_AFTER, RETRY);
+                let text = HeaderValue::from_static("text/plain; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, text);
                 return response;
             }
         };

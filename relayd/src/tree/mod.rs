@@ -20,7 +20,7 @@
 
 mod backoff;
 mod copy;
-mod described;
+pub(crate) mod described;
 mod follower;
 mod history;
 mod http;
@@ -28,7 +28,6 @@ mod metrics;
 mod server;
 mod version;
 
-pub(crate) use self::described::OPERATIONS;
 pub use self::{
     follower::{Follower, FollowerError, FollowerStatus},
     http::Ask,

@@ -16,11 +16,13 @@
 //! | `run` | one run on one node |
 //! | `service` | the two requests in HTTP |
 //! | `metrics` | what is counted |
+//! | `described` | for the documents of the API |
 //!
 //! Invariants: each run that was asked for ends in exactly one final event. A run that has expired or was
 //! cancelled before it was taken is never made: its node asks before it begins. Memory is bounded by the
 //! number of nodes.
 
+pub(crate) mod described;
 mod metrics;
 mod run;
 mod service;

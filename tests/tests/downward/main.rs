@@ -9,10 +9,12 @@
 //! | `triggers` | agents that keep a connection, and those that do not |
 //! | `remote_run` | runs that operators ask for, over relays |
 //! | `api_documents` | the documents of the API against the running daemon |
+//! | `schemathesis` | requests made from the document |
 
 mod api_documents;
 mod cache;
 mod remote_run;
+mod schemathesis;
 mod shared;
 mod triggers;
 mod update;

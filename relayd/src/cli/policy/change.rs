@@ -9,7 +9,11 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use protocol::{
-    certificate::Certificate, hash::ContentDigest, node_id::NodeId, policy_manifest::Expectation,
+    certificate::Certificate,
+    hash::ContentDigest,
+    node_id::NodeId,
+    policy_manifest::{Expectation, Refusal},
+    smime,
 };
 use serde_json::json;
 
@@ -22,7 +26,7 @@ use crate::{
     policies::{
         key::Known,
         publish::{Terms, Tree},
-        store::{Edition, Store, Writer, next_version},
+        store::{Before, Edition, Store, Writer, next_version},
     },
 };
 
@@ -101,7 +105,7 @@ pub fn activate(args: &Activate, config: &Config) -> Result<(), CliError> {
             }
         }
     }
-    writer.activate(&wanted).map_err(|error| failed_at(&config.policies.published, &error))?;
+    writer.activate(&wanted, Before::Noted).map_err(|error| failed_at(&config.policies.published, &error))?;
     let ids: Vec<_> = wanted.iter().map(|(node, _)| node.clone()).collect();
     prune(config, &writer, &ids);
     let mut out = io::stdout().lock();
@@ -180,7 +184,9 @@ impl Check<'_> {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Err(error.to_string())),
             message => message?,
         };
-        if let Err(refusal) = expectation.accept(&message) {
+        let head = published.head()?;
+        let judged = smime::verify(&message, &self.certificates).map_err(Refusal::from);
+        if let Err(refusal) = judged.and_then(|_| expectation.judge(&head)) {
             return Ok(Err(format!("{refusal}; publish it again")));
         }
         let wrong = match self.trees.get(&edition.list) {
@@ -196,29 +202,31 @@ impl Check<'_> {
 }
 
 pub fn rollback(args: &Rollback, config: &Config) -> Result<(), CliError> {
-    let earlier = |store: &Store, node: &NodeId| {
-        let active = store.active_edition(node)?;
-        let editions = store.editions(node)?;
-        Ok(match (args.to, active) {
-            (Some(version), _) => editions.into_iter().find(|edition| edition.version == version),
-            // Signed again as they may have been: what counts are other files.
-            (None, Some(active)) => editions
-                .into_iter()
-                .rfind(|edition| edition.version < active.version && edition.list != active.list),
-            (None, None) => None,
-        })
+    let earlier = |store: &Store, node: &NodeId| match args.to {
+        Some(version) => Ok(store.editions(node)?.into_iter().find(|edition| edition.version == version)),
+        None => store.previous_edition(node),
     };
     let missing = match args.to {
         Some(version) => format!("there is no version {version}"),
-        None => "there is no earlier version with other files".into(),
+        None => "it is not known what was served before; say with --to".into(),
     };
-    sign_again(&args.targets, &args.terms, config, &Again { what: "went back", missing, choose: &earlier })
+    sign_again(
+        &args.targets,
+        &args.terms,
+        config,
+        &Again { what: "went back", missing, before: Before::Forgotten, choose: &earlier },
+    )
 }
 
 pub fn renew(args: &Renew, config: &Config) -> Result<(), CliError> {
     let missing = "nothing is served to it".into();
     let choose = |store: &Store, node: &NodeId| store.active_edition(node);
-    sign_again(&args.targets, &args.terms, config, &Again { what: "renewed", missing, choose: &choose })
+    sign_again(
+        &args.targets,
+        &args.terms,
+        config,
+        &Again { what: "renewed", missing, before: Before::Kept, choose: &choose },
+    )
 }
 
 /// Which files shall be signed once more.
@@ -227,6 +235,7 @@ struct Again<'a> {
     what: &'static str,
     /// When there are none.
     missing: String,
+    before: Before,
     choose: &'a dyn Fn(&Store, &NodeId) -> io::Result<Option<Edition>>,
 }
 
@@ -265,7 +274,7 @@ fn sign_again(
     let version = next_version(largest(&store, &ids)?, now);
     let terms = Terms { version, created: now, expires, note: args.note.clone() };
     let signed = sign_and_put(config, &writer, &terms, &wanted)?;
-    serve(config, &writer, &signed)?;
+    serve(config, &writer, &signed, again.before)?;
     prune(config, &writer, &ids);
     let mut out = io::stdout().lock();
     match args.json {

@@ -28,7 +28,7 @@ use crate::{
         key::PolicyKeyError,
         publish::{SignError, Terms, Tree, sign_all},
         source::SourceError,
-        store::{Signed, Store, Writer},
+        store::{Before, Signed, Store, Writer},
     },
 };
 
@@ -81,7 +81,8 @@ to go back there is `relayd policy rollback`.")]
   relayd policy rollback --node web1.example.org
   relayd policy rollback --all --to 20261101090000
 
-Without --to: each node gets the files that it had before those it has now.")]
+Without --to each node gets the files that were served to it before those that are served now; after
+that only with --to.")]
     Rollback(change::Rollback),
     /// Sign what is served once more, so that it is valid for longer or under another key.
     #[command(after_help = "Examples:
@@ -155,9 +156,9 @@ fn sign_and_put(
 }
 
 /// Serves what was signed.
-fn serve(config: &Config, writer: &Writer, signed: &[Signed]) -> Result<(), CliError> {
+fn serve(config: &Config, writer: &Writer, signed: &[Signed], before: Before) -> Result<(), CliError> {
     let editions: Vec<_> = signed.iter().map(|one| (one.node.clone(), one.edition)).collect();
-    writer.activate(&editions).map_err(|error| failed_at(&config.policies.published, &error))
+    writer.activate(&editions, before).map_err(|error| failed_at(&config.policies.published, &error))
 }
 
 /// Removes versions beyond those that are kept. What was asked for is done already: a failure is only said.

@@ -22,7 +22,7 @@ use crate::{
         key::PolicyKey,
         publish::{Terms, Tree},
         source::Source,
-        store::{Store, next_version},
+        store::{Before, Store, next_version},
     },
 };
 
@@ -84,7 +84,7 @@ pub fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         let nodes_and_trees: Vec<_> = nodes.iter().map(|node| (node.clone(), tree.clone())).collect();
         let signed = sign_and_put(config, &writer, &terms, &nodes_and_trees)?;
         if args.activate {
-            serve(config, &writer, &signed)?;
+            serve(config, &writer, &signed, Before::Noted)?;
         }
         prune(config, &writer, &nodes);
     }

@@ -10,9 +10,10 @@
 //!   lists/<SHA-256>                 the lines about the files of a tree, as they stand in manifests
 //!   nodes/<node id>/<version>-<list>    the rest of a signed manifest: what is before and after the list
 //!   nodes/<node id>/active          link to the version that is served
+//!   nodes/<node id>/previous        link to the version that was served before
 //! ```
 //!
-//! Everything but `active` is written once, under its final name only when it is whole and on the disk, and
+//! Everything but the links is written once, under its final name only when it is whole and on the disk, and
 //! never changed. So whoever reads needs no lock: it reads where `active` points to (one system call), and
 //! all that this names is there. Only what no version refers to any more is removed; who was about to read
 //! that looks at `active` once more ([`Store::read`]).
@@ -44,7 +45,7 @@ use protocol::{
 pub use self::{
     edition::{Edition, next_version},
     prune::Removed,
-    write::{Signed, StoredLines, Writer, digest_of},
+    write::{Before, Signed, StoredLines, Writer, digest_of},
 };
 use self::{envelope::Envelope, lists::Lists};
 
@@ -95,13 +96,12 @@ impl Store {
 
     /// Which version of a node is active.
     pub fn active_edition(&self, node: &NodeId) -> io::Result<Option<Edition>> {
-        match fs::read_link(self.active_link(node)) {
-            Ok(target) => Ok(Some(Edition::of_file(&target).ok_or_else(|| {
-                broken(&self.active_link(node), "it does not lead to a version of the policies")
-            })?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        read_link(&self.active_link(node))
+    }
+
+    /// Which version of a node was active before, if that is known.
+    pub fn previous_edition(&self, node: &NodeId) -> io::Result<Option<Edition>> {
+        read_link(&self.previous_link(node))
     }
 
     /// All versions of a node's policies, oldest first.
@@ -131,6 +131,10 @@ impl Store {
 
     fn active_link(&self, node: &NodeId) -> PathBuf {
         self.node_directory(node).join("active")
+    }
+
+    fn previous_link(&self, node: &NodeId) -> PathBuf {
+        self.node_directory(node).join("previous")
     }
 
     fn object(&self, digest: ContentDigest) -> PathBuf {
@@ -194,6 +198,16 @@ impl Published {
 
     fn envelope_path(&self) -> PathBuf {
         self.store.node_directory(&self.node).join(self.edition.to_string())
+    }
+}
+
+fn read_link(link: &Path) -> io::Result<Option<Edition>> {
+    match fs::read_link(link) {
+        Ok(target) => Edition::of_file(&target)
+            .map(Some)
+            .ok_or_else(|| broken(link, "it does not lead to a version of the policies")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -24,14 +24,14 @@ pub struct Removed {
 }
 
 impl Writer {
-    /// Removes all versions of these nodes but the active one and the `keep` newest others, and what is
-    /// referred to by nothing then.
+    /// Removes all versions of these nodes but the active one, the one before it and the `keep` newest others,
+    /// and what is referred to by nothing then.
     pub fn prune(&self, nodes: &[NodeId], keep: usize) -> io::Result<Removed> {
         let mut removed = Removed::default();
         for node in nodes {
-            let active = self.store.active_edition(node)?;
+            let needed = [self.store.active_edition(node)?, self.store.previous_edition(node)?];
             let mut others = self.store.editions(node)?;
-            others.retain(|edition| Some(*edition) != active);
+            others.retain(|edition| !needed.contains(&Some(*edition)));
             others.truncate(others.len().saturating_sub(keep));
             for edition in others {
                 fs::remove_file(self.store.node_directory(node).join(edition.to_string()))?;
@@ -48,6 +48,7 @@ impl Writer {
         for node in nodes {
             // First what says that the rest counts.
             remove_if_there(&self.store.active_link(node))?;
+            remove_if_there(&self.store.previous_link(node))?;
             for edition in self.store.editions(node)? {
                 fs::remove_file(self.store.node_directory(node).join(edition.to_string()))?;
                 removed.versions += 1;
@@ -100,7 +101,7 @@ impl Writer {
     }
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

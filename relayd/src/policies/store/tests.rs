@@ -24,7 +24,7 @@ use protocol::{
     private_key::{self, KeyKind},
 };
 
-use super::{Edition, Removed, Signed, Store, StoredLines, Writer};
+use super::{Before, Edition, Removed, Signed, Store, StoredLines, Writer};
 
 static SIGNER: LazyLock<(PKey<Private>, Certificate)> = LazyLock::new(|| {
     let key = private_key::generate(KeyKind::P256).unwrap();
@@ -64,7 +64,7 @@ fn open_in(tree: &Tree<'_>) -> impl FnMut(ContentDigest) -> io::Result<File> {
 /// Puts a version of a tree into the store for a node and activates it.
 fn publish(writer: &Writer, node: &str, version: u64, tree: &Tree<'_>) -> Edition {
     let (edition, node) = (stage(writer, node, version, tree), id(node));
-    writer.activate(&[(node, edition)]).unwrap();
+    writer.activate(&[(node, edition)], Before::Noted).unwrap();
     edition
 }
 
@@ -122,7 +122,10 @@ fn what_is_activated_is_served_at_once_and_what_is_staged_is_not() {
     assert_eq!(taken(&store, "a").unwrap().unwrap().0, 1);
     let second = stage(&writer, "a", 2, &[("x", "3")]);
     assert_eq!(taken(&store, "a").unwrap().unwrap().0, 1);
-    writer.activate(&[(id("a"), second)]).unwrap();
+    writer.activate(&[(id("a"), second)], Before::Noted).unwrap();
+    assert_eq!(store.previous_edition(&id("a")).unwrap().unwrap().version, 1);
+    writer.activate(&[(id("a"), second)], Before::Kept).unwrap();
+    assert_eq!(store.previous_edition(&id("a")).unwrap().unwrap().version, 1);
     assert_eq!(taken(&store, "a").unwrap(), Some((2, vec![("x".into(), "3".into())])));
     assert_eq!(taken(&store, "b").unwrap(), None);
     assert_eq!((store.nodes().unwrap(), store.editions(&id("a")).unwrap().len()), (vec![id("a")], 2));
@@ -163,7 +166,12 @@ fn old_versions_go_and_with_them_what_only_they_had() {
     let left: Vec<_> = store.editions(&id("a")).unwrap().iter().map(|edition| edition.version).collect();
     assert_eq!((left, objects(&store)), (vec![4, 5, 9], 4));
     assert_eq!(taken(&store, "a").unwrap().unwrap().0, 5);
-    writer.activate(&[(id("a"), staged)]).unwrap();
+    writer.activate(&[(id("a"), staged)], Before::Noted).unwrap();
+    writer.prune(&[id("a")], 0).unwrap();
+    // The one that was served before is kept, too.
+    let left: Vec<_> = store.editions(&id("a")).unwrap().iter().map(|edition| edition.version).collect();
+    assert_eq!((left, objects(&store)), (vec![5, 9], 3));
+    writer.activate(&[(id("a"), staged)], Before::Forgotten).unwrap();
     writer.prune(&[id("a")], 0).unwrap();
     assert_eq!((taken(&store, "a").unwrap().unwrap().0, objects(&store)), (9, 1));
     writer.remove(&[id("a")]).unwrap();
@@ -192,7 +200,8 @@ fn damage_is_found_and_mended_by_publishing_again() {
     }
     // A list that cannot be read may refer to anything: nothing is removed.
     publish(&writer, "b", 1, &[("z", "old")]);
-    publish(&writer, "b", 2, &[("z", "new")]);
+    let newest = publish(&writer, "b", 2, &[("z", "new")]);
+    writer.activate(&[(id("b"), newest)], Before::Forgotten).unwrap();
     assert_eq!(writer.prune(&[id("b")], 0).unwrap_err().kind(), io::ErrorKind::InvalidData);
     assert_eq!(objects(&store), 4);
 }

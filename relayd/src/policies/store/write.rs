@@ -14,7 +14,7 @@ use openssl::sha::Sha256;
 use protocol::{hash::ContentDigest, node_id::NodeId, policy_manifest::FileList};
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Edition, Store, batch::Batch, broken, envelope::Envelope};
+use super::{Edition, Store, batch::Batch, broken, envelope::Envelope, prune::remove_if_there};
 use crate::durable::{self, Access, PRIVATE};
 
 /// The right to change a store, until it is dropped.
@@ -44,13 +44,24 @@ impl Signed {
     }
 }
 
+/// What becomes of the note which version was served before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// It is the one that was served until now.
+    Noted,
+    /// It stays: the files are the same.
+    Kept,
+    /// There is none: who went back must say how to go back further.
+    Forgotten,
+}
+
 /// The lines about files as they are in signed manifests: with CRLF.
 pub struct StoredLines(Vec<u8>);
 
 impl StoredLines {
     /// The lines of a list.
     pub fn of(files: &FileList) -> Self {
-        Self(files.to_lines().replace('\n', "\r\n").into_bytes())
+        Self(files.lines().replace('\n', "\r\n").into_bytes())
     }
 
     /// Their length, in bytes.
@@ -131,13 +142,25 @@ impl Writer {
         batch.commit()
     }
 
-    /// Makes versions the ones that are served, each node at once.
-    pub fn activate(&self, editions: &[(NodeId, Edition)]) -> io::Result<()> {
+    /// Makes versions the ones that are served, each node at once, and notes what was served before.
+    pub fn activate(&self, editions: &[(NodeId, Edition)], before: Before) -> io::Result<()> {
         let mut batch = self.batch(editions.len());
         for (node, edition) in editions {
+            if before == Before::Noted
+                && let Some(active) = self.store.active_edition(node)?
+                && active != *edition
+            {
+                batch.add_link(self.store.previous_link(node), &active.to_string())?;
+            }
             batch.add_link(self.store.active_link(node), &edition.to_string())?;
         }
-        batch.commit()
+        batch.commit()?;
+        if before == Before::Forgotten {
+            for (node, _) in editions {
+                remove_if_there(&self.store.previous_link(node))?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks that all contents of a tree are there and are what they should be.

@@ -2,7 +2,7 @@
 //! Requests of the walk: an operation with its parameters, to a local API or a gateway.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -73,6 +73,20 @@ impl To {
     /// A gateway, without a client certificate.
     pub fn anonymous(server: &Server) -> Result<Self> {
         Ok(Self { address: server.gateway(), tls: Some(anonymous_connector(server.key_hash())?) })
+    }
+
+    /// A gateway that listens everywhere, without a client certificate, by an address of this machine that is
+    /// not loopback; `None` where it has none.
+    pub fn by_own_address(server: &Server) -> Result<Option<Self>> {
+        // Nothing is sent: the kernel says from which address it would be.
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        if socket.connect("192.0.2.1:9").is_err() {
+            return Ok(None);
+        }
+        let mut address = socket.local_addr()?;
+        address.set_port(server.gateway().port());
+        let to = Self { address, ..Self::anonymous(server)? };
+        Ok((!address.ip().is_loopback()).then_some(to))
     }
 
     /// A gateway, as this client.

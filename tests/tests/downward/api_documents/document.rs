@@ -4,10 +4,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::Write,
     path::Path,
+    process::{Command, Stdio},
     sync::Mutex,
 };
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tests::{Result, client::Reply};
 
@@ -16,7 +19,21 @@ pub struct Document {
     root: Value,
     operations: BTreeMap<String, Operation>,
     seen: Mutex<BTreeSet<Seen>>,
+    /// JSON that was seen, with its schemas.
+    cases: Mutex<Vec<Value>>,
 }
+
+/// A validator of JSON Schema 2020-12: that of schemathesis. As a crate it would be most of what the tests compile.
+const VALIDATE: &str = r#"
+import json, sys, jsonschema_rs
+given, wrong = json.load(sys.stdin), []
+for case in given["cases"]:
+    # References point into the document: the schema is checked as a part of it.
+    schema = {"components": given["components"], "allOf": [case["schema"]]}
+    for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(case["value"]):
+        wrong.append(f"{case['what']}: {error.message} at {error.instance_path}")
+sys.exit("\n".join(wrong))
+"#;
 
 /// Operation id and status.
 pub type Seen = (String, u16);
@@ -45,7 +62,7 @@ impl Document {
                 operations.insert(id, Operation { method, path: path.clone(), object });
             }
         }
-        Ok(Self { root, operations, seen: Mutex::default() })
+        Ok(Self { root, operations, seen: Mutex::default(), cases: Mutex::default() })
     }
 
     /// An operation by its id.
@@ -83,7 +100,7 @@ impl Document {
         }
         let described = response["content"].as_object();
         match described {
-            None if reply.body.is_empty() => {}
+            None if reply.body.is_empty() || response["x-untyped-body"] == true => {}
             None => return Err(wrong("has a body that is not described".into()).into()),
             Some(types) => {
                 let content_type = reply.header("Content-Type");
@@ -91,8 +108,11 @@ impl Document {
                 let object = described.ok_or_else(|| {
                     wrong(format!("has a {content_type:?}, described are {:?}", types.keys()))
                 })?;
-                self.check_body(object, content_type, &reply.body).map_err(|e| wrong(e.to_string()))?;
+                self.check_body(id, object, content_type, &reply.body).map_err(|e| wrong(e.to_string()))?;
             }
+        }
+        if operation.object["deprecated"] == true {
+            check_deprecated(reply).map_err(wrong)?;
         }
         self.remember(id, reply.status);
         Ok(())
@@ -102,31 +122,36 @@ impl Document {
         self.seen.lock().unwrap().insert((id.to_owned(), status));
     }
 
-    fn check_body(&self, object: &Value, content_type: &str, body: &[u8]) -> Result<()> {
+    fn check_body(&self, what: &str, object: &Value, content_type: &str, body: &[u8]) -> Result<()> {
         match content_type {
-            "application/json" => self.check_json(&object["schema"], &serde_json::from_slice(body)?),
+            "application/json" => self.check_json(what, &object["schema"], &serde_json::from_slice(body)?),
             "application/x-ndjson" => {
                 let lines = std::str::from_utf8(body)?.lines();
                 for line in lines.filter(|line| !line.is_empty()) {
-                    self.check_json(&object["x-itemSchema"], &serde_json::from_str(line)?)?;
+                    self.check_json(what, &object["x-itemSchema"], &serde_json::from_str(line)?);
                 }
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
-    fn check_json(&self, schema: &Value, value: &Value) -> Result<()> {
-        // References point into the document: the schema is checked as a part of it.
-        let whole = json!({"components": self.root["components"], "allOf": [schema]});
-        let validator = jsonschema::draft202012::new(&whole)?;
-        let errors: Vec<_> =
-            validator.iter_errors(value).map(|e| format!("{e} at {}", e.instance_path())).collect();
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("is not of its schema: {}", errors.join("; ")).into())
-        }
+    /// That is checked later, for all at once.
+    fn check_json(&self, what: &str, schema: &Value, value: &Value) {
+        self.cases.lock().unwrap().push(json!({"what": what, "schema": schema, "value": value}));
+    }
+
+    /// Whether all bodies that were seen are of their schemas.
+    pub fn check_schemas(&self, python: &Path) -> Result<()> {
+        let cases = std::mem::take(&mut *self.cases.lock().unwrap());
+        assert!(!cases.is_empty(), "no body was seen");
+        let all = json!({"components": self.root["components"], "cases": cases});
+        let mut command = Command::new(python);
+        let mut child =
+            command.args(["-c", VALIDATE]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().ok_or("no input")?.write_all(all.to_string().as_bytes())?;
+        let output = child.wait_with_output()?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
     }
 
     /// What is described and was not seen.
@@ -142,5 +167,20 @@ impl Document {
             }
         }
         unseen
+    }
+}
+
+/// What docs/api-versions.md says of operations that will go.
+fn check_deprecated(reply: &Reply) -> std::result::Result<(), String> {
+    if !reply.header("Deprecation").starts_with('@') {
+        return Err("is deprecated, and does not say so (RFC 9745)".to_owned());
+    }
+    match reply.header("Sunset") {
+        "" => Ok(()),
+        sunset => match DateTime::parse_from_rfc2822(sunset) {
+            Ok(date) if date > Utc::now() => Ok(()),
+            Ok(date) => Err(format!("was to go on {date}: remove it")),
+            Err(error) => Err(format!("has a Sunset that is no date: {error}")),
+        },
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
+use super::shared;
 use tests::{
     Result,
     identity::{Identity, Keys},
@@ -32,18 +33,29 @@ pub struct World {
 impl World {
     /// Starts them.
     pub fn start() -> Result<Self> {
-        let realm = Realm::start()?;
-        let relay = realm.relay(&realm.root)?;
+        let mut realm = Realm::prepare()?;
+        with_directories(&mut realm.root);
+        shared::prepare(&realm.root)?;
+        realm.root.start()?;
+        let mut relay =
+            realm.relay_of(&Identity::random(Keys::P256)?, &realm.root, realm.root.gateway().port())?;
+        with_directories(&mut relay);
+        relay.start()?;
 
         let mut strict = Realm::prepare()?;
+        with_directories(&mut strict.root);
         strict.root.set("enrolment.requests_per_minute", "3");
         strict.root.set("gateway.uploads_per_minute", "1");
+        let everywhere = format!("\"0.0.0.0:{}\"", strict.root.gateway().port());
+        strict.root.set("gateway.listen", everywhere);
         strict.root.start()?;
 
         let mut site = Site::new()?;
         let closed_machine = site.add_machines(&site.root_id().clone(), 1)?.remove(0);
         let mut closed = site.prepare_root(site.sqlite())?;
         closed.set("processing.reporting.output", "\"disabled\"");
+        closed.set("remote_run.enabled", "false");
+        with_directories(&mut closed);
         closed.start()?;
 
         let elsewhere = Site::new()?;
@@ -54,10 +66,21 @@ impl World {
         certified.set("processing.reporting.output", "\"disabled\"");
         certified.set("gateway.client_authentication", "\"authority\"");
         certified.set("gateway.client_ca_path", format!("{:?}", authority.display().to_string()));
+        with_directories(&mut certified);
         certified.start()?;
 
         Ok(Self { realm, relay, strict, closed, closed_machine, certified, _sites: [site, elsewhere] })
     }
+}
+
+/// Directories of its own for what usually lies below `/var`.
+pub fn with_directories(server: &mut Server) {
+    let directory = server.directory().to_owned();
+    let of = |name: &str| format!("{:?}", directory.join(name).display().to_string());
+    server.set("shared_folder.path", of("shared-folder"));
+    server.set("shared_files.path", of("shared-files"));
+    server.set("policies.directory", of("policies"));
+    server.set("policies.cache.directory", of("cache"));
 }
 
 /// A file system of 400 KiB, unmounted when dropped.
