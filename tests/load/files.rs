@@ -75,6 +75,7 @@ pub fn run(options: &Options) -> Result<Report> {
     let mut server = Server::prepare(&directory.join("server"), &own, &fleet, output)?;
     server.set("policies.directory", quoted(&trees)).set("shared_folder.path", quoted(&folder));
     server.start()?;
+    fs::create_dir(directory.join("machine"))?;
     let client = machine.write(&directory.join("machine"))?;
     let nginx = Nginx::start(&directory.join("nginx"), server.identity(), &client.certificate, &www)?;
     let connector = connector(&machine, server.key_hash())?;
