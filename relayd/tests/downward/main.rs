@@ -6,6 +6,8 @@
 //! | `files` | conditions, ranges, tags, hostile paths, the shared folder |
 //! | `policies` | trees of nodes, archives, manifests |
 //! | `cache` | what a relay fetches and keeps |
+//! | `publish` | publishing, activating, going back |
+//! | `cache`, `cache_faults` | what a relay fetches and keeps |
 //! | `shared_files` | files from node to node |
 //! | `triggers` | connections of agents |
 //! | `remote_run` | both versions, against agents and relays that are played |
@@ -22,6 +24,7 @@ mod rig;
 mod upstream;
 
 mod cache;
+mod cache_faults;
 mod files;
 mod open_api;
 mod policies;
