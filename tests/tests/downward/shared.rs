@@ -206,7 +206,9 @@ fn writers_that_meet_a_killed_server_and_large_files_leave_whole_files() -> Resu
         let file = large.display().to_string();
         let putting =
             scope.spawn(move || sender.agent(&["share", "put", &target, &file]).expect("the agent runs"));
-        wait::until_true("the file to be on its way in", PATIENCE, || {
+        // It is read whole once before it is sent.
+        let patience = PATIENCE + Duration::from_secs(size >> 24);
+        wait::until_true("the file to be on its way in", patience, || {
             let parts = fs::read_dir(&parts)?;
             Ok(parts.flatten().any(|part| part.metadata().is_ok_and(|facts| facts.len() > 10_000_000)))
         })?;
