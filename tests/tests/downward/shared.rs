@@ -42,7 +42,8 @@ struct World {
 }
 
 impl World {
-    fn start() -> Result<Self> {
+    /// The sender has a key of this kind.
+    fn start(key: &str) -> Result<Self> {
         let mut realm = Realm::prepare()?;
         realm.root.set("shared_files.max_body_size", "\"2GiB\"");
         realm.root.set("shared_files.cleanup.frequency", "1");
@@ -55,7 +56,7 @@ impl World {
             Ok::<_, tests::Error>(relay)
         };
         let (left, right) = (relay(&realm)?, relay(&realm)?);
-        let sender = enrolled(&realm, &left, "sender", "rsa4096")?;
+        let sender = enrolled(&realm, &left, "sender", key)?;
         let receiver = enrolled(&realm, &right, "receiver", "p256")?;
         wait_known(&realm.root, receiver.identity())?;
         Ok(Self { sender, receiver, left, right, realm })
@@ -118,7 +119,7 @@ fn as_node(server: &Server, identity: &Identity, method: Method, path: &str) -> 
 
 #[test]
 fn a_file_goes_from_node_to_node_over_the_tree_until_its_time_is_over() -> Result<()> {
-    let mut world = World::start()?;
+    let mut world = World::start("rsa4096")?;
     assert_eq!(world.list()?, List::default());
     let file = world.file("data.bin", &[7; 100_000])?;
     let to = world.realm.directory().join("received.bin");
@@ -174,7 +175,7 @@ fn a_file_goes_from_node_to_node_over_the_tree_until_its_time_is_over() -> Resul
 
 #[test]
 fn writers_that_meet_a_killed_server_and_large_files_leave_whole_files() -> Result<()> {
-    let mut world = World::start()?;
+    let mut world = World::start("p256")?;
     let to = world.realm.directory().join("received.bin");
     let contents = [vec![1; 3_000_000], vec![2; 2_000_000]];
     let files = [world.file("one", &contents[0])?, world.file("two", &contents[1])?];
@@ -205,7 +206,9 @@ fn writers_that_meet_a_killed_server_and_large_files_leave_whole_files() -> Resu
         let file = large.display().to_string();
         let putting =
             scope.spawn(move || sender.agent(&["share", "put", &target, &file]).expect("the agent runs"));
-        wait::until_true("the file to be on its way in", PATIENCE, || {
+        // It is read whole once before it is sent.
+        let patience = PATIENCE + Duration::from_secs(size >> 24);
+        wait::until_true("the file to be on its way in", patience, || {
             let parts = fs::read_dir(&parts)?;
             Ok(parts.flatten().any(|part| part.metadata().is_ok_and(|facts| facts.len() > 10_000_000)))
         })?;
