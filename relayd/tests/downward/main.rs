@@ -5,7 +5,6 @@
 //! |---|---|
 //! | `files` | conditions, ranges, tags, hostile paths, the shared folder |
 //! | `policies` | trees of nodes, archives, manifests |
-//! | `cache` | what a relay fetches and keeps |
 //! | `publish` | publishing, activating, going back |
 //! | `cache`, `cache_faults` | what a relay fetches and keeps |
 //! | `shared_files` | files from node to node |
