@@ -3,7 +3,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `files` | conditions, ranges, tags, hostile paths, the shared folder |
+//! | `files` | conditions, ranges, tags, the shared folder |
+//! | `paths` | hostile paths |
 //! | `policies` | trees of nodes, archives, manifests |
 //! | `publish` | publishing, activating, going back |
 //! | `cache` | what a relay fetches and keeps |
@@ -25,6 +26,7 @@ mod upstream;
 mod cache;
 mod files;
 mod open_api;
+mod paths;
 mod policies;
 mod publish;
 mod remote_run;
