@@ -3,7 +3,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `files` | conditions, ranges, tags, hostile paths, the shared folder |
+//! | `files` | conditions, ranges, tags, the shared folder |
+//! | `paths` | hostile paths |
 //! | `policies` | trees of nodes, archives, manifests |
 //! | `publish` | publishing, activating, going back |
 //! | `cache`, `cache_faults` | what a relay fetches and keeps |
@@ -26,6 +27,7 @@ mod cache;
 mod cache_faults;
 mod files;
 mod open_api;
+mod paths;
 mod policies;
 mod remote_run;
 mod shared_files;
