@@ -99,7 +99,7 @@ impl Served {
         let signed = Signed::new(id(node), version, &message, &lines);
         let edition = signed.edition;
         writer.put_manifests(&[signed]).unwrap();
-        writer.activate(&[(id(node), edition)], Before::Noted).unwrap();
+        writer.activate(&[(id(node), edition)], relayd::policies::store::Before::Noted).unwrap();
     }
 }
 

@@ -145,11 +145,11 @@ fn a_killed_relay_never_serves_a_torn_file() -> Result<()> {
     let mut relay = realm.relay_of(&Identity::random(Keys::P256)?, &realm.root, proxy.address().port())?;
     relay.start()?;
     let machine = realm.machine(&relay, Keys::P256)?;
-    let versions: Vec<Bytes> = (0..6).map(|n| content(8 * MIB, 100 + n)).collect();
+    let versions: Vec<Bytes> = (0..5).map(|n| content(4 * MIB, 100 + n)).collect();
     let (mut cut, mut whole) = (0, 0);
     for (round, version) in versions.iter().enumerate() {
         put(&realm.root, "common/large.bin", version)?;
-        let moment = Duration::from_millis(20 + 40 * round as u64);
+        let moment = Duration::from_millis(5 + 25 * (round * round) as u64);
         std::thread::scope(|scope| -> Result<()> {
             let fetching: Vec<_> = (0..2)
                 .map(|_| {
