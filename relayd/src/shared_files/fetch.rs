@@ -88,13 +88,13 @@ impl SharedFiles {
             Some(Found { content, .. }) => {
                 Ok(self.files.answer(&call.method, &call.headers, content, OCTETS).await)
             }
-            None if self.is_asked_above(call) => self.from_above(&address, of_metadata, call).await,
+            None if self.is_asked_above(call) => self.ask_above(&address, of_metadata, call).await,
             None => Err(Problem::NotFound),
         }
     }
 
     /// What the server above has, unless its time is over: a copy may be older than that.
-    async fn from_above(
+    async fn ask_above(
         &self,
         address: &Address,
         of_metadata: bool,

@@ -221,7 +221,7 @@ impl Store {
 
     pub(super) fn drop_unused(&self, content: &OwnedFd, hash: &str) -> Result<bool, StoreError> {
         let unused = match statat(content, hash, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => u64::from(stat.st_nlink) == 1,
+            Ok(stat) => stat.st_nlink == 1,
             Err(Errno::NOENT) => false,
             Err(error) => return Err(error.into()),
         };

@@ -61,7 +61,7 @@ impl Store {
         }
         // With one name only, somebody else put it there.
         let ours = statat(&place, address.file.as_str(), AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| u64::from(stat.st_nlink) > 1);
+            .is_ok_and(|stat| stat.st_nlink > 1);
         if ours {
             unlink(&place, address.file.as_str())?;
         }

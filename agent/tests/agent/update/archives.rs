@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::{Machine, files, read};
+use crate::node::text;
 use crate::shelf::{bzip2, tar};
 
 #[test]

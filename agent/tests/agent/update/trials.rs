@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Policies that do not pass, or are not there, and updates that are killed.
 
-use std::fs;
-
 use serde_json::Value;
 
 use super::{Machine, files, read};
