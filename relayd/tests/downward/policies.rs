@@ -23,7 +23,7 @@ use relayd::{
     http::{ServiceKind, Services},
     policies::{
         serve::PolicyServer,
-        store::{Before, Signed, Store, StoredLines, Writer},
+        store::{Signed, Store, StoredLines, Writer},
     },
     shared_folder::SharedFolder,
 };
