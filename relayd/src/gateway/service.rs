@@ -204,11 +204,12 @@ impl Service {
         match self.admit(peer, &request, seen)? {
             Admitted::Uuid => Ok(Answer::Text(format!("{}\n", self.own_id).into())),
             Admitted::Upload(door, name, counted) => {
-                self.uploads.take(door, &name, counted, peer, request.into_body()).await
+                // Boxed, as are the others: those who wait for news need not have room for an upload.
+                Box::pin(self.uploads.take(door, &name, counted, peer, request.into_body())).await
             }
             Admitted::Identity(about) => {
                 let node = about.node().clone();
-                let answer = self.identity_requests.take(about, request.into_body()).await?;
+                let answer = Box::pin(self.identity_requests.take(about, request.into_body())).await?;
                 if answer.is_to_known_node() {
                     self.heard_of(node);
                 }
@@ -219,7 +220,7 @@ impl Service {
                 self.heard_of(node.clone());
                 let _counting = Counting::one(&self.metrics.waiting);
                 let ask = tree::Ask::read(request.uri().query(), request.headers());
-                Ok(Answer::Tree(self.tree.answer(&node, &ask, stop).await))
+                Ok(Answer::Tree(Box::pin(self.tree.answer(&node, &ask, stop)).await))
             }
             Admitted::WhoAmI(identity) => Ok(Answer::Identity(identity)),
             Admitted::Call(service, caller, CallRoute { rest, .. }) => {

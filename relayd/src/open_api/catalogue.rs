@@ -61,7 +61,7 @@ fn at_all_paths(listener: Listener, operation: &'static Operation) -> impl Itera
             id: format!("{}{suffix}", operation.id),
         });
         let head = (operation.method == "GET").then(|| found("HEAD")).flatten();
-        let head = head.filter(|(path, _)| !has_own_head(path)).map(|(path, rule)| Entry {
+        let head = head.filter(|(_, rule)| !has_own_head(rule)).map(|(path, rule)| Entry {
             operation,
             rule,
             path,
@@ -72,9 +72,15 @@ fn at_all_paths(listener: Listener, operation: &'static Operation) -> impl Itera
     })
 }
 
-fn has_own_head(path: &str) -> bool {
-    let mut all = DESCRIBED.iter().flat_map(|some| some.iter());
-    all.any(|other| other.method == "HEAD" && paths(other.path).iter().any(|(at, _)| at == path))
+/// Whether what `HEAD` does for a rule is described by itself.
+fn has_own_head(rule: &Rule) -> bool {
+    let mut heads = DESCRIBED.iter().flat_map(|some| some.iter()).filter(|other| other.method == "HEAD");
+    heads.any(|head| {
+        paths(head.path).iter().any(|(path, _)| {
+            let found = find(rule.listener, "HEAD", &path.replace(['{', '}'], ""));
+            found.is_some_and(|found| found.path == rule.path)
+        })
+    })
 }
 
 /// Where an operation is, each with what tells its name from the others.

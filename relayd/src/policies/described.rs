@@ -7,7 +7,7 @@ use schemars::SchemaGenerator;
 use crate::{
     files::described::{CONDITIONS, FILE},
     gateway::access::Listener,
-    open_api::{Answer, ApiPath, Example, Operation, Parameter, Shape, in_path, problem},
+    open_api::{Answer, ApiPath, Example, Operation, Shape, in_path, problem},
 };
 
 /// What is answered here.

@@ -40,6 +40,8 @@ fn what_no_operation_has_is_refused_and_never_a_fault() -> Result<()> {
     let mut server = site.prepare_root(site.sqlite())?;
     with_directories(&mut server);
     server.set("gateway.uploads_per_minute", "1000000");
+    // Nobody is there to run.
+    server.set("remote_run.expiry", "\"1s\"");
     server.start()?;
     shared::prepare(&server)?;
     for (document, to) in
@@ -57,7 +59,13 @@ fn what_no_operation_has_is_refused_and_never_a_fault() -> Result<()> {
 
 fn named(machine: &Identity) -> Ask {
     let id = &machine.node_id;
-    let ask = ask().path("node_id", id).path("target", id).path("source", id).path("file_id", "a");
+    // Runs of nodes that are not there are not waited for.
+    let ask = ask()
+        .body("asynchronous=true")
+        .path("node_id", id)
+        .path("target", id)
+        .path("source", id)
+        .path("file_id", "a");
     ask.path("path", "setup.sh")
         .path("file_name", "x.log")
         .path("run", "3f333b87-7e3c-4f8d-9a5e-3f1d6ab5a0c7")

@@ -46,6 +46,8 @@ impl World {
         with_directories(&mut strict.root);
         strict.root.set("enrolment.requests_per_minute", "3");
         strict.root.set("gateway.uploads_per_minute", "1");
+        // Its own agent is not there to run.
+        strict.root.set("remote_run.expiry", "\"1s\"");
         let everywhere = format!("\"0.0.0.0:{}\"", strict.root.gateway().port());
         strict.root.set("gateway.listen", everywhere);
         strict.root.start()?;
