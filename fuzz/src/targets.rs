@@ -21,11 +21,13 @@ use protocol::{
     node_tree::{self, TreeDocument},
     policy_manifest::{Expectation, Manifest},
     private_key::{self, KeyKind},
-    remote_run::{Condition, Line, LineReader, MAX_LINE, RunForm, RunOrder, Targets},
+    remote_run::{Condition, Event, Line, LineReader, MAX_LINE, RunForm, RunOrder, RunRequestId, Targets},
     run_id::{self, RunId, RunLogName},
     run_log::{self, print::to_agent_lines},
     shared_file::{self, Address, Metadata, metadata},
-    smime, urls,
+    smime,
+    triggers::{self, ReportFrom},
+    urls,
 };
 
 /// The node that signed the valid seeds of [`smime`]; its key is gone.
@@ -273,6 +275,29 @@ pub fn remote_run(data: &[u8]) {
             }
         }
     }
+}
+
+/// Triggers: after a `q` the query of a request for news or of a report, else a report. What is read is the same
+/// when written and read again, and bounded.
+pub fn triggers(data: &[u8]) {
+    if let Some((b'q', query)) = data.split_first() {
+        let Ok(query) = std::str::from_utf8(query) else { return };
+        if let Ok(have) = triggers::have(Some(query)) {
+            assert!(have.len() <= triggers::MAX_RUNS);
+            let path = triggers::news_path(&have);
+            assert_eq!(triggers::have(path.split_once('?').map(|(_, query)| query)), Ok(have));
+        }
+        if let Ok(place) = ReportFrom::parse(Some(query)) {
+            let path = triggers::report_path(&RunRequestId::new(), place);
+            assert_eq!(ReportFrom::parse(path.split_once('?').map(|(_, query)| query)), Ok(place));
+        }
+        return;
+    }
+    let Ok(events) = triggers::events(data) else { return };
+    assert!(events.iter().all(Event::is_bounded));
+    assert!(events.iter().rev().skip(1).all(|event| !event.is_final()));
+    let lines: String = events.iter().map(triggers::line).collect();
+    assert_eq!(triggers::events(lines.as_bytes()), Ok(events));
 }
 
 /// Shared files: after an `a` an address, after a `t` a time, else the start of an upload. What is read is

@@ -103,3 +103,8 @@ fn seeds_of_requests_reach_the_end_of_the_reader() {
 fn remote_run() {
     replay("remote_run", targets::remote_run);
 }
+
+#[test]
+fn triggers() {
+    replay("triggers", targets::triggers);
+}

@@ -227,7 +227,7 @@ fn trigger(server: &Server, played: &Played, nodes: usize) -> Result<(Duration, 
     let finished = answer.lines().filter(|line| line.contains("\"event\":\"finished\"")).count();
     let told = played.told.load(Ordering::Relaxed);
     if told != nodes || finished != nodes {
-        let end = answer.lines().filter(|line| !line.contains("\"event\":\"finished\"")).next_back();
+        let end = answer.lines().rfind(|line| !line.contains("\"event\":\"finished\""));
         return Err(format!("{nodes} agents, {told} were told, {finished} finished: {end:?}").into());
     }
     let last = played.last_told.load(Ordering::Relaxed);

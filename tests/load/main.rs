@@ -7,8 +7,10 @@ mod connected;
 mod door;
 mod enrol;
 mod feed;
+mod files;
 mod forward;
 mod ingest;
+mod nginx;
 mod nodes;
 mod report;
 
@@ -29,7 +31,7 @@ use tests::{
 /// with 0 only if nothing was lost, duplicated or forged and every target is met.
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Examples:\n  load ingest                      root on PostgreSQL against a bare COPY of the same rows\n  load ingest --keys rsa4096       the same with the keys of current agents\n  load forward --delay 100         relay to an upstream 100 ms away, each way\n  load door --connections 200      uploads over mutually authenticated TLS\n  load door --store --rate 300     the whole way into PostgreSQL, 300 run logs/s\n  load enrol --nodes 10000         newcomers with tokens, each over a connection of its own\n  load connected --nodes 10000     agents that keep a connection, and are triggered\n  load nodes                       50,000 nodes on the list against 500\n\nFrom a checkout: make load ARGS='ingest --json'"
+    after_help = "Examples:\n  load ingest                      root on PostgreSQL against a bare COPY of the same rows\n  load ingest --keys rsa4096       the same with the keys of current agents\n  load forward --delay 100         relay to an upstream 100 ms away, each way\n  load door --connections 200      uploads over mutually authenticated TLS\n  load door --store --rate 300     the whole way into PostgreSQL, 300 run logs/s\n  load enrol --nodes 10000         newcomers with tokens, each over a connection of its own\n  load connected --nodes 10000     agents that keep a connection, and are triggered\n  load nodes                       50,000 nodes on the list against 500\n  load files                       unchanged policies and 200 MB downloads, against nginx\n\nFrom a checkout: make load ARGS='ingest --json'"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -53,6 +55,8 @@ enum Scenario {
     Connected(connected::Options),
     /// A list of many nodes: time to load, memory, cost of a handshake
     Nodes(nodes::Options),
+    /// Unchanged policies and large files over mutually authenticated TLS, as ratios to nginx
+    Files(files::Options),
 }
 
 /// What is simulated.
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Scenario::Enrol(options) => enrol::run(options),
         Scenario::Connected(options) => connected::run(options),
         Scenario::Nodes(options) => nodes::run(options),
+        Scenario::Files(options) => files::run(options),
     });
     match measured {
         Ok(report) => {

@@ -360,6 +360,8 @@ impl Server {
             ("processing.reporting.directory", text(&self.directory.join("reports"))),
             ("processing.reporting.catchup.frequency", "1".to_owned()),
             ("processing.inventory.directory", text(&self.directory.join("inventories"))),
+            ("policies.directory", text(&self.directory.join("share"))),
+            ("policies.published", text(&self.directory.join("policies"))),
             ("policies.cache.directory", text(&self.directory.join("cache"))),
             ("shared_files.path", text(&self.directory.join("shared-files"))),
             ("shared_folder.path", text(&self.directory.join("shared-folder"))),

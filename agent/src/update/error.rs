@@ -22,7 +22,7 @@ pub enum UpdateError {
     Identity(#[from] IdentityError),
     /// The file of pinned keys cannot be used.
     #[error(
-        "{}: {why}\n    put the certificate of the policy key there (`relayd policy key show` prints it), or remove the file to take policies without signature",
+        "{}: {why}\n    put the certificate of the policy key there (`relayd policy key export` prints it), or remove the file to take policies without signature",
         file.display()
     )]
     PolicyKey {

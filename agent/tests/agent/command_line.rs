@@ -10,7 +10,7 @@ use crate::node::{Node, text, write};
 #[test]
 fn every_command_has_help_with_examples() {
     let node = Node::new();
-    for command in ["init", "run", "send", "daemon", "status", "config"] {
+    for command in ["init", "run", "send", "share", "daemon", "status", "config"] {
         let output = node.agent(&[command, "--help"]);
         assert!(output.status.success());
         assert!(text(&output.stdout).contains("Examples:"), "{command}");

@@ -104,3 +104,40 @@ fn a_useless_pin_is_replaced_by_hand_also_where_policies_have_one() {
     assert_eq!(shown(&node), Vec::<String>::new());
     assert_eq!(node.agent(&["trust", "pin", "sha256//x"]).status.code(), Some(2));
 }
+
+#[test]
+fn policy_keys_are_pinned_shown_replaced_and_forgotten() {
+    let node = Node::new();
+    let (one, two) = (key().0, key().0);
+    let file = node.root().join("given.pem");
+    let pinned = |node: &Node| -> Vec<String> {
+        let value: Value = serde_json::from_slice(&node.agent(&["trust", "show", "--json"]).stdout).unwrap();
+        let keys = value["policy_keys"].as_array().unwrap();
+        keys.iter().map(|key| key["key_hash"].as_str().unwrap().to_owned()).collect()
+    };
+    let give = |content: &[u8]| {
+        fs::write(&file, content).unwrap();
+        node.agent(&["trust", "policy-key", file.to_str().unwrap()])
+    };
+    assert!(pinned(&node).is_empty());
+    assert!(text(&node.agent(&["trust", "show"]).stdout).contains("no policy key is pinned"));
+    let secret = b"-----BEGIN PRIVATE KEY-----\nnot for here\n-----END PRIVATE KEY-----\n";
+    let output = give(&[&secret[..], &one.to_pem(), &two.to_pem()].concat());
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(pinned(&node), texts(&[&one.key_hash(), &two.key_hash()]));
+    assert!(!fs::read_to_string(&node.paths.policy_key).unwrap().contains("PRIVATE"));
+    // What cannot be used changes nothing.
+    for content in ["", "no certificate"] {
+        let output = give(content.as_bytes());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("given.pem"), "{output:?}");
+    }
+    fs::remove_file(&file).unwrap();
+    let output = node.agent(&["trust", "policy-key", file.to_str().unwrap()]);
+    assert!(text(&output.stderr).contains("no such file"), "{output:?}");
+    assert_eq!(pinned(&node).len(), 2);
+    assert!(give(&two.to_pem()).status.success());
+    assert_eq!(pinned(&node), texts(&[&two.key_hash()]));
+    assert!(node.agent(&["trust", "policy-key", "--forget"]).status.success());
+    assert!(pinned(&node).is_empty() && !node.paths.policy_key.exists());
+}

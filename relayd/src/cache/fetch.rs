@@ -123,7 +123,6 @@ async fn judge(
     let key = flight.key();
     // A relay that could not ask in its turn.
     let is_stale = answer.headers().contains_key(WARNING);
-    let confirmed = |freshness| if is_stale { Freshness::Stale } else { freshness };
     match (answer.status(), copy) {
         (StatusCode::NOT_MODIFIED, Some(copy)) if is_stale => Outcome::Kept(Arc::new(copy), Freshness::Stale),
         (StatusCode::NOT_MODIFIED, Some(copy)) => {
@@ -134,7 +133,9 @@ async fn judge(
         }
         (StatusCode::OK, copy) => {
             match receive(shared, path, answer, flight, patience(copy.as_ref())).await {
-                Received::Kept(copy) => Outcome::Kept(Arc::new(copy), confirmed(Freshness::Fetched)),
+                Received::Kept(copy) => {
+                    Outcome::Kept(copy, if is_stale { Freshness::Stale } else { Freshness::Fetched })
+                }
                 Received::NotKept => {
                     // What is there is not what the upstream has.
                     forget(shared, flight).await;

@@ -27,7 +27,7 @@ use crate::{files::Tag, http::Body, upstream::Failure};
 /// What became of it.
 pub enum Received {
     /// It is here.
-    Kept(Copy),
+    Kept(Arc<Copy>),
     /// There is no room, or it may not be kept.
     NotKept,
     /// The connection broke, and more did not come.
@@ -62,7 +62,7 @@ pub async fn receive(
     if let (Some(digest), Some(size)) = (announced, length)
         && let Some(copy) = already_here(shared, flight, Entry { digest, size, ..entry.clone() }).await
     {
-        return Received::Kept(copy);
+        return Received::Kept(Arc::new(copy));
     }
     let made = blocking(shared, move |store| {
         let room = match store.room(length.unwrap_or(0)) {
@@ -234,7 +234,7 @@ impl Receiving<'_> {
         match kept.map_err(io::Error::other) {
             Ok(Ok(copy)) => {
                 self.progress.send_replace(written);
-                Received::Kept(copy)
+                Received::Kept(Arc::new(copy))
             }
             Ok(Err(NotKept::NoRoom(_))) => Received::NotKept,
             Ok(Err(NotKept::Disk(error))) | Err(error) => self.shared.not_kept(&error),

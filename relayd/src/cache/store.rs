@@ -111,7 +111,8 @@ impl Store {
             let Some(pinned) = lock(&self.index).get(key) else { return Ok(None) };
             match self.open_entry(key, &pinned)? {
                 Found::Replaced => {}
-                Found::Whole(entry, file) => {
+                Found::Whole(found) => {
+                    let (entry, file) = *found;
                     return Ok(Some(Copy { entry, file, checked: pinned.checked, pin: pinned.pin }));
                 }
                 Found::Damaged => {
@@ -143,7 +144,7 @@ impl Store {
             }
             lock(&self.index).verified(&pinned.digest);
         }
-        Ok(Found::Whole(entry, file))
+        Ok(Found::Whole(Box::new((entry, file))))
     }
 
     /// Makes room, at the cost of what was not used for the longest and is not in use.
@@ -260,7 +261,7 @@ impl Store {
 }
 
 enum Found {
-    Whole(Entry, OpenFile),
+    Whole(Box<(Entry, OpenFile)>),
     Damaged,
     Replaced,
 }

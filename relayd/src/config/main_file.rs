@@ -352,7 +352,7 @@ settings! {
             enabled: bool = true;
             /// The command that triggers nodes which have no connection to this server. Where there is
             /// none, or with "", they are asked at their next contact.
-            command: PathBuf = "/opt/rudder/bin/rudder".into();
+            command: String = "/opt/rudder/bin/rudder".into();
             /// Whether the command is run with sudo.
             use_sudo: bool = true;
             /// Nodes that run at the same time because of requests to this server.

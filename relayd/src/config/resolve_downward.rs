@@ -56,7 +56,7 @@ impl Resolver<'_> {
         let typed = &self.typed.remote_run;
         self.not_zero(&typed.expiry, "remote_run.expiry");
         let command = &typed.command;
-        if !command.value.as_os_str().is_empty() && !command.value.is_absolute() {
+        if !command.value.is_empty() && !command.value.starts_with('/') {
             let text = "must be an absolute path, or \"\" for none";
             self.broken(command, "remote_run.command", text);
         }
@@ -72,7 +72,7 @@ impl Resolver<'_> {
             oldest_tls: self.typed.upstream.min_tls_version.value,
         };
         typed.enabled.value.then(|| RemoteRun {
-            command: Some(command.value.clone()).filter(|path| !path.as_os_str().is_empty()),
+            command: Some(command.value.as_str()).filter(|path| !path.is_empty()).map(Into::into),
             use_sudo: typed.use_sudo.value,
             max_concurrent: typed.max_concurrent.value.get(),
             max_output: typed.max_output.value.0,

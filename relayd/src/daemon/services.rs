@@ -203,6 +203,7 @@ impl Services<'_> {
                 .map(|enrolment| enrolment.requests_per_minute),
             contacts: self.contacts.clone(),
             services: self.called.clone(),
+            upstream: self.config.upstream.as_ref().map(super::upstream::known_by_key),
         };
         let check = {
             let (clients, ca) = (settings.clients.clone(), self.config.ca.clone());

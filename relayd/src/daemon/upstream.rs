@@ -3,13 +3,31 @@
 
 use std::{convert::Infallible, fmt::Display, sync::Arc};
 
+use protocol::certificate;
+
 use super::{StartError, services::Services, starting};
 use crate::{
-    config::Upstream,
+    config::{Upstream, UpstreamTrust},
+    gateway::KnowsUpstream,
     nodes::Nodes,
     tree::Follower,
     upstream::{UpstreamClient, files, renewal},
 };
+
+/// Tells whether a certificate has a key by which the upstream is known. A file of certificates is read each
+/// time: it may be replaced, and who shows an unknown key is rarely the upstream.
+pub(super) fn known_by_key(upstream: &Upstream) -> KnowsUpstream {
+    match upstream.trust.clone() {
+        UpstreamTrust::Pins(pins) => {
+            Arc::new(move |shown| pins.iter().any(|pin| pin.matches(shown.spki_der())))
+        }
+        UpstreamTrust::Anchors(file) => Arc::new(move |shown| {
+            let anchors = std::fs::read(&file).ok().and_then(|pem| certificate::read_bundle(&pem).ok());
+            anchors.iter().flatten().any(|anchor| anchor.spki_der() == shown.spki_der())
+        }),
+        UpstreamTrust::Authorities(_) | UpstreamTrust::DangerousNone => Arc::new(|_| false),
+    }
+}
 
 impl Services<'_> {
     /// The client of the upstream, made when it is first needed.

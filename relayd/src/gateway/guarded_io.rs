@@ -3,7 +3,7 @@
 //! which no request is being worked on.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
@@ -19,6 +19,9 @@ use tokio::{
 };
 
 use super::guard::HeadGuard;
+
+/// Content of a TLS record.
+const RECORD: usize = 16 * 1024;
 
 /// Time-outs of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -191,6 +194,34 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         self.took(written);
         Poll::Ready(Ok(written))
+    }
+
+    /// TLS makes a record of each write: a head and the start of its body are one.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut pieces = pieces.iter().filter(|piece| !piece.is_empty());
+        let first: &[u8] = pieces.next().map_or(&[], |piece| piece);
+        let mut rest = pieces.peekable();
+        if first.len() >= RECORD || rest.peek().is_none() {
+            return self.poll_write(cx, first);
+        }
+        let mut record = [0; RECORD];
+        let mut length = 0;
+        for piece in std::iter::once(first).chain(rest.map(|piece| &**piece)) {
+            let taken = piece.len().min(RECORD - length);
+            record[length..length + taken].copy_from_slice(&piece[..taken]);
+            length += taken;
+        }
+        self.poll_write(cx, &record[..length])
+    }
+
+    /// What is said of the other writes keeps the HTTP library from copying whole answers into a buffer
+    /// that it then keeps for the life of the connection.
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

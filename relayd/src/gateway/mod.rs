@@ -99,7 +99,12 @@ pub struct Behind {
     pub contacts: Option<Contacts>,
     /// Answer the other requests.
     pub services: Services,
+    /// Knows the server above by its key, which is not on the list of a relay that is behind another one.
+    pub upstream: Option<KnowsUpstream>,
 }
+
+/// Whether a certificate has a key by which this server knows the one above it.
+pub type KnowsUpstream = Arc<dyn Fn(&protocol::certificate::Certificate) -> bool + Send + Sync>;
 
 /// Why the gateway cannot start, reload or go on.
 #[derive(Debug, thiserror::Error)]
@@ -209,7 +214,7 @@ impl Gateway {
             commits.push(queue);
             Ok(Some(OpenDoor::new(directory, door, settings.high_water_percent)))
         };
-        let Behind { doors, enrolment, newcomers_per_minute, contacts, services } = behind;
+        let Behind { doors, enrolment, newcomers_per_minute, contacts, services, upstream } = behind;
         let doors = OpenDoors {
             run_logs: open(doors.run_logs)?,
             new_inventories: open(doors.new_inventories)?,
@@ -233,7 +238,8 @@ impl Gateway {
             metrics,
         )
         .telling(contacts)
-        .calling(services);
+        .calling(services)
+        .below(upstream);
         Ok(Self {
             listener,
             address,

@@ -166,7 +166,6 @@ pub const RULES: &[Rule] = &[
     call(GET, "/rudder/relay-api/1/shared-folder/<path>", &[Who::AnyNode], SharedFolder, FOLDER),
     call(&["HEAD", "PUT"], "/rudder/relay-api/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
     call(&["HEAD", "PUT"], "/rudder/relay-api/1/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
-    call(&["HEAD", "PUT"], "/relay-api/shared-files/<file>", &[Who::Visitor], SharedFiles, FILES),
     call(&["GET"], "/rudder/relay-api/shared-files/<node id>/<file>", OF_NODE, SharedFiles, FETCH),
     call(&["GET"], "/rudder/relay-api/1/shared-files/<node id>/<file>", OF_NODE, SharedFiles, FETCH),
     call(&["POST"], "/rudder/relay-api/remote-run/<targets>", FROM_ABOVE, RemoteRun, RUN),
@@ -272,7 +271,12 @@ impl Rule {
         let path = single_slash(path);
         match self.path.split_once('<') {
             None => (path == self.path).then_some(""),
-            Some((directory, _)) => path.strip_prefix(directory),
+            Some((directory, _)) => path.strip_prefix(directory).or_else(|| {
+                // Existing relays leave this out (protocol A2).
+                let shared =
+                    directory.strip_prefix("/rudder").filter(|rest| rest.ends_with("/shared-files/"));
+                path.strip_prefix(shared?)
+            }),
         }
     }
 

@@ -14,6 +14,7 @@ use protocol::{headers::SERVER_PINS, node_id::NodeId};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    KnowsUpstream,
     access::{self, Asked, Subject},
     answer::{Answer, Identity, Refusal, close_after},
     client::{Client, Peer},
@@ -23,7 +24,7 @@ use super::{
     open::OpenConnections,
     rate::{Counted, Rates},
     route::{CallRoute, Route, UploadName},
-    rules::{self, Purpose, Rule},
+    rules::{self, Purpose, Rule, Who},
     throttle::Throttle,
     tls::Acceptor,
     uploads::{OpenDoor, UploadCount, Uploads},
@@ -31,7 +32,7 @@ use super::{
 use crate::{
     config::ClientTrust,
     http::{self, Body, Call, Caller, Services, content_length},
-    nodes::Nodes,
+    nodes::{NodeTable, Nodes},
     registry::{Contact, Contacts},
     tree,
 };
@@ -53,6 +54,7 @@ pub struct Service {
     identity_requests: IdentityRequests,
     contacts: Option<Contacts>,
     services: Services,
+    upstream: Option<KnowsUpstream>,
     tree: tree::Server,
     reads: Rates,
     metrics: GatewayMetrics,
@@ -104,6 +106,7 @@ impl Service {
             identity_requests,
             contacts: None,
             services: Services::default(),
+            upstream: None,
             metrics,
             put_off: Throttle::new(Duration::from_millis(100)),
             refused: Throttle::with_burst(Duration::from_millis(100), 100),
@@ -119,6 +122,11 @@ impl Service {
     /// The same, with what else answers requests.
     pub fn calling(self, services: Services) -> Self {
         Self { services, ..self }
+    }
+
+    /// The same, knowing the server above by its key.
+    pub fn below(self, upstream: Option<KnowsUpstream>) -> Self {
+        Self { upstream, ..self }
     }
 
     /// What is counted.
@@ -196,11 +204,12 @@ impl Service {
         match self.admit(peer, &request, seen)? {
             Admitted::Uuid => Ok(Answer::Text(format!("{}\n", self.own_id).into())),
             Admitted::Upload(door, name, counted) => {
-                self.uploads.take(door, &name, counted, peer, request.into_body()).await
+                // Boxed, as are the others: those who wait for news need not have room for an upload.
+                Box::pin(self.uploads.take(door, &name, counted, peer, request.into_body())).await
             }
             Admitted::Identity(about) => {
                 let node = about.node().clone();
-                let answer = self.identity_requests.take(about, request.into_body()).await?;
+                let answer = Box::pin(self.identity_requests.take(about, request.into_body())).await?;
                 if answer.is_to_known_node() {
                     self.heard_of(node);
                 }
@@ -211,7 +220,7 @@ impl Service {
                 self.heard_of(node.clone());
                 let _counting = Counting::one(&self.metrics.waiting);
                 let ask = tree::Ask::read(request.uri().query(), request.headers());
-                Ok(Answer::Tree(self.tree.answer(&node, &ask, stop).await))
+                Ok(Answer::Tree(Box::pin(self.tree.answer(&node, &ask, stop)).await))
             }
             Admitted::WhoAmI(identity) => Ok(Answer::Identity(identity)),
             Admitted::Call(service, caller, CallRoute { rest, .. }) => {
@@ -250,7 +259,9 @@ impl Service {
     ) -> Result<Admitted<'_>, Refusal> {
         let (rule, route) = Route::parse(request.method(), request.uri().path())?;
         let table = self.nodes.borrow().clone();
-        let client = &*seen.client.insert(peer.client(&table, &self.trust));
+        let client = peer.client(&table, &self.trust);
+        let client = self.upstream_by_key(rule, peer, &table, &client).unwrap_or(client);
+        let client = &*seen.client.insert(client);
         let by_authority = matches!(self.trust, ClientTrust::Authority { .. });
         let mut asked =
             Asked { rule, peer, client, table: &table, password: None, by_authority, own_id: &self.own_id };
@@ -301,6 +312,25 @@ impl Service {
                 Admitted::Call(service, caller, called)
             }
         })
+    }
+
+    /// The server above, where it may call a service and is not on the list: a relay behind another one
+    /// hears of itself, of what is below it, and of the root (protocol 5.1).
+    fn upstream_by_key(
+        &self,
+        rule: &Rule,
+        peer: &Peer,
+        table: &NodeTable,
+        client: &Client,
+    ) -> Option<Client> {
+        let is_open = matches!(rule.purpose, Purpose::Call(_)) && rule.who.contains(&Who::Upstream);
+        let is_stranger = matches!(client, Client::Unknown | Client::Certified);
+        let above = &table.list().get(&self.own_id)?.policy_server;
+        if !is_open || !is_stranger || table.knows(above) {
+            return None;
+        }
+        let knows = self.upstream.as_ref()?;
+        peer.certificate().is_some_and(|certificate| knows(certificate)).then(|| Client::Node(above.clone()))
     }
 
     fn log(&self, peer: &Peer, seen: &Seen, refusal: &Refusal) {

@@ -4,15 +4,16 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::{
-    HeaderMap, Method, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
-};
+use hyper::{HeaderMap, Method, Response, StatusCode, header::HeaderValue};
+use openssl::sha::sha256;
 use protocol::shared_file::{Address, AddressError, List, Metadata, Name, PATH, address::METADATA, metadata};
 use tokio::task::spawn_blocking;
 
 use super::{SharedFiles, store::Found};
-use crate::http::{Body, Call, Caller, Problem, whole};
+use crate::{
+    files::{Representation, Tag},
+    http::{Body, Call, Caller, Problem},
+};
 
 /// Of a list from the server above, in bytes.
 const LARGEST_LIST: usize = 8 << 20;
@@ -50,7 +51,7 @@ impl SharedFiles {
             list.files.retain(|file| file.expires.is_none_or(|expires| expires >= now));
         }
         let json = serde_json::to_vec(&list).map_err(|_| Problem::Internal)?;
-        Ok(answer([json, b"\n".to_vec()].concat(), JSON))
+        Ok(answer(call, [json, b"\n".to_vec()].concat(), JSON))
     }
 
     /// What the server above has for the target, or had when it was asked last.
@@ -81,17 +82,19 @@ impl SharedFiles {
             None
         });
         match found {
-            Some(Found { metadata, .. }) if of_metadata => Ok(answer(metadata.to_string().into(), TEXT)),
+            Some(Found { metadata, .. }) if of_metadata => {
+                Ok(answer(call, metadata.to_string().into(), TEXT))
+            }
             Some(Found { content, .. }) => {
                 Ok(self.files.answer(&call.method, &call.headers, content, OCTETS).await)
             }
-            None if self.is_asked_above(call) => self.from_above(&address, of_metadata, call).await,
+            None if self.is_asked_above(call) => self.ask_above(&address, of_metadata, call).await,
             None => Err(Problem::NotFound),
         }
     }
 
     /// What the server above has, unless its time is over: a copy may be older than that.
-    async fn from_above(
+    async fn ask_above(
         &self,
         address: &Address,
         of_metadata: bool,
@@ -112,7 +115,7 @@ impl SharedFiles {
             return Err(Problem::NotFound);
         }
         if of_metadata {
-            return Ok(answer(metadata.to_string().into(), TEXT));
+            return Ok(answer(call, metadata.to_string().into(), TEXT));
         }
         Ok(cache.answer(&format!("{PATH}/{address}"), &call.method, &call.headers).await)
     }
@@ -134,10 +137,8 @@ impl SharedFiles {
     }
 }
 
-fn answer(content: Vec<u8>, kind: HeaderValue) -> Response<Body> {
-    let length = content.len();
-    let mut response = Response::new(whole(content));
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response.headers_mut().insert(CONTENT_LENGTH, length.into());
-    response
+/// Something small, with its tag: a relay and a node below need not fetch it again.
+fn answer(call: &Call, content: Vec<u8>, kind: HeaderValue) -> Response<Body> {
+    let tag = Some(Tag::of(&sha256(&content)));
+    Representation::of_bytes(content, tag, kind).answer(&call.method, &call.headers)
 }

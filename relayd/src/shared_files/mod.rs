@@ -12,7 +12,7 @@
 //! | `put`, `receive` | a file on its way in: checks, hash, disk |
 //! | `forward` | what goes up to the next server |
 //! | `fetch` | what the target gets: a list, a file, its metadata |
-//! | `sweep` | expiry, and what a crash left |
+//! | `sweep`, `tidy` | expiry, and what a crash left |
 //! | `problem`, `metrics` | why a file is not taken; what is counted |
 //!
 //! Always true: nobody gets the content of one file with the metadata of another; a 200 to a PUT means that
@@ -28,6 +28,7 @@ mod put;
 mod receive;
 mod store;
 mod sweep;
+mod tidy;
 mod walk;
 
 use std::{

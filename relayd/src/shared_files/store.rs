@@ -44,7 +44,7 @@ use crate::{
 /// Below a target.
 pub(super) const FILES: &str = "files";
 const CONTENT: &str = "@content";
-const PARTS: &str = "@parts";
+pub(super) const PARTS: &str = "@parts";
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const MODE: u32 = 0o770;
@@ -210,68 +210,6 @@ impl Store {
         sync(&place)
     }
 
-    /// Removes a file whose metadata still are of a kind.
-    pub(super) fn remove_if(
-        &self,
-        address: &Address,
-        whether: impl Fn(&Metadata) -> bool,
-    ) -> Result<bool, StoreError> {
-        let _names = self.lock();
-        let Some(metadata) = self.metadata(address)?.filter(whether) else { return Ok(false) };
-        let place = self.place_of(address)?;
-        unlinkat(&place, address.file.metadata_name(), AtFlags::empty())?;
-        unlink(&place, address.file.as_str())?;
-        if let Some(content) = self.content()? {
-            self.drop_unused(&content, &metadata.hash_value.to_string())?;
-        }
-        Ok(true)
-    }
-
-    /// Makes the name for other programs one of the content that the metadata say, should a crash have left
-    /// another there.
-    pub(super) fn repair(&self, address: &Address) -> Result<bool, StoreError> {
-        let _names = self.lock();
-        let (Some(metadata), Some(content)) = (self.metadata(address)?, self.content()?) else {
-            return Ok(false);
-        };
-        let (hash, place) = (metadata.hash_value.to_string(), self.place_of(address)?);
-        let inode = |directory: &OwnedFd, name: &str| {
-            statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| stat.st_ino).ok()
-        };
-        let wanted = inode(&content, &hash);
-        if wanted.is_none() || wanted == inode(&place, address.file.as_str()) {
-            return Ok(false);
-        }
-        link_over(&self.directory(&[PARTS])?, &content, &hash, &place, address.file.as_str())?;
-        Ok(true)
-    }
-
-    /// Removes a content that this server stored under an address without metadata to it.
-    pub(super) fn remove_orphan(&self, address: &Address) -> Result<bool, StoreError> {
-        let _names = self.lock();
-        let place = self.place_of(address)?;
-        match statat(&place, address.file.metadata_name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => {}
-            _ => return Ok(false),
-        }
-        // With one name only, somebody else put it there.
-        let ours = statat(&place, address.file.as_str(), AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| u64::from(stat.st_nlink) > 1);
-        if ours {
-            unlink(&place, address.file.as_str())?;
-        }
-        Ok(ours)
-    }
-
-    /// Removes a content to which nothing refers.
-    pub(super) fn remove_unused(&self, hash: &str) -> Result<bool, StoreError> {
-        let _names = self.lock();
-        match self.content()? {
-            Some(content) => self.drop_unused(&content, hash),
-            None => Ok(false),
-        }
-    }
-
     /// The directory of all content, if there is one.
     pub(super) fn content(&self) -> io::Result<Option<OwnedFd>> {
         match openat(CWD, self.root.join(CONTENT), DIRECTORY, Mode::empty()) {
@@ -281,9 +219,9 @@ impl Store {
         }
     }
 
-    fn drop_unused(&self, content: &OwnedFd, hash: &str) -> Result<bool, StoreError> {
+    pub(super) fn drop_unused(&self, content: &OwnedFd, hash: &str) -> Result<bool, StoreError> {
         let unused = match statat(content, hash, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => u64::from(stat.st_nlink) == 1,
+            Ok(stat) => stat.st_nlink == 1,
             Err(Errno::NOENT) => false,
             Err(error) => return Err(error.into()),
         };
@@ -344,7 +282,7 @@ impl Store {
         Ok(open(&self.root, DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty())?)
     }
 
-    fn place_of(&self, address: &Address) -> io::Result<OwnedFd> {
+    pub(super) fn place_of(&self, address: &Address) -> io::Result<OwnedFd> {
         self.subdirectory(&address.target, &address.source)
     }
 
@@ -358,7 +296,7 @@ impl Store {
     }
 
     /// A directory, made where it is not there, and then for good.
-    fn directory(&self, names: &[&str]) -> Result<OwnedFd, StoreError> {
+    pub(super) fn directory(&self, names: &[&str]) -> Result<OwnedFd, StoreError> {
         let mut at = self.open_root()?;
         for name in names {
             at = match openat(&at, *name, DIRECTORY, Mode::empty()) {
@@ -376,7 +314,7 @@ impl Store {
         Ok(at)
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -389,7 +327,7 @@ fn content_path(hash: &FileHash) -> String {
     format!("{CONTENT}/{hash}")
 }
 
-fn unlink(directory: &OwnedFd, name: &str) -> Result<(), StoreError> {
+pub(super) fn unlink(directory: &OwnedFd, name: &str) -> Result<(), StoreError> {
     match unlinkat(directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
-    header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING},
 };
 use protocol::{
     node_id::NodeId,
@@ -105,7 +105,8 @@ impl Triggers {
         headers: &HeaderMap,
         body: RequestBody,
     ) -> Result<Response<Body>, Problem> {
-        if !headers.contains_key(CONTENT_LENGTH) {
+        // Without either there is no body (RFC 9112 6.3): a sign of life.
+        if headers.contains_key(TRANSFER_ENCODING) {
             let mut response = Problem::LengthRequired.into_response();
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(response);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Conditions, ranges, tags, hostile paths, the shared folder.
+//! Conditions, ranges, tags, the shared folder.
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, sync::Arc};
 

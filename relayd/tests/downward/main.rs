@@ -3,10 +3,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `files` | conditions, ranges, tags, hostile paths, the shared folder |
+//! | `files` | conditions, ranges, tags, the shared folder |
+//! | `paths` | hostile paths |
 //! | `policies` | trees of nodes, archives, manifests |
 //! | `publish` | publishing, activating, going back |
-//! | `cache` | what a relay fetches and keeps |
+//! | `cache`, `cache_faults` | what a relay fetches and keeps |
 //! | `shared_files` | files from node to node |
 //! | `triggers` | connections of agents |
 //! | `remote_run` | both versions, against agents and relays that are played |
@@ -23,10 +24,11 @@ mod rig;
 mod upstream;
 
 mod cache;
+mod cache_faults;
 mod files;
 mod open_api;
+mod paths;
 mod policies;
-mod publish;
 mod remote_run;
 mod shared_files;
 mod triggers;

@@ -3,12 +3,14 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `played` | the server, its nodes, agents and relays that do what a test says |
+//! | `played` | the server, its nodes, agents that do what a test says |
+//! | `relay` | a relay that does |
 //! | `version1` | answers to the letter, the external command, forwarding |
 //! | `version2` | one end for each node, turns, heartbeats, cancelling |
 //! | `behind` | relays that are silent, cut, talk nonsense, or are older |
 
 mod behind;
 mod played;
+mod relay;
 mod version1;
 mod version2;

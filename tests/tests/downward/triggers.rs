@@ -135,7 +135,7 @@ fn performer(daemon: &Process) -> Result<i32> {
 
 #[test]
 fn a_connected_agent_runs_at_once_and_a_silent_link_is_mended() {
-    let script = "echo \"told $* $AGENT_CONDITIONS\"; echo more >&2; exit 3";
+    let script = "echo \"told $* $AGENT_CONDITIONS\"; echo more >&2; sleep 2.5; exit 3";
     let mut world = World::new(script).unwrap();
     let proxy = Proxy::start(world.root.gateway()).unwrap();
     world.node.configure(proxy.address().port(), world.root.key_hash(), "1").unwrap();

@@ -7,7 +7,7 @@ mod ask;
 mod names;
 mod show;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 use protocol::remote_run::{Condition, Conditions, LONGEST_EXPIRY, Line, RunLine, RunOrder, Targets};
@@ -106,7 +106,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
 }
 
 impl Command {
-    fn order(&self, names: &Names, list: &PathBuf) -> Result<RunOrder, CliError> {
+    fn order(&self, names: &Names, list: &Path) -> Result<RunOrder, CliError> {
         let find = |text: &String| names.find(text, list);
         let targets = match (self.all, &self.behind) {
             (true, behind) => Targets::All { behind: behind.as_ref().map(find).transpose()? },

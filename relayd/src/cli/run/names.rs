@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which nodes an operator means, and what they are called: by the node list that the daemon works with.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fs, path::Path};
 
 use protocol::{node_id::NodeId, node_list::NodeList};
 
@@ -41,7 +37,7 @@ impl Names {
 
     /// The node that an operator means: by its id, by the start of its id, or by its host name. What fits
     /// several nodes, in whatever way, means none of them; `id:` before a whole id means that one.
-    pub fn find(&self, text: &str, file: &PathBuf) -> Result<NodeId, CliError> {
+    pub fn find(&self, text: &str, file: &Path) -> Result<NodeId, CliError> {
         if let Some(problem) = &self.problem {
             // The daemon says whether it knows the id.
             let id = text.strip_prefix("id:").unwrap_or(text);
@@ -102,7 +98,7 @@ mod tests {
     }
 
     fn find(text: &str) -> Result<String, CliError> {
-        names().find(text, &"list".into()).map(|node| node.to_string())
+        names().find(text, Path::new("list")).map(|node| node.to_string())
     }
 
     #[test]

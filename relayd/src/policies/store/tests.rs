@@ -162,9 +162,9 @@ fn old_versions_go_and_with_them_what_only_they_had() {
     // One that was staged, never activated, stays as long as it is among the newest.
     let staged = stage(&writer, "a", 9, &[("x", "staged")]);
     let removed = writer.prune(&[id("a")], 2).unwrap();
-    assert_eq!(removed, Removed { versions: 4, contents: 4 });
+    assert_eq!(removed, Removed { versions: 3, contents: 3 });
     let left: Vec<_> = store.editions(&id("a")).unwrap().iter().map(|edition| edition.version).collect();
-    assert_eq!((left, objects(&store)), (vec![4, 5, 9], 4));
+    assert_eq!((left, objects(&store)), (vec![3, 4, 5, 9], 5));
     assert_eq!(taken(&store, "a").unwrap().unwrap().0, 5);
     writer.activate(&[(id("a"), staged)], Before::Noted).unwrap();
     writer.prune(&[id("a")], 0).unwrap();
@@ -274,5 +274,6 @@ fn readers_never_meet_half_a_version() {
             assert!(reader.join().unwrap() > 0);
         }
     });
-    assert_eq!(objects(&store), 2);
+    // The active one, the one before it, and one more.
+    assert_eq!(objects(&store), 3);
 }

@@ -3,22 +3,19 @@
 
 use std::{
     collections::HashMap,
-    io,
     net::Ipv4Addr,
     path::Path,
-    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use http_body_util::BodyExt;
-use openssl::ssl::Ssl;
 use prometheus::Registry;
 use protocol::{
     node_id::NodeId,
     node_list::NodeList,
     remote_run::{Event, Line, LineReader, NodeEvent, RunRequest},
-    tls::{self, ClientIdentity, TlsVersion},
+    tls::TlsVersion,
 };
 use relayd::{
     config::{self, RelayAccess, RelayTrust},
@@ -27,13 +24,12 @@ use relayd::{
     remote_run::{Agents, Pace, RemoteRuns},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{mpsc, watch},
     time::timeout,
 };
-use tokio_openssl::SslStream;
 
+use super::relay::PlayedRelay;
 use crate::{
     harness::{PATIENCE, id, new_identity},
     rig::{Answer, Client, Rig},
@@ -185,7 +181,7 @@ impl Make {
             list[*relay] = serde_json::json!({
                 "hostname": host, "policy-server": "root", "key-hash": identity.0.key_hash().to_string(),
             });
-            relays.insert(*relay, PlayedRelay { identity, listener: Arc::new(listener) });
+            relays.insert(*relay, PlayedRelay::new(identity, listener));
         }
         for (node, host, server) in &self.nodes {
             list[node] = serde_json::json!({"hostname": host, "policy-server": server});
@@ -306,91 +302,6 @@ impl Told {
             assert!(finals == 1 && events.last().unwrap().is_final(), "{node}: {events:?}");
         }
         nodes
-    }
-}
-
-/// A relay below the root that answers as a test says.
-pub struct PlayedRelay {
-    pub identity: ClientIdentity,
-    listener: Arc<TcpListener>,
-}
-
-/// A request as it came.
-pub struct Asked {
-    pub head: String,
-    pub body: String,
-    pub stream: SslStream<TcpStream>,
-}
-
-impl PlayedRelay {
-    /// Takes the next request; shows its own certificate.
-    pub async fn take(&self) -> Asked {
-        let identity = self.identity.clone();
-        self.take_as(identity).await.unwrap()
-    }
-
-    /// Takes the next request, showing that it is this one.
-    pub async fn take_as(&self, identity: ClientIdentity) -> io::Result<Asked> {
-        let acceptor = tls::acceptor(&identity.into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
-        let accepted = timeout(PATIENCE, self.listener.accept()).await.expect("a connection in time");
-        let mut stream = SslStream::new(Ssl::new(acceptor.context()).unwrap(), accepted.unwrap().0)?;
-        Pin::new(&mut stream).accept().await.map_err(io::Error::other)?;
-        let mut bytes = Vec::new();
-        let (head, length) = loop {
-            let mut piece = [0; 4096];
-            let read = stream.read(&mut piece).await?;
-            assert!(read > 0, "a whole request");
-            bytes.extend_from_slice(&piece[..read]);
-            if let Some(end) = memchr::memmem::find(&bytes, b"\r\n\r\n") {
-                let head = String::from_utf8(bytes.drain(..end + 4).collect()).unwrap();
-                let length = head.to_lowercase();
-                let length = length.split("content-length: ").nth(1).unwrap();
-                break (head.clone(), length.split("\r\n").next().unwrap().parse::<usize>().unwrap());
-            }
-        };
-        while bytes.len() < length {
-            let mut piece = [0; 4096];
-            let read = stream.read(&mut piece).await?;
-            bytes.extend_from_slice(&piece[..read]);
-        }
-        Ok(Asked { head, body: String::from_utf8(bytes).unwrap(), stream })
-    }
-}
-
-impl Asked {
-    /// A head without a length: the body ends with the connection, or by chunks.
-    pub async fn begin(&mut self) {
-        self.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-    }
-
-    /// A piece of the body.
-    pub async fn say(&mut self, piece: impl AsRef<[u8]>) {
-        let piece = piece.as_ref();
-        let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
-        self.raw(&chunk).await;
-    }
-
-    pub async fn event(&mut self, node: &str, event: Event) {
-        self.say(Line::Node(NodeEvent::now(id(node), event)).to_json()).await;
-    }
-
-    /// The proper end of the body.
-    pub async fn end(mut self) {
-        self.raw(b"0\r\n\r\n").await;
-        let _ = self.stream.shutdown().await;
-    }
-
-    /// Bytes as they are. The other side may be gone.
-    pub async fn raw(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes).await;
-        let _ = self.stream.flush().await;
-    }
-
-    /// Waits until the other side closes the connection.
-    pub async fn closed(&mut self) {
-        let mut rest = [0; 64];
-        let closed = async { while !matches!(self.stream.read(&mut rest).await, Ok(0) | Err(_)) {} };
-        timeout(PATIENCE, closed).await.expect("the connection is closed");
     }
 }
 
