@@ -323,6 +323,7 @@ fn digest_of(mut file: &File) -> io::Result<Digest> {
 
 /// Makes the directories, for their owner only.
 pub fn make_directories(directory: &Path) -> io::Result<()> {
+    durable::create_private_directory(directory)?;
     for name in ["entries", "objects", "parts"] {
         durable::create_private_directory(&directory.join(name))?;
     }
