@@ -21,8 +21,9 @@ use crate::{
 /// Then runs that the policy server asks for are made, as after `agent send`; that does not count here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 the policies in use are those of the server, or it has none; 1 the server cannot be asked;
-3 a run or an update is under way; 4 with --check: there are other policies; 5 there are policies that this node
+Exit status: 0 the policies in use are those of the server, or it has none; 1 the server cannot be
+asked, or the disk is at fault; 2 settings, or the file of policy keys, are wrong; 3 a run or an
+update is under way; 4 with --check: there are other policies; 5 there are policies that this node
 does not take.
 
 Examples:
