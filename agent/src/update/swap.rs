@@ -207,6 +207,54 @@ mod tests {
         assert_eq!(Memory::load(&machine.state).unwrap(), memory);
     }
 
+    /// As on a full disk: neither beginning nor end can be noted.
+    #[test]
+    fn what_cannot_be_noted_does_not_stay() {
+        let machine = machine();
+        let (state, mut memory) = (&machine.state, Memory::default());
+        let ready = machine.stage("one");
+        begin(state, &mut memory, &ready).unwrap();
+        commit(state, &mut memory, &ready).unwrap();
+        let noted = state.path(super::super::memory::FILE);
+        let in_the_way = |yes: bool| {
+            // A directory with something in it is never replaced by a file.
+            match yes {
+                true => {
+                    fs::rename(&noted, noted.with_extension("kept")).unwrap();
+                    fs::create_dir_all(noted.join("x")).unwrap();
+                }
+                false => {
+                    fs::remove_dir_all(&noted).unwrap();
+                    fs::rename(noted.with_extension("kept"), &noted).unwrap();
+                }
+            }
+        };
+        let ready = machine.stage("two");
+        in_the_way(true);
+        assert!(begin(state, &mut memory, &ready).is_err());
+        in_the_way(false);
+        assert_eq!(machine.contents(), ["one", "one"]);
+        assert!(super::super::expect_passed(state).is_ok() && memory.trial.is_none());
+
+        begin(state, &mut memory, &ready).unwrap();
+        assert!(super::super::expect_passed(state).is_err(), "nothing runs meanwhile");
+        in_the_way(true);
+        assert!(commit(state, &mut memory, &ready).is_err());
+        in_the_way(false);
+        assert_eq!(machine.contents(), ["one", "one"]);
+        assert!(recover(state, &machine.slots).unwrap().is_some());
+        assert_eq!(machine.contents(), ["one", "one"]);
+        assert!(super::super::expect_passed(state).is_ok());
+    }
+
+    #[test]
+    fn something_in_the_way_stops_no_run() {
+        let machine = machine();
+        fs::write(machine.slots[0].next(), "a file").unwrap();
+        assert_eq!(recover(&machine.state, &machine.slots).unwrap(), None);
+        assert!(!machine.slots[0].next().exists());
+    }
+
     #[test]
     fn a_damaged_memory_is_not_taken_for_none() {
         let machine = machine();
