@@ -162,6 +162,8 @@ fn staged_looked_at_activated_and_taken_back() {
         (&json!("staged"), &json!(3), &json!([WEB1]))
     );
     assert_eq!(root.manifest(WEB1), None, "staged is not served");
+    let diff = root.says(&["diff", WEB1, "--names"]);
+    assert!(diff.contains("nothing to version") && diff.contains("3 added, 0 changed, 0 removed"), "{diff}");
     assert!(root.says(&["activate", "--node", WEB1]).contains("is served to 1 node"));
     let one = root.taken(WEB1, None).unwrap();
     assert_eq!((Some(one.version()), one.note()), (first["version"].as_u64(), Some("the first")));
