@@ -281,6 +281,34 @@ fn damage_is_noticed_before_a_version_is_served() {
 }
 
 #[test]
+fn nobody_is_brought_to_sign_what_only_the_store_says() {
+    let root = Root::new();
+    root.publish(&["--all", "--activate"]);
+    let directory = root.path("published/nodes").join(WEB1);
+    let active = root.store().active_edition(&WEB1.parse().unwrap()).unwrap().unwrap();
+    let lines = fs::read_to_string(root.path("published/lists").join(active.list.to_string())).unwrap();
+    // Content, list and version of somebody who can write to the store but has not the key.
+    let (old, new) = (ContentDigest::of(b"#!/bin/sh\n"), ContentDigest::of(b"#!/bin/ex\n"));
+    let object = root.path("published/objects").join(&new.to_string()[..2]).join(new.to_string());
+    fs::create_dir_all(object.parent().unwrap()).unwrap();
+    fs::write(object, "#!/bin/ex\n").unwrap();
+    let forged = lines.replace(&old.to_string(), &new.to_string());
+    let list = ContentDigest::of(forged.as_bytes());
+    fs::write(root.path("published/lists").join(list.to_string()), forged).unwrap();
+    let edition = format!("{}-{list}", active.version);
+    fs::copy(directory.join(active.to_string()), directory.join(&edition)).unwrap();
+    fs::remove_file(directory.join("active")).unwrap();
+    symlink(&edition, directory.join("active")).unwrap();
+    root.refuses(&["renew", "--node", WEB1], 1, "the content was altered");
+    // And what was signed, under another number.
+    let edition = format!("{}-{}", active.version + 1, active.list);
+    fs::copy(directory.join(active.to_string()), directory.join(&edition)).unwrap();
+    let to = (active.version + 1).to_string();
+    root.refuses(&["rollback", "--node", WEB1, "--to", &to], 1, "it was signed as version");
+    assert_eq!(root.versions(WEB1).len(), 3, "nothing was signed");
+}
+
+#[test]
 fn keys_change_without_a_node_that_refuses() {
     let root = Root::new();
     root.publish(&["--all", "--activate"]);
