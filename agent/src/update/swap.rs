@@ -32,7 +32,10 @@ pub struct Ready {
 pub fn begin(state: &State, memory: &mut Memory, ready: &[Ready]) -> io::Result<()> {
     let directories = ready.iter().map(|one| (one.slot.active().to_owned(), one.directory)).collect();
     memory.trial = Some(Trial { directories });
-    memory.save(state)?;
+    if let Err(e) = memory.save(state) {
+        memory.trial = None;
+        return Err(e);
+    }
     let swapped = ready.iter().try_for_each(|one| one.slot.exchange());
     if swapped.is_err() {
         take_back(state, memory)?;
@@ -41,11 +44,23 @@ pub fn begin(state: &State, memory: &mut Memory, ready: &[Ready]) -> io::Result<
 }
 
 /// They have passed: what `memory` says of them now is so. What they replaced is kept.
+///
+/// **Errors**: that cannot be noted; what was in use before is in use.
 pub fn commit(state: &State, memory: &mut Memory, ready: &[Ready]) -> io::Result<()> {
-    memory.trial = None;
+    let trial = memory.trial.take();
     memory.replaced = ready.iter().filter_map(|one| slot::id_of(&one.slot.next()).ok().flatten()).collect();
-    memory.save(state)?;
-    ready.iter().try_for_each(|one| one.slot.keep_replaced())
+    if let Err(e) = memory.save(state) {
+        memory.trial = trial;
+        take_back(state, memory)?;
+        return Err(e);
+    }
+    for one in ready {
+        // What is in use is right: no reason to go back, nor to stop.
+        if let Err(e) = one.slot.keep_replaced() {
+            eprintln!("agent: the policies in use before cannot be kept: {e}");
+        }
+    }
+    Ok(())
 }
 
 /// Ends a trial with what was in use before.
@@ -70,10 +85,14 @@ pub fn recover(state: &State, slots: &[Slot]) -> io::Result<Option<String>> {
     take_back(state, &mut memory)?;
     for slot in slots {
         slot.mend()?;
-        match slot::id_of(&slot.next())? {
-            None => {}
-            Some(id) if memory.replaced.contains(&id) => slot.keep_replaced()?,
-            Some(_) => slot::remove(&slot.next())?,
+        let cleared = match slot::id_of(&slot.next())? {
+            None => Ok(()),
+            Some(id) if memory.replaced.contains(&id) => slot.keep_replaced(),
+            Some(_) => slot::remove(&slot.next()),
+        };
+        // What is in place has passed: that something beside it is in the way stops no run.
+        if let Err(e) = cleared {
+            eprintln!("agent: left of an update, and cannot be removed: {e}");
         }
     }
     Ok(words)

@@ -151,7 +151,7 @@ fn one_changed_file_of_400_travels_alone_and_nothing_when_nothing_changed() -> R
 
     realm.operator(&["policy", "rollback", "--node", node.node_id().as_str()])?;
     let back = update(&node, "updated")?;
-    assert_eq!(back["policies"]["version"], 3);
+    assert!(back["policies"]["version"].as_u64() > changed["policies"]["version"].as_u64(), "{back}");
     assert_eq!(policies(&node), one);
     // A run has the settings of its policies; without a server it runs those that are there, and says so.
     proxy.set(Faults { refuse: true, ..Faults::default() });
@@ -207,7 +207,7 @@ fn policies_that_were_altered_or_are_older_or_of_another_node_are_refused() -> R
         Ok(fs::rename(aside, &link)?)
     };
     point_to(Path::new(first.file_name().ok_or("no name")?))?;
-    refused("older than 2")?;
+    refused("older than")?;
     point_to(&second)?;
     update(&node, "unchanged")?;
 
@@ -221,7 +221,7 @@ fn policies_that_were_altered_or_are_older_or_of_another_node_are_refused() -> R
     fs::write(&object, "six")?;
     let (_, manifest) = active(&node)?;
     let right = fs::read(&manifest)?;
-    let text = String::from_utf8_lossy(&right).replace("\"version\": 3", "\"version\": 4");
+    let text = String::from_utf8_lossy(&right).replace("\"version\": ", "\"version\": 1");
     assert_ne!(text.as_bytes(), right);
     fs::remove_file(&manifest)?;
     fs::write(&manifest, text.as_bytes())?;
