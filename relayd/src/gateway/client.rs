@@ -11,7 +11,10 @@ use chrono::{DateTime, Utc};
 use openssl::x509::X509;
 use protocol::{certificate::Certificate, node_id::NodeId};
 
-use crate::{config::ClientTrust, nodes::NodeTable};
+use crate::{
+    config::ClientTrust,
+    nodes::{KeyHashes, NodeTable, key_hashes},
+};
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ pub struct Peer {
 enum Shown {
     Nothing,
     Unreadable,
-    Certificate(Box<Certificate>),
+    Certificate(Box<(Certificate, KeyHashes)>),
 }
 
 /// Who a peer is, by the node table of the moment.
@@ -56,10 +59,13 @@ impl Peer {
         let shown = match certificate.map(Certificate::new) {
             None => Shown::Nothing,
             Some(Err(_)) => Shown::Unreadable,
-            Some(Ok(certificate)) => Shown::Certificate(Box::new(certificate)),
+            Some(Ok(certificate)) => {
+                let hashes = key_hashes(&certificate);
+                Shown::Certificate(Box::new((certificate, hashes)))
+            }
         };
         let verified_until = match &shown {
-            Shown::Certificate(certificate) if verified => Some(certificate.not_after()),
+            Shown::Certificate(shown) if verified => Some(shown.0.not_after()),
             _ => None,
         };
         Self { address, shown, verified_until }
@@ -68,7 +74,7 @@ impl Peer {
     /// What it showed, if that can be read.
     pub fn certificate(&self) -> Option<&Certificate> {
         match &self.shown {
-            Shown::Certificate(certificate) => Some(certificate),
+            Shown::Certificate(shown) => Some(&shown.0),
             Shown::Nothing | Shown::Unreadable => None,
         }
     }
@@ -79,13 +85,13 @@ impl Peer {
 
     /// Who this is.
     pub fn client(&self, table: &NodeTable, trust: &ClientTrust) -> Client {
-        let certificate = match &self.shown {
+        let (certificate, hashes) = match &self.shown {
             Shown::Nothing => return Client::Anonymous,
             Shown::Unreadable => return Client::Unknown,
-            Shown::Certificate(certificate) => certificate,
+            Shown::Certificate(shown) => (&shown.0, &shown.1),
         };
         match trust {
-            ClientTrust::Key => by_key(certificate, table),
+            ClientTrust::Key => by_key(certificate, hashes, table),
             ClientTrust::Authority { .. } if !self.is_verified(Utc::now()) => Client::Unknown,
             ClientTrust::Authority { node_id, .. } => match certificate.node_id_by(node_id) {
                 Some(node) if table.list().get(&node).is_some() => Client::Node(node),
@@ -95,8 +101,8 @@ impl Peer {
     }
 }
 
-fn by_key(certificate: &Certificate, table: &NodeTable) -> Client {
-    match table.identify(certificate) {
+fn by_key(certificate: &Certificate, hashes: &KeyHashes, table: &NodeTable) -> Client {
+    match table.identify_by(certificate, hashes) {
         None => Client::Unknown,
         // Very old certificates name nobody.
         Some(node) if certificate.has_uid() && certificate.sole_node_id() != Some(node) => {

@@ -11,6 +11,7 @@
 //! ```
 
 use hyper::header;
+use memchr::memchr3;
 
 /// Longest head looked at; the HTTP library's own limit is lower and answers with a better status.
 const MAX_HEAD: usize = 32 * 1024;
@@ -65,13 +66,19 @@ impl HeadGuard {
                     let left = left - skip as u64;
                     self.state = if left == 0 { State::Between } else { State::Body(left) };
                 }
-                State::Between | State::Line | State::AfterCr => {
-                    if self.byte(bytes[at]).is_err() {
-                        self.state = State::Refused;
-                        return Err(at);
+                State::Line => {
+                    let rest = &bytes[at..];
+                    // Most of a line has nothing to decide about.
+                    let plain = memchr3(b'\r', b'\n', 0, rest).unwrap_or(rest.len());
+                    let plain = plain.min(MAX_HEAD - self.head_length);
+                    self.line.extend_from_slice(&rest[..plain]);
+                    self.head_length += plain;
+                    at += plain;
+                    if plain < rest.len() {
+                        self.step(bytes, &mut at)?;
                     }
-                    at += 1;
                 }
+                State::Between | State::AfterCr => self.step(bytes, &mut at)?,
                 State::Refused => return Err(at),
             }
         }
@@ -81,6 +88,16 @@ impl HeadGuard {
     /// Whether a head has begun and not ended.
     pub fn is_in_head(&self) -> bool {
         matches!(self.state, State::Line | State::AfterCr)
+    }
+
+    /// Looks at one byte; where it is, if it is refused.
+    fn step(&mut self, bytes: &[u8], at: &mut usize) -> Result<(), usize> {
+        if self.byte(bytes[*at]).is_err() {
+            self.state = State::Refused;
+            return Err(*at);
+        }
+        *at += 1;
+        Ok(())
     }
 
     fn byte(&mut self, byte: u8) -> Result<(), Malformed> {

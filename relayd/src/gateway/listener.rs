@@ -83,8 +83,9 @@ pub async fn run(
         };
         service.metrics().connections.inc();
         let counting = Counting::one(&service.metrics().open_connections);
-        let serving =
-            connection::serve(tcp, address, acceptor.clone(), service.clone(), limits, stop.clone());
+        // A token of its own: each look at one locks it, and there are several for each request.
+        let stop = stop.child_token();
+        let serving = connection::serve(tcp, address, acceptor.clone(), service.clone(), limits, stop);
         connections.spawn(async move {
             serving.await;
             drop((counting, permit));

@@ -24,6 +24,9 @@ pub struct NodeTable {
     by_key: HashMap<KeyHash, Vec<NodeId>>,
 }
 
+/// The hashes of one key, of each kind that lists have.
+pub type KeyHashes = [KeyHash; 2];
+
 /// A DER SubjectPublicKeyInfo.
 pub type Spki = Arc<[u8]>;
 
@@ -96,7 +99,13 @@ impl NodeTable {
     /// The node to which the key of this certificate belongs (design: TLS identity is by key, not by
     /// name). Only when several nodes have the same key does the name in the certificate decide.
     pub fn identify(&self, certificate: &Certificate) -> Option<&NodeId> {
-        let mut owners = self.owners(certificate);
+        self.identify_by(certificate, &key_hashes(certificate))
+    }
+
+    /// The same for who has the [`key_hashes`] of the certificate: working them out costs more than looking
+    /// for them, and clients ask again and again with the same one.
+    pub fn identify_by(&self, certificate: &Certificate, hashes: &KeyHashes) -> Option<&NodeId> {
+        let mut owners = self.owners(hashes);
         let first = owners.next()?;
         match owners.next() {
             None => Some(first),
@@ -121,14 +130,18 @@ impl NodeTable {
         let Some(node) = certificate.sole_node_id() else { return true };
         let Some(entry) = self.list.get(node) else { return true };
         let has_keys = entry.key_hashes().next().is_some() || !self.certificates(node).is_empty();
-        !has_keys || self.owners(certificate).any(|owner| owner == node)
+        !has_keys || self.owners(&key_hashes(certificate)).any(|owner| owner == node)
     }
 
-    fn owners(&self, certificate: &Certificate) -> impl Iterator<Item = &NodeId> {
-        let spki = certificate.spki_der();
-        let hashes = [KeyHash::sha256_of(spki), KeyHash::Sha512(sha512(spki))];
-        hashes.into_iter().filter_map(|hash| self.by_key.get(&hash)).flatten()
+    fn owners<'a>(&'a self, hashes: &KeyHashes) -> impl Iterator<Item = &'a NodeId> + use<'a> {
+        hashes.each_ref().map(|hash| self.by_key.get(hash)).into_iter().flatten().flatten()
     }
+}
+
+/// All that lists may say about the key of a certificate.
+pub fn key_hashes(certificate: &Certificate) -> KeyHashes {
+    let spki = certificate.spki_der();
+    [KeyHash::sha256_of(spki), KeyHash::Sha512(sha512(spki))]
 }
 
 fn warn_of_skipped(nameless: usize, strangers: &[NodeId]) {
