@@ -14,4 +14,5 @@
 //! ```
 
 pub mod inventory;
+pub mod policy_archive;
 pub mod targets;

@@ -162,6 +162,8 @@ fn staged_looked_at_activated_and_taken_back() {
         (&json!("staged"), &json!(3), &json!([WEB1]))
     );
     assert_eq!(root.manifest(WEB1), None, "staged is not served");
+    let diff = root.says(&["diff", WEB1, "--names"]);
+    assert!(diff.contains("nothing to version") && diff.contains("3 added, 0 changed, 0 removed"), "{diff}");
     assert!(root.says(&["activate", "--node", WEB1]).contains("is served to 1 node"));
     let one = root.taken(WEB1, None).unwrap();
     assert_eq!((Some(one.version()), one.note()), (first["version"].as_u64(), Some("the first")));
@@ -276,6 +278,34 @@ fn damage_is_noticed_before_a_version_is_served() {
     let altered = fs::read_to_string(&envelope).unwrap().replace(WEB2, WEB1);
     fs::write(&envelope, altered).unwrap();
     root.refuses(&["activate", "--node", WEB2], 1, "the content was altered");
+}
+
+#[test]
+fn nobody_is_brought_to_sign_what_only_the_store_says() {
+    let root = Root::new();
+    root.publish(&["--all", "--activate"]);
+    let directory = root.path("published/nodes").join(WEB1);
+    let active = root.store().active_edition(&WEB1.parse().unwrap()).unwrap().unwrap();
+    let lines = fs::read_to_string(root.path("published/lists").join(active.list.to_string())).unwrap();
+    // Content, list and version of somebody who can write to the store but has not the key.
+    let (old, new) = (ContentDigest::of(b"#!/bin/sh\n"), ContentDigest::of(b"#!/bin/ex\n"));
+    let object = root.path("published/objects").join(&new.to_string()[..2]).join(new.to_string());
+    fs::create_dir_all(object.parent().unwrap()).unwrap();
+    fs::write(object, "#!/bin/ex\n").unwrap();
+    let forged = lines.replace(&old.to_string(), &new.to_string());
+    let list = ContentDigest::of(forged.as_bytes());
+    fs::write(root.path("published/lists").join(list.to_string()), forged).unwrap();
+    let edition = format!("{}-{list}", active.version);
+    fs::copy(directory.join(active.to_string()), directory.join(&edition)).unwrap();
+    fs::remove_file(directory.join("active")).unwrap();
+    symlink(&edition, directory.join("active")).unwrap();
+    root.refuses(&["renew", "--node", WEB1], 1, "the content was altered");
+    // And what was signed, under another number.
+    let edition = format!("{}-{}", active.version + 1, active.list);
+    fs::copy(directory.join(active.to_string()), directory.join(&edition)).unwrap();
+    let to = (active.version + 1).to_string();
+    root.refuses(&["rollback", "--node", WEB1, "--to", &to], 1, "it was signed as version");
+    assert_eq!(root.versions(WEB1).len(), 3, "nothing was signed");
 }
 
 #[test]

@@ -74,7 +74,6 @@ pub fn run(options: &Options) -> Result<Report> {
         site.fleet().add(machine, &root_id);
     }
     let mut server = site.prepare_root(site.sqlite())?;
-    server.set("remote_run.max_concurrent", options.nodes.max(1).to_string());
     server.log_level("warn");
     server.start()?;
     let before = resident(&server)?;

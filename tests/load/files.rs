@@ -58,10 +58,11 @@ const FOLDER: &str = "/rudder/relay-api/shared-folder";
 
 pub fn run(options: &Options) -> Result<Report> {
     let (root, machine) = (Identity::new("root".parse()?, Keys::P256)?, Identity::random(Keys::P256)?);
-    let own = Identity::random(Keys::P256)?;
+    let (own, published) = (Identity::random(Keys::P256)?, Identity::random(Keys::P256)?);
     let mut fleet = Fleet::new(&root);
     fleet.add(&own, &root.node_id);
     fleet.add(&machine, &own.node_id);
+    fleet.add(&published, &own.node_id);
     let directory = tempfile::Builder::new().prefix("relayd-load-").tempdir()?;
     let directory = directory.path();
     let archive = format!("/policies/{}/rules/rudder.tar.bz2", machine.node_id);
@@ -74,11 +75,16 @@ pub fn run(options: &Options) -> Result<Report> {
     let output = Output::Upstream(ports::free()?, root.key_hash());
     let mut server = Server::prepare(&directory.join("server"), &own, &fleet, output)?;
     server.set("policies.directory", quoted(&trees)).set("shared_folder.path", quoted(&folder));
+    server.set("policies.published", quoted(&directory.join("published")));
+    server.set("policies.key_directory", quoted(&directory.join("policy-key")));
     server.start()?;
+    publish(&server, &published, &directory.join("source"))?;
     fs::create_dir(directory.join("machine"))?;
     let client = machine.write(&directory.join("machine"))?;
     let nginx = Nginx::start(&directory.join("nginx"), server.identity(), &client.certificate, &www)?;
-    let connector = connector(&machine, server.key_hash())?;
+    let [connector, of_published] =
+        [connector(&machine, server.key_hash())?, connector(&published, server.key_hash())?];
+    let manifest = format!("/policies/{}/rules.manifest", published.node_id);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut ours = Measured::default();
@@ -95,13 +101,22 @@ pub fn run(options: &Options) -> Result<Report> {
             let before = cpu()?;
             let unchanged = runtime.block_on(unchanged(address, &connector, &archive, options))?;
             let between = cpu()?;
+            if is_ours {
+                let manifest = self::unchanged(address, &of_published, &manifest, options);
+                let manifest = runtime.block_on(manifest)?;
+                if round > 0 {
+                    measured.manifest += manifest;
+                    measured.manifest_cpu += cpu()?.saturating_sub(between);
+                }
+            }
+            let before_downloads = cpu()?;
             let download = runtime.block_on(downloads(address, &connector, options))?;
             // The first round is not counted: caches are cold, digests unknown.
             if round > 0 {
                 measured.unchanged += unchanged;
                 measured.unchanged_cpu += between.saturating_sub(before);
                 measured.download += download;
-                measured.download_cpu += cpu()?.saturating_sub(between);
+                measured.download_cpu += cpu()?.saturating_sub(before_downloads);
             }
         }
     }
@@ -120,8 +135,13 @@ pub fn run(options: &Options) -> Result<Report> {
         report.add(names[1], amount / theirs.as_secs_f64(), unit, Target::None);
         report.add(target, theirs.as_secs_f64() / ours.as_secs_f64(), "", Target::AtLeast(0.8));
     }
+    // A file of its own to relayd, what agents ask for first; to nginx one like any other.
+    report.add("304 of a manifest, relayd", requests / ours.manifest.as_secs_f64(), "/s", Target::None);
+    let ratio = theirs.unchanged.as_secs_f64() / ours.manifest.as_secs_f64();
+    report.add("304 of a manifest, ratio", ratio, "", Target::AtLeast(0.8));
     let micros = |time: Duration, per: f64| time.as_secs_f64() * 1e6 / per;
     report.add("304, CPU of relayd", micros(ours.unchanged_cpu, requests), "us", Target::None);
+    report.add("304 of a manifest, CPU of relayd", micros(ours.manifest_cpu, requests), "us", Target::None);
     report.add("304, CPU of nginx", micros(theirs.unchanged_cpu, requests), "us", Target::None);
     report.add("download, CPU of relayd", micros(ours.download_cpu, megabytes), "us/MB", Target::None);
     report.add("download, CPU of nginx", micros(theirs.download_cpu, megabytes), "us/MB", Target::None);
@@ -136,8 +156,21 @@ pub fn run(options: &Options) -> Result<Report> {
 struct Measured {
     unchanged: Duration,
     unchanged_cpu: Duration,
+    manifest: Duration,
+    manifest_cpu: Duration,
     download: Duration,
     download_cpu: Duration,
+}
+
+/// Puts signed policies in place for a node.
+fn publish(server: &Server, node: &Identity, source: &Path) -> Result<()> {
+    for file in 0..100 {
+        write(&source.join(format!("technique{}/file{file}.cf", file % 10)), 3_000 + file)?;
+    }
+    server.command(&["policy", "key", "init"])?;
+    let source = source.display().to_string();
+    server.command(&["policy", "publish", &source, "--node", node.node_id.as_str(), "--activate"])?;
+    Ok(())
 }
 
 /// A file of that size that does not compress.

@@ -49,8 +49,9 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 failure, 2 bad configuration or usage, 3 another process is at it,
-4 not yet: `enroll` and `key roll` without a decision in time, `run --strict` with a component in error, or
-`update --check` with other policies on the server, 5 refused: `enroll`, `key roll`, and policies by `update`.
+4 not yet: `enroll` and `key roll` without a decision in time, `run --strict` with a component in
+error, or `update --check` with other policies on the server, 5 refused: `enroll`, `key roll`, and
+policies by `update`.
 
 Examples:
   agent enroll --server relay.example.org make this node's identity and ask to be taken in

@@ -27,6 +27,9 @@ use crate::{
 /// Send files to other nodes and fetch those sent to this one, through the policy servers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Exit status: 0 done, or there already; 1 the policy server refuses, has no such file or cannot be
+asked, or the file is not what its signature says; 2 bad configuration or usage.
+
 Examples:
   agent share put 37817c4d-fbf7-4850-a985-50021f4e8f41 /srv/backup.tar.gz --ttl 2d
   agent share list

@@ -10,6 +10,7 @@ use super::{CliError, print, runtime, stop_on_signals};
 use crate::{
     identity::Identity,
     settings::Settings,
+    state::State,
     triggers::{
         self,
         ask::{Answered, AskError, once},
@@ -75,6 +76,27 @@ pub(super) async fn take_up(
     stop: &CancellationToken,
 ) {
     match triggers::take_up(root, settings, identity, news, stop).await {
+        Ok(performed) => performed.iter().for_each(|one| eprintln!("agent: {}", words(one))),
+        Err(e) => eprintln!("agent: runs that were asked for cannot be made: {e}"),
+    }
+}
+
+/// Makes the runs that were noted, with the settings as they are now, unless the daemon sees to them.
+pub(super) async fn make_noted(
+    root: &Path,
+    settings: &Settings,
+    identity: &Identity,
+    stop: &CancellationToken,
+) {
+    let is_free = State::open(&settings.paths.state).is_ok_and(|state| state.lock_connected().is_ok());
+    if !is_free {
+        return;
+    }
+    let performed = match Settings::load(root) {
+        Ok((settings, _)) => perform(root, &settings, identity, stop).await.map_err(|e| e.to_string()),
+        Err(problems) => Err(problems.to_string()),
+    };
+    match performed {
         Ok(performed) => performed.iter().for_each(|one| eprintln!("agent: {}", words(one))),
         Err(e) => eprintln!("agent: runs that were asked for cannot be made: {e}"),
     }

@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::{CliError, print, runtime, stop_on_signals};
+use super::{CliError, print, runtime, stop_on_signals, triggers};
 use crate::{
     identity::Identity,
     run::turn::Turn,
@@ -18,10 +18,12 @@ use crate::{
 /// Only what changed travels. The directory is replaced as a whole; the one before stays beside it and comes back
 /// when `validate_command` fails. With certificates in `paths.policy_key` only policies signed by one of these keys
 /// are taken, meant for this node, not older than those it had, and not expired. `agent run` does all this first.
+/// Then runs that the policy server asks for are made, as after `agent send`; that does not count here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 the policies in use are those of the server, or it has none; 1 the server cannot be asked;
-3 a run or an update is under way; 4 with --check: there are other policies; 5 there are policies that this node
+Exit status: 0 the policies in use are those of the server, or it has none; 1 the server cannot be
+asked, or the disk is at fault; 2 settings, or the file of policy keys, are wrong; 3 a run or an
+update is under way; 4 with --check: there are other policies; 5 there are policies that this node
 does not take.
 
 Examples:
@@ -49,12 +51,17 @@ pub(super) fn run(root: &Path, settings: &Settings, args: Args) -> Result<ExitCo
         return Err(crate::server::target::TargetError::NoServer.into());
     }
     let identity = Identity::load(&settings.paths)?;
-    let options = Options { check: args.check, force: args.force };
+    let options = Options { check: args.check, force: args.force, news: !args.check };
     let (updated, memory) = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
         let turn = Turn::take(settings).await?;
         let updated = update::update(&turn, root, settings, &identity, options, &stop).await;
-        Ok::<_, CliError>((updated, Memory::load(turn.state())?))
+        let memory = Memory::load(turn.state())?;
+        drop(turn);
+        if options.news {
+            triggers::make_noted(root, settings, &identity, &stop).await;
+        }
+        Ok::<_, CliError>((updated, memory))
     })?;
     if args.json {
         print(&format!("{:#}\n", as_json(&updated, &memory)))?;

@@ -44,6 +44,7 @@ use crate::{
     outbox::Outbox,
     settings::{Settings, policies::ReportMode},
     show::result::Summary,
+    update,
 };
 
 /// A run that is over.
@@ -84,6 +85,7 @@ pub async fn run(
 ) -> Result<Done, RunError> {
     let command = order.command(settings).ok_or(RunError::NoCommand)?;
     let state = turn.state();
+    update::expect_passed(state).map_err(RunError::Policies)?;
     let outbox = Outbox::open(&settings.paths, &identity.node_id).map_err(RunError::Outbox)?;
     outbox.clean().map_err(RunError::Outbox)?;
 

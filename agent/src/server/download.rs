@@ -71,9 +71,14 @@ impl Download {
 
     /// For an answer that is not what was asked for: the body, or the start of one that is longer than 64 KiB or
     /// breaks off.
-    pub async fn reply(mut self) -> Reply {
+    pub async fn reply(self) -> Reply {
+        self.reply_within(MAX_EXPLANATION).await
+    }
+
+    /// The same with the start of a body that is longer than `most` bytes.
+    pub async fn reply_within(mut self, most: usize) -> Reply {
         let mut body = Vec::new();
-        while body.len() <= MAX_EXPLANATION
+        while body.len() <= most
             && let Ok(Some(data)) = self.chunk().await
         {
             body.extend_from_slice(&data);

@@ -2,8 +2,9 @@
 //! Several requests in a row over one kept-alive connection, which is opened when it is needed and again when the
 //! server has closed it.
 
+use chrono::Utc;
 use hyper::{HeaderMap, Method, header};
-use protocol::hash::KeyHash;
+use protocol::{hash::KeyHash, tls::ServerTrust, triggers::News};
 
 use super::{
     connection::{Body, Connection, ConnectionError, empty},
@@ -11,7 +12,14 @@ use super::{
     succession::{self, Seen},
     target::Target,
 };
-use crate::{settings::Settings, state::State};
+use crate::{
+    settings::Settings,
+    state::State,
+    triggers::{
+        ask::{Answered, ask},
+        book::Book,
+    },
+};
 
 /// A conversation with the policy server.
 pub struct Session<'a> {
@@ -74,6 +82,20 @@ impl<'a> Session<'a> {
     ) -> Result<Download, ConnectionError> {
         let open = self.connection.insert(Connection::open(&self.target).await?);
         open.begin(&self.target, method, path, headers, body).await
+    }
+
+    /// Asks whether runs wait for this node (protocol 16.3), over the connection that is there. Nothing is heard from
+    /// a server that is not known by its key or authority, and nothing while the daemon keeps a connection.
+    pub async fn news(&mut self) -> Option<News> {
+        let is_known = !matches!(self.target.trust, ServerTrust::FirstUse);
+        let open = self.connection.as_mut().filter(|open| is_known && open.is_open())?;
+        let state = State::open(&self.settings.paths.state).ok()?;
+        drop(state.lock_connected().ok()?);
+        let known = Book::of(&state).known(Utc::now());
+        match ask(open, &self.target, &known, None).await {
+            Ok((Answered::News(news), _)) => Some(news),
+            _ => None,
+        }
     }
 
     /// Key of the server that answered.

@@ -58,8 +58,9 @@ impl Incoming {
 
 impl Write for Incoming {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
+        // First: what is written and not hashed would be kept all the same.
         let hasher = self.hasher.as_mut().ok_or_else(|| io::Error::other("written after its end"))?;
+        let written = self.file.write(bytes)?;
         hasher.update(&bytes[..written])?;
         Ok(written)
     }

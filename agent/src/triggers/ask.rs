@@ -38,8 +38,9 @@ pub enum Answered {
     Other(String),
 }
 
-/// An answer is longer than any that this node can use.
-const MAX_NEWS: usize = 64 * 1024;
+/// Longest answer that is read, in bytes: as many runs as may wait for a node, each with as many conditions as
+/// there may be, and these as long as they may be.
+const MAX_NEWS: usize = 2 * 1024 * 1024;
 
 /// Asks; with `wait`, the server may take so many seconds until there is something to tell. Gives the
 /// headers as well.
@@ -54,7 +55,7 @@ pub async fn ask(
         headers.insert("prefer", wait);
     }
     let answer = connection.begin(target, Method::GET, &news_path(known), headers, empty()).await?;
-    let reply = answer.reply().await;
+    let reply = answer.reply_within(MAX_NEWS).await;
     Ok((read(&reply), reply.headers))
 }
 
@@ -122,5 +123,31 @@ impl AskError {
             Self::Identity(_) | Self::Stranger => true,
             Self::Connection(_) | Self::State(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{
+        remote_run::{Conditions, MAX_CONDITIONS},
+        triggers::{MAX_RUNS, Offer, Pace},
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_longest_news_that_there_may_be_is_understood() {
+        let conditions: Conditions = vec!["x".repeat(1024); MAX_CONDITIONS].join(",").parse().unwrap();
+        let offer = || Offer {
+            id: RunRequestId::new(),
+            conditions: conditions.clone(),
+            expires_in_ms: u64::MAX,
+            output: false,
+        };
+        let pace = Pace { heartbeat: u64::MAX, reconnect_within: u64::MAX };
+        let news = News { pace, runs: (0..MAX_RUNS).map(|_| offer()).collect() };
+        let body = serde_json::to_vec(&news).unwrap();
+        let reply = Reply { status: StatusCode::OK, headers: HeaderMap::new(), body };
+        assert!(matches!(read(&reply), Answered::News(read) if read == news), "{} bytes", reply.body.len());
     }
 }

@@ -2,7 +2,7 @@
 //! From the question what there is to directories that are ready for their places. Nothing in use is touched.
 
 use chrono::{SubsecRound, Utc};
-use protocol::{node_id::NodeId, policy_manifest::Expectation};
+use protocol::{hash::ContentDigest, node_id::NodeId, policy_manifest::Expectation};
 
 use super::{
     Options, Outcome, UpdateError,
@@ -70,15 +70,15 @@ impl<'a> Attempt<'a> {
         let refused = memory
             .refused
             .clone()
-            .filter(|refused| !options.force && refused.validate_command == settings.validate_command);
+            .filter(|refused| !options.force && refused.holds(settings, pinned.digest, Utc::now()));
         let node_id = identity.node_id.clone();
         let fetch = Fetch::new(session);
         Ok(Self { node_id, pinned, memory: memory.clone(), options, fetch, policies, library, refused })
     }
 
     /// What is left of it.
-    pub fn into_parts(self) -> (Fetch<'a>, [Slot; 2]) {
-        (self.fetch, [self.policies, self.library])
+    pub fn into_parts(self) -> (Fetch<'a>, [Slot; 2], Option<ContentDigest>) {
+        (self.fetch, [self.policies, self.library], self.pinned.digest)
     }
 
     /// Asks, fetches, and makes directories.

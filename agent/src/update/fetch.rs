@@ -8,6 +8,7 @@ use std::{
 };
 
 use hyper::{HeaderMap, Method, StatusCode, header};
+use protocol::triggers::News;
 
 use super::{UpdateError, slot::Slot};
 use crate::{
@@ -42,17 +43,24 @@ pub struct Fetch<'a> {
     session: Session<'a>,
     /// Bytes of bodies received.
     pub received: u64,
+    /// Entity tag of the last manifest that came.
+    pub judged: Option<String>,
 }
 
 impl<'a> Fetch<'a> {
     /// Over this session.
     pub fn new(session: Session<'a>) -> Self {
-        Self { session, received: 0 }
+        Self { session, received: 0, judged: None }
     }
 
     /// The session.
     pub fn session(&self) -> &Session<'a> {
         &self.session
+    }
+
+    /// Asks whether runs wait for this node.
+    pub async fn news(&mut self) -> Option<News> {
+        self.session.news().await
     }
 
     /// Asks for something, if it is not one of those.
@@ -119,10 +127,29 @@ impl<'a> Fetch<'a> {
 
 /// The tag that an answer came with.
 pub fn tag_of(answer: &Download) -> Option<String> {
-    answer.header(header::ETAG).filter(|tag| tag.len() <= 1024).map(str::to_owned)
+    answer.header(header::ETAG).filter(|tag| is_tag(tag)).map(str::to_owned)
+}
+
+/// Whether it is one tag (RFC 9110, 8.8.3): not several, nor `*`, which would stand for what never came.
+fn is_tag(text: &str) -> bool {
+    let opaque = text.strip_prefix("W/").unwrap_or(text);
+    let inner = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    text.len() <= 1024 && inner.is_some_and(|inner| !inner.contains('"'))
 }
 
 /// Weak or not, it names the same thing.
-fn opaque(tag: &str) -> &str {
+pub fn opaque(tag: &str) -> &str {
     tag.trim().trim_start_matches("W/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_tag;
+
+    #[test]
+    fn a_tag_is_one() {
+        assert!(["\"a\"", "W/\"a\"", "\"\"", "\"a,b\""].into_iter().all(is_tag));
+        let long = format!("\"{}\"", "a".repeat(1023));
+        assert!(!["", "*", "a", "\"", "\"a\", \"b\"", "w/\"a\"", &long].into_iter().any(is_tag));
+    }
 }

@@ -19,7 +19,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 use super::{
     UpdateError,
-    fetch::{Fetch, Tags, Told, tag_of},
+    fetch::{Fetch, Tags, Told, opaque, tag_of},
     slot::Slot,
     stage::Stage,
     unpack::{self, Format, Limits, Sink},
@@ -71,7 +71,18 @@ pub async fn ask(
     };
     let etag = tag_of(&answer);
     let message = fetch.bytes(*answer, POLICY_MANIFEST as u64).await?;
-    Ok(Asked::Offered(Box::new(Offer { manifest: expectation.accept(&message)?, etag })))
+    fetch.judged.clone_from(&etag);
+    let manifest = expectation.accept(&message)?;
+    // Else a relay could give an old version the tag of the next one, which would then count as known.
+    let is_its_own = |tag: &String| is_tag_of(tag, &message, manifest.version());
+    let etag = etag.filter(|tag| expectation.pinned.is_empty() || is_its_own(tag));
+    Ok(Asked::Offered(Box::new(Offer { manifest, etag })))
+}
+
+/// Whether a tag is one that this signed manifest has by 14.1 or, from a cache, by 14.3.
+fn is_tag_of(tag: &str, message: &[u8], version: u64) -> bool {
+    let text = opaque(tag).trim_matches('"');
+    text == ContentDigest::of(message).to_string() || text.starts_with(&format!("{version}-"))
 }
 
 /// The files of a manifest, where they are to be.
@@ -195,11 +206,15 @@ impl<'a> Tree<'a> {
         };
         let most = 2 * self.bytes() + (self.files() + 1) * 4096;
         let mut archive = fetch.spool(*answer, slot, most).await?;
-        let mut sink = Selected { by_path: self.by_path(), stage, missing };
+        let mut sink = Selected { by_path: self.by_path(), stage, missing, is_open: false };
         let limits = Limits { total: most, ..unpack::LIMITS };
         match unpack::unpack(&mut archive, Format::TarGz, None, limits, &mut sink) {
-            // What it lacks is asked for one by one, and what came out of it was right.
-            Err(e) if e.is_archive() => Ok(()),
+            // What it lacks is asked for one by one, also the file that it broke off in; what came out of it before
+            // was right.
+            Err(e) if e.is_archive() => match sink.is_open {
+                true => stage.discard_last().map_err(UpdateError::Disk),
+                false => Ok(()),
+            },
             Err(e) => Err(UpdateError::Disk(io::Error::other(e))),
             Ok(()) => Ok(()),
         }
@@ -271,6 +286,8 @@ struct Selected<'s, 'a> {
     by_path: HashMap<&'a str, RelativePath>,
     stage: &'s mut Stage,
     missing: &'s mut HashMap<RelativePath, &'a ManifestFile>,
+    /// A file has begun and not ended.
+    is_open: bool,
 }
 
 impl Sink for Selected<'_, '_> {
@@ -281,10 +298,13 @@ impl Sink for Selected<'_, '_> {
     fn begin(&mut self, path: &RelativePath, _: bool) -> io::Result<Option<File>> {
         let Some(path) = self.by_path.get(path.as_str()) else { return Ok(None) };
         let Some(file) = self.missing.get(path) else { return Ok(None) };
-        self.stage.create(path, file.executable).map(Some)
+        let new = self.stage.create(path, file.executable)?;
+        self.is_open = true;
+        Ok(Some(new))
     }
 
     fn end(&mut self, path: &RelativePath, size: u64, digest: ContentDigest) -> io::Result<()> {
+        self.is_open = false;
         let Some(path) = self.by_path.get(path.as_str()) else { return Ok(()) };
         match self.missing.get(path) {
             None => Ok(()),

@@ -6,12 +6,12 @@
 
 use std::{fs, io, path::PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use protocol::hash::ContentDigest;
 use serde::{Deserialize, Serialize};
 
-use super::slot::DirectoryId;
-use crate::state::State;
+use super::{UpdateError, slot::DirectoryId};
+use crate::{settings::Settings, state::State};
 
 /// The file.
 pub const FILE: &str = "update.json";
@@ -103,6 +103,11 @@ pub struct Refused {
     pub at: DateTime<Utc>,
     /// What they were checked with.
     pub validate_command: Option<Vec<String>>,
+    /// The pinned keys that they were checked with.
+    pub keys: Option<ContentDigest>,
+    /// When they are looked at again all the same: what was refused before its content was known may have been
+    /// sent by somebody who only gave it their tag.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// Directories that are in place, or about to be, and not to be used yet.
@@ -110,6 +115,63 @@ pub struct Refused {
 pub struct Trial {
     /// Where they are, and which they are.
     pub directories: Vec<(PathBuf, DirectoryId)>,
+}
+
+/// How long what is refused by its manifest is not fetched again.
+const REFUSED: TimeDelta = TimeDelta::hours(1);
+
+/// The same, where a file is not what the manifest says: caches may have changed in between.
+const ALTERED: TimeDelta = TimeDelta::minutes(10);
+
+impl Refused {
+    /// Policies that came by `etag`.
+    pub fn new(
+        etag: Option<String>,
+        reason: String,
+        settings: &Settings,
+        keys: Option<ContentDigest>,
+    ) -> Self {
+        Self {
+            etag,
+            library_etag: None,
+            version: None,
+            reason,
+            at: Utc::now().trunc_subsecs(0),
+            validate_command: settings.validate_command.clone(),
+            keys,
+            until: None,
+        }
+    }
+
+    /// What is remembered of an error: so that the same is not fetched each time to be refused again.
+    pub fn of(
+        e: &UpdateError,
+        judged: Option<String>,
+        settings: &Settings,
+        keys: Option<ContentDigest>,
+    ) -> Option<Self> {
+        let (etag, lasts) = match e {
+            UpdateError::Archive { etag, is_library: false, .. } => (etag.clone(), None),
+            UpdateError::Archive { .. } => (None, None),
+            UpdateError::Refused(_) | UpdateError::Empty => (Some(judged?), Some(REFUSED)),
+            UpdateError::Altered(_) => (Some(judged?), Some(ALTERED)),
+            _ => return None,
+        };
+        let mut new = Self::new(etag, e.to_string(), settings, keys);
+        new.until = lasts.map(|lasts| new.at + lasts);
+        if let UpdateError::Archive { etag, is_library: true, .. } = e {
+            new.library_etag.clone_from(etag);
+        }
+        Some(new)
+    }
+
+    /// Whether they would be refused again.
+    pub fn holds(&self, settings: &Settings, keys: Option<ContentDigest>, now: DateTime<Utc>) -> bool {
+        self.validate_command == settings.validate_command
+            && self.keys == keys
+            // A clock that was set back must not make it last.
+            && self.until.is_none_or(|until| self.at <= now && now < until)
+    }
 }
 
 impl Memory {

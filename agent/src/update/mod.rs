@@ -53,6 +53,7 @@ use crate::{
     server::{succession, trust},
     settings::Settings,
     state::State,
+    triggers::book::Book,
 };
 
 /// What is wanted of an update.
@@ -62,6 +63,8 @@ pub struct Options {
     pub check: bool,
     /// Fetch everything, also what is there or did not pass.
     pub force: bool,
+    /// Also ask which runs wait for this node; they are noted.
+    pub news: bool,
 }
 
 /// How an update ended, where nothing was wrong.
@@ -108,6 +111,14 @@ fn slots(paths: &Paths) -> [Slot; 2] {
 /// **Errors**: policies that have not passed may be in place.
 pub fn recover(state: &State, paths: &Paths) -> io::Result<Option<String>> {
     swap::recover(state, &slots(paths))
+}
+
+/// Fails while policies are in place that have not passed: they could not be taken back.
+pub fn expect_passed(state: &State) -> io::Result<()> {
+    match Memory::load(state)?.trial {
+        None => Ok(()),
+        Some(_) => Err(io::Error::other("policies that have not passed are in place")),
+    }
 }
 
 /// Whether the policies in use were fetched from a policy server.
@@ -160,7 +171,12 @@ async fn try_update(
             prepared.unwrap_or(Err(UpdateError::TimedOut(settings.update_time_limit)))
         }
     };
-    let (fetch, slots) = attempt.into_parts();
+    let (mut fetch, slots, keys) = attempt.into_parts();
+    if options.news
+        && let Some(news) = fetch.news().await
+    {
+        Book::of(turn.state()).note(&news, Utc::now()).map_err(UpdateError::Disk)?;
+    }
     let session = fetch.session();
     let mut done =
         Done { received: fetch.received, keys: session.keys.clone(), ..Done::new(Outcome::Unchanged) };
@@ -168,11 +184,12 @@ async fn try_update(
         Ok(prepared) => prepared,
         Err(e) => {
             slots.iter().try_for_each(|slot| slot::remove(&slot.next())).map_err(UpdateError::Disk)?;
-            if let UpdateError::Archive { etag, is_library, .. } = &e {
-                let active = memory.active.as_ref().and_then(|active| active.etag.clone());
-                let (policies, library) =
-                    if *is_library { (active, etag.clone()) } else { (etag.clone(), None) };
-                memory.refused = Some(refused(policies, library, e.to_string(), settings));
+            if let Some(mut new) = Refused::of(&e, fetch.judged, settings, keys) {
+                if new.library_etag.is_some() {
+                    // Those in use are not at fault.
+                    new.etag = memory.active.as_ref().and_then(|active| active.etag.clone());
+                }
+                memory.refused = Some(new);
             }
             return Err(e);
         }
@@ -192,11 +209,11 @@ async fn try_update(
             match verdict {
                 Verdict::Stopped => return Err(UpdateError::Stopped),
                 Verdict::Failed(reason) => {
-                    let library = new.library.as_ref().and_then(|library| library.etag.clone());
+                    let library_etag = new.library.as_ref().and_then(|library| library.etag.clone());
                     let etag = new.active.as_ref().and_then(|active| active.etag.clone());
                     let version = new.active.as_ref().and_then(|active| active.version);
-                    memory.refused =
-                        Some(Refused { version, ..refused(etag, library, reason.clone(), settings) });
+                    let new = Refused::new(etag, reason.clone(), settings, keys);
+                    memory.refused = Some(Refused { version, library_etag, ..new });
                     return Err(UpdateError::NotPassed(reason));
                 }
                 Verdict::Passed => {}
@@ -213,22 +230,6 @@ async fn try_update(
         done.pinned = pin(root, session).map_err(UpdateError::Disk)?;
     }
     Ok(done)
-}
-
-fn refused(
-    etag: Option<String>,
-    library_etag: Option<String>,
-    reason: String,
-    settings: &Settings,
-) -> Refused {
-    Refused {
-        etag,
-        library_etag,
-        version: None,
-        reason,
-        at: Utc::now().trunc_subsecs(0),
-        validate_command: settings.validate_command.clone(),
-    }
 }
 
 /// A server whose policies are in use is the policy server from now on: one that was met for the first time, and

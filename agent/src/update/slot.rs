@@ -15,6 +15,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 use rustix::{
@@ -24,7 +25,8 @@ use rustix::{
 
 use crate::durable;
 
-/// Names a directory as long as it exists: its inode.
+/// Names a directory as long as it exists: made of its inode, which a later one may have again, and of the moment
+/// when it was made.
 pub type DirectoryId = u64;
 
 /// A directory that is replaced as a whole.
@@ -133,15 +135,24 @@ impl Slot {
 /// Which directory has this name now; `None` when there is none.
 pub fn id_of(path: &Path) -> io::Result<Option<DirectoryId>> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata.ino())),
+        Ok(metadata) => {
+            let made = metadata.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+            let made = made.map_or(0, |made| made.as_nanos() as u64);
+            // An odd factor keeps different moments apart; file systems without them have the inode alone.
+            Ok(Some(metadata.ino() ^ made.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(named(path, e)),
     }
 }
 
-/// Removes a directory with all that is in it, if it is there; a link is removed itself.
+/// Removes what has this name, if it is there: a directory with all that is in it, a link itself.
 pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+    let removed = match fs::remove_dir_all(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
+        removed => removed,
+    };
+    match removed {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(named(path, e)),
         _ => Ok(()),
     }
@@ -200,6 +211,25 @@ mod tests {
         assert_eq!(content(slot.active()).unwrap(), "new");
         slot.revert(new).unwrap();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_was_made_anew_is_another_one() {
+        let root = tempfile::tempdir().unwrap();
+        let slot = slot(&root);
+        let mut seen = vec![];
+        for _ in 0..3 {
+            seen.push(directory(slot.active(), "same"));
+            remove(slot.active()).unwrap();
+        }
+        seen.dedup();
+        assert_eq!(seen.len(), 3, "an inode is used again");
+        for _ in 0..2 {
+            fs::write(slot.next(), "no directory").unwrap();
+            remove(&slot.next()).unwrap();
+            assert!(!slot.next().exists());
+        }
+        remove(&slot.next()).unwrap();
     }
 
     #[test]

@@ -32,7 +32,10 @@ pub struct Ready {
 pub fn begin(state: &State, memory: &mut Memory, ready: &[Ready]) -> io::Result<()> {
     let directories = ready.iter().map(|one| (one.slot.active().to_owned(), one.directory)).collect();
     memory.trial = Some(Trial { directories });
-    memory.save(state)?;
+    if let Err(e) = memory.save(state) {
+        memory.trial = None;
+        return Err(e);
+    }
     let swapped = ready.iter().try_for_each(|one| one.slot.exchange());
     if swapped.is_err() {
         take_back(state, memory)?;
@@ -41,11 +44,23 @@ pub fn begin(state: &State, memory: &mut Memory, ready: &[Ready]) -> io::Result<
 }
 
 /// They have passed: what `memory` says of them now is so. What they replaced is kept.
+///
+/// **Errors**: that cannot be noted; what was in use before is in use.
 pub fn commit(state: &State, memory: &mut Memory, ready: &[Ready]) -> io::Result<()> {
-    memory.trial = None;
+    let trial = memory.trial.take();
     memory.replaced = ready.iter().filter_map(|one| slot::id_of(&one.slot.next()).ok().flatten()).collect();
-    memory.save(state)?;
-    ready.iter().try_for_each(|one| one.slot.keep_replaced())
+    if let Err(e) = memory.save(state) {
+        memory.trial = trial;
+        take_back(state, memory)?;
+        return Err(e);
+    }
+    for one in ready {
+        // What is in use is right: no reason to go back, nor to stop.
+        if let Err(e) = one.slot.keep_replaced() {
+            eprintln!("agent: the policies in use before cannot be kept: {e}");
+        }
+    }
+    Ok(())
 }
 
 /// Ends a trial with what was in use before.
@@ -70,10 +85,14 @@ pub fn recover(state: &State, slots: &[Slot]) -> io::Result<Option<String>> {
     take_back(state, &mut memory)?;
     for slot in slots {
         slot.mend()?;
-        match slot::id_of(&slot.next())? {
-            None => {}
-            Some(id) if memory.replaced.contains(&id) => slot.keep_replaced()?,
-            Some(_) => slot::remove(&slot.next())?,
+        let cleared = match slot::id_of(&slot.next())? {
+            None => Ok(()),
+            Some(id) if memory.replaced.contains(&id) => slot.keep_replaced(),
+            Some(_) => slot::remove(&slot.next()),
+        };
+        // What is in place has passed: that something beside it is in the way stops no run.
+        if let Err(e) = cleared {
+            eprintln!("agent: left of an update, and cannot be removed: {e}");
         }
     }
     Ok(words)
@@ -186,6 +205,54 @@ mod tests {
         assert_eq!(machine.contents(), ["two", "two"]);
         assert_eq!(content(&machine.slots[0].previous()), "one", "the one before stays");
         assert_eq!(Memory::load(&machine.state).unwrap(), memory);
+    }
+
+    /// As on a full disk: neither beginning nor end can be noted.
+    #[test]
+    fn what_cannot_be_noted_does_not_stay() {
+        let machine = machine();
+        let (state, mut memory) = (&machine.state, Memory::default());
+        let ready = machine.stage("one");
+        begin(state, &mut memory, &ready).unwrap();
+        commit(state, &mut memory, &ready).unwrap();
+        let noted = state.path(super::super::memory::FILE);
+        let in_the_way = |yes: bool| {
+            // A directory with something in it is never replaced by a file.
+            match yes {
+                true => {
+                    fs::rename(&noted, noted.with_extension("kept")).unwrap();
+                    fs::create_dir_all(noted.join("x")).unwrap();
+                }
+                false => {
+                    fs::remove_dir_all(&noted).unwrap();
+                    fs::rename(noted.with_extension("kept"), &noted).unwrap();
+                }
+            }
+        };
+        let ready = machine.stage("two");
+        in_the_way(true);
+        assert!(begin(state, &mut memory, &ready).is_err());
+        in_the_way(false);
+        assert_eq!(machine.contents(), ["one", "one"]);
+        assert!(super::super::expect_passed(state).is_ok() && memory.trial.is_none());
+
+        begin(state, &mut memory, &ready).unwrap();
+        assert!(super::super::expect_passed(state).is_err(), "nothing runs meanwhile");
+        in_the_way(true);
+        assert!(commit(state, &mut memory, &ready).is_err());
+        in_the_way(false);
+        assert_eq!(machine.contents(), ["one", "one"]);
+        assert!(recover(state, &machine.slots).unwrap().is_some());
+        assert_eq!(machine.contents(), ["one", "one"]);
+        assert!(super::super::expect_passed(state).is_ok());
+    }
+
+    #[test]
+    fn something_in_the_way_stops_no_run() {
+        let machine = machine();
+        fs::write(machine.slots[0].next(), "a file").unwrap();
+        assert_eq!(recover(&machine.state, &machine.slots).unwrap(), None);
+        assert!(!machine.slots[0].next().exists());
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub async fn validate(turn: &Turn, root: &Path, settings: &Settings, stop: &Canc
         ending => {
             let lines: Vec<String> = output.lines().map(|line| line.text.to_owned()).collect();
             let last = lines[lines.len().saturating_sub(SHOWN)..].join("; ");
-            Verdict::Failed(format!("the validation command failed: {ending}: {last}"))
+            let colon = if last.is_empty() { "" } else { ": " };
+            Verdict::Failed(format!("the validation command failed: {ending}{colon}{last}"))
         }
     }
 }

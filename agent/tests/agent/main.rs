@@ -8,6 +8,10 @@ mod engines;
 mod enroll;
 mod keys;
 mod node;
+#[path = "../../../fuzz/src/policy_archive.rs"]
+mod policy_archive;
+#[path = "../../../fuzz/src/replay.rs"]
+mod replay;
 mod root;
 mod run;
 mod server;
@@ -15,3 +19,8 @@ mod shelf;
 mod trust;
 mod update;
 mod upload;
+
+#[test]
+fn nothing_breaks_the_reader_of_archives() {
+    replay::replay("policy_archive", policy_archive::policy_archive);
+}

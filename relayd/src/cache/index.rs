@@ -13,6 +13,7 @@ use std::{
 use protocol::node_id::NodeId;
 
 use super::key::{Digest, Key};
+use crate::files::Stamp;
 
 /// What a file costs at least, and the unit of its size on a disk. As every entry costs one block, the
 /// size limit bounds the number of entries, and with it memory.
@@ -47,7 +48,8 @@ struct Slot {
 struct Object {
     size: u64,
     entries: usize,
-    verified: bool,
+    /// Of the file, when its content was seen to be that of the digest.
+    verified: Option<Stamp>,
     pin: Pin,
 }
 
@@ -58,8 +60,8 @@ pub struct Pinned {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Whether this process has seen that the content is that of the digest.
-    pub verified: bool,
+    /// What the file was when this process saw that its content is that of the digest.
+    pub verified: Option<Stamp>,
     /// When the upstream confirmed the entry last.
     pub checked: SystemTime,
     /// Keeps it.
@@ -81,14 +83,13 @@ impl Index {
         &mut self,
         key: Key,
         node: Option<NodeId>,
-        (digest, size, verified): (Digest, u64, bool),
+        (digest, size): (Digest, u64),
         checked: SystemTime,
     ) -> Option<Digest> {
         let object = self.objects.entry(digest).or_insert_with(|| {
             self.bytes += blocks(size);
-            Object { size, entries: 0, verified, pin: Pin::default() }
+            Object { size, entries: 0, verified: None, pin: Pin::default() }
         });
-        object.verified |= verified;
         // Before the old one goes: it may be the same.
         object.entries += 1;
         let freed = self.remove(&key).and_then(|removed| removed.object);
@@ -121,10 +122,10 @@ impl Index {
         self.entries.contains_key(key)
     }
 
-    /// An object that some entry has, whose content was seen to be right.
-    pub fn verified_object(&self, digest: &Digest) -> Option<(u64, Pin)> {
+    /// An object that some entry has, whose content was seen to be right in the file that it was then.
+    pub fn verified_object(&self, digest: &Digest) -> Option<(u64, Stamp, Pin)> {
         let object = self.objects.get(digest)?;
-        object.verified.then(|| (object.size, object.pin.clone()))
+        Some((object.size, object.verified?, object.pin.clone()))
     }
 
     /// Whether some entry has this object.
@@ -132,10 +133,10 @@ impl Index {
         self.objects.contains_key(digest)
     }
 
-    /// The content of an object was seen to be right.
-    pub fn verified(&mut self, digest: &Digest) {
+    /// The content of an object was seen to be right, in this file.
+    pub fn verified(&mut self, digest: &Digest, file: Stamp) {
         if let Some(object) = self.objects.get_mut(digest) {
-            object.verified = true;
+            object.verified = Some(file);
         }
     }
 
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     fn add(index: &mut Index, path: &str, content: u8, size: u64) -> Option<Digest> {
-        index.insert(Key::of(path), None, ([content; 32], size, true), SystemTime::now())
+        index.insert(Key::of(path), None, ([content; 32], size), SystemTime::now())
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn read_back(directory: &Path, index: &mut Index) -> io::Result<()> {
     let mut used: HashSet<Digest> = HashSet::new();
     for (modified, key, node, digest, size) in entries {
         used.insert(digest);
-        index.insert(key, node, (digest, size, false), modified);
+        index.insert(key, node, (digest, size), modified);
     }
     for file in list_places(&directory.join("objects"))? {
         if from_hex(&file.name).is_none_or(|digest| !used.contains(&digest)) {

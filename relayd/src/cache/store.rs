@@ -3,7 +3,8 @@
 //!
 //! Nothing here is `fsync`ed. A file gets its name when all of it was written, which is enough for a process
 //! that is killed; and what a power cut tore does not have the digest that it should have, which is checked
-//! before a content is used for the first time after a start (docs/adr/0011).
+//! before a content is used for the first time after a start, and again when its file is not the one that it was
+//! (docs/adr/0011).
 
 use std::{
     fs::{self, File, FileTimes},
@@ -138,11 +139,11 @@ impl Store {
         if file.size() != pinned.size {
             return Ok(Found::Damaged);
         }
-        if !pinned.verified {
+        if pinned.verified != Some(*file.stamp()) {
             if digest_of(file.file())? != pinned.digest {
                 return Ok(Found::Damaged);
             }
-            lock(&self.index).verified(&pinned.digest);
+            lock(&self.index).verified(&pinned.digest, *file.stamp());
         }
         Ok(Found::Whole(Box::new((entry, file))))
     }
@@ -168,7 +169,7 @@ impl Store {
     /// Keeps a content that was fetched.
     pub fn keep(&self, key: &Key, entry: Entry, part: Part, room: Room) -> Result<Copy, NotKept> {
         let _disk = lock(&self.disk);
-        if lock(&self.index).verified_object(&entry.digest).is_none() {
+        if self.whole_object(&entry.digest).is_none() {
             part.take(&self.object(&entry.digest))?;
         }
         // What was promised is now counted.
@@ -178,7 +179,7 @@ impl Store {
 
     /// Keeps a path whose content is there already; `None` when it is not.
     pub fn link(&self, key: &Key, entry: Entry) -> Result<Option<Copy>, NotKept> {
-        let pinned = lock(&self.index).verified_object(&entry.digest);
+        let pinned = self.whole_object(&entry.digest);
         // Pinned until it has one entry more.
         let Some((_, _pin)) = pinned.filter(|(size, _)| *size == entry.size) else { return Ok(None) };
         let room = self.room(0)?;
@@ -187,13 +188,20 @@ impl Store {
         Ok(Some(self.add(key, entry)?))
     }
 
+    /// Size of an object whose file is the one in which its content was seen to be right.
+    fn whole_object(&self, digest: &Digest) -> Option<(u64, Pin)> {
+        let (size, stamp, pin) = lock(&self.index).verified_object(digest)?;
+        let file = OpenFile::new(File::open(self.object(digest)).ok()?.into()).ok()?;
+        (*file.stamp() == stamp).then_some((size, pin))
+    }
+
     /// With the object in place: the entry. Whoever calls this has the lock of the disk.
     fn add(&self, key: &Key, entry: Entry) -> io::Result<Copy> {
         let now = SystemTime::now();
         let written = self.write_entry(key, &entry);
         let mut index = lock(&self.index);
         let freed = match &written {
-            Ok(()) => index.insert(*key, node_of(&entry.path), (entry.digest, entry.size, true), now),
+            Ok(()) => index.insert(*key, node_of(&entry.path), (entry.digest, entry.size), now),
             // An object that nobody has would stay for ever.
             Err(_) => (!index.contains_object(&entry.digest)).then_some(entry.digest),
         };
@@ -205,6 +213,7 @@ impl Store {
         written?;
         let file = File::open(self.object(&entry.digest))?;
         let file = OpenFile::new(file.into()).map_err(io::Error::other)?;
+        lock(&self.index).verified(&entry.digest, *file.stamp());
         Ok(Copy { entry, file, checked: now, pin: pinned.map(|pinned| pinned.pin).unwrap_or_default() })
     }
 
@@ -314,6 +323,7 @@ fn digest_of(mut file: &File) -> io::Result<Digest> {
 
 /// Makes the directories, for their owner only.
 pub fn make_directories(directory: &Path) -> io::Result<()> {
+    durable::create_private_directory(directory)?;
     for name in ["entries", "objects", "parts"] {
         durable::create_private_directory(&directory.join(name))?;
     }

@@ -37,6 +37,7 @@ Examples:
   relayd config default > main.conf   print a commented configuration with all defaults
   relayd run-log show FILE            unpack, parse and print a run log
   relayd node list --state pending    say which nodes wait to be accepted
+  relayd policy publish DIR --all     sign policies for all nodes; `policy activate` serves them
   relayd run web1.example.org         have a node run its agent now
 
 Exit codes:
@@ -45,7 +46,7 @@ Exit codes:
   2  wrong form of a configuration file or of the command line
   3  any other error at start: settings that do not fit together, an address in use, no database;
      or the daemon could not be asked
-  4  there is nothing of what was asked for: no such node, token or key";
+  4  there is nothing of what was asked for: no such node, token, key or version";
 
 /// The road between managed machines and the centre: relay and root daemon.
 #[derive(Debug, Parser)]
@@ -77,7 +78,7 @@ enum Command {
     #[command(subcommand)]
     Token(token::Command),
     /// Publish policies for nodes, signed, and go back.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = policy::EXAMPLES)]
     Policy(policy::Command),
     /// Print which routes there are and who may use them.
     Routes(routes::Command),

@@ -355,7 +355,7 @@ settings! {
             command: String = "/opt/rudder/bin/rudder".into();
             /// Whether the command is run with sudo.
             use_sudo: bool = true;
-            /// Nodes that run at the same time because of requests to this server.
+            /// External commands that run at the same time; connected agents are all asked at once.
             max_concurrent: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
             /// Output of one node that is passed on; what comes after is dropped, which is said.
             max_output: Size = Size(1 << 20);

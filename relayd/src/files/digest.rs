@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     io,
     os::unix::fs::FileExt,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -27,7 +27,7 @@ pub struct Digests<const N: usize> {
     algorithm: MessageDigest,
     remembered: Mutex<Generations<N>>,
     /// A file is always in the same lane: what many ask for at a time is worked out once.
-    lanes: [Semaphore; LANES],
+    lanes: [Arc<Semaphore>; LANES],
 }
 
 /// When the newer is full it becomes the older, and what was not asked for since then is forgotten.
@@ -53,7 +53,7 @@ impl Digests<64> {
 
 impl<const N: usize> Digests<N> {
     fn by(algorithm: MessageDigest) -> Self {
-        let lanes = std::array::from_fn(|_| Semaphore::new(1));
+        let lanes = std::array::from_fn(|_| Arc::new(Semaphore::new(1)));
         Self { algorithm, remembered: Mutex::default(), lanes }
     }
 
@@ -70,14 +70,20 @@ impl<const N: usize> Digests<N> {
         if let Some(known) = self.known(file) {
             return Ok(known);
         }
-        let lane = &self.lanes[file.stamp().identity.1 as usize % LANES];
-        let _lane = lane.acquire().await.map_err(io::Error::other)?;
+        let lane = self.lanes[file.stamp().identity.1 as usize % LANES].clone();
+        let lane = lane.acquire_owned().await.map_err(io::Error::other)?;
         // Somebody else may have worked it out meanwhile.
         if let Some(known) = self.known(file) {
             return Ok(known);
         }
         let (read, algorithm) = (file.clone(), self.algorithm);
-        let digest = spawn_blocking(move || digest(&read, algorithm)).await.map_err(io::Error::other)??;
+        let reading = spawn_blocking(move || {
+            // Until it is read, whether or not somebody still waits: who comes and goes must not make
+            // this server read many times at once.
+            let _lane = lane;
+            digest(&read, algorithm)
+        });
+        let digest = reading.await.map_err(io::Error::other)??;
         self.remember(file, digest);
         Ok(digest)
     }
@@ -176,6 +182,20 @@ mod tests {
             fs::write(&path, content).unwrap();
             assert_eq!(digests.of(&open(temp.path())).await.unwrap(), sha256(content));
         }
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_does_not_make_room_for_another_reader_before_its_own_is_done() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("file"), vec![7; 8 << 20]).unwrap();
+        let (digests, file) = (Digests::sha256(), open(temp.path()));
+        let lane = &digests.lanes[file.stamp().identity.1 as usize % LANES];
+        // Polled once, so that reading begins; then given up.
+        let mut given_up = Box::pin(digests.of(&file));
+        assert!(futures_util::poll!(given_up.as_mut()).is_pending());
+        drop(given_up);
+        assert_eq!(lane.available_permits(), 0);
+        assert_eq!(digests.of(&file).await.unwrap(), sha256(&[7; 8 << 20]));
     }
 
     #[tokio::test]

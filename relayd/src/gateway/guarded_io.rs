@@ -86,6 +86,8 @@ pub struct GuardedIo<S> {
     deadline: Pin<Box<Sleep>>,
     /// An answer was begun that is not all out yet.
     answering: bool,
+    /// A piece of a stream waits to be taken.
+    stalled: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +109,7 @@ impl<S> GuardedIo<S> {
             phase: Phase::Waiting(0),
             deadline: Box::pin(sleep(limits.header_timeout)),
             answering: false,
+            stalled: false,
         }
     }
 
@@ -152,6 +155,7 @@ impl<S> GuardedIo<S> {
         let phase = self.phase();
         if phase != self.phase {
             self.phase = phase;
+            self.stalled = false;
             let limit = match phase {
                 Phase::Waiting(0) | Phase::Head => self.limits.header_timeout,
                 Phase::Waiting(_) => self.limits.idle_timeout,
@@ -160,6 +164,24 @@ impl<S> GuardedIo<S> {
             self.deadline.as_mut().reset(Instant::now() + limit);
         }
         if phase != Phase::Working && self.deadline.as_mut().poll(cx).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
+}
+
+impl<S> GuardedIo<S> {
+    /// A stream may be silent, but what it has to say must be taken: no piece of it for the idle time, and
+    /// the peer is late.
+    fn check_taken(&mut self, waits: bool, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.phase != Phase::Working {
+            return Ok(());
+        }
+        if waits && !self.stalled {
+            self.deadline.as_mut().reset(Instant::now() + self.limits.idle_timeout);
+        }
+        self.stalled = waits;
+        if waits && self.deadline.as_mut().poll(cx).is_ready() {
             return Err(io::ErrorKind::TimedOut.into());
         }
         Ok(())
@@ -191,7 +213,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check_time(cx)?;
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.check_taken(polled.is_pending(), cx)?;
+        let written = ready!(polled)?;
         self.took(written);
         Poll::Ready(Ok(written))
     }
@@ -226,7 +250,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check_time(cx)?;
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.check_taken(polled.is_pending(), cx)?;
+        ready!(polled)?;
         self.finished();
         // Nobody else may ask again before the time that begins here is over.
         self.check_time(cx)?;
@@ -284,6 +310,27 @@ mod tests {
         let start = Instant::now();
         is_taken(100_000, Duration::from_millis(10)).await.unwrap();
         assert!(start.elapsed() > IDLE * 2, "{:?}: not slow enough to tell", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_nobody_takes_is_given_up_and_one_that_is_silent_is_not() {
+        let (mut client, server) = duplex(1000);
+        let limits = Limits { header_timeout: IDLE, idle_timeout: IDLE, slowest: 20_000 };
+        let activity = Arc::new(Activity::default());
+        let mut guarded = GuardedIo::new(server, limits, activity.clone());
+        let _working = activity.begin();
+        for _ in 0..2 {
+            guarded.write_all(&[b'x'; 1000]).await.unwrap();
+            // All is taken at last, and then there is nothing to tell for long.
+            sleep(IDLE / 2).await;
+            client.read_exact(&mut [0; 1000]).await.unwrap();
+            guarded.flush().await.unwrap();
+            sleep(IDLE * 2).await;
+        }
+        let start = Instant::now();
+        let taken = timeout(Duration::from_secs(30), guarded.write_all(&[b'x'; 2000])).await.unwrap();
+        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() >= IDLE, "{:?}", start.elapsed());
     }
 
     #[tokio::test]

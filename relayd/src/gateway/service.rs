@@ -227,17 +227,7 @@ impl Service {
                 if let Caller::Node(node) = &caller {
                     self.heard_of(node.clone());
                 }
-                let (head, body) = request.into_parts();
-                let call = Call {
-                    caller,
-                    path: rules::single_slash(head.uri.path()).to_owned(),
-                    rest,
-                    query: head.uri.query().map(str::to_owned),
-                    method: head.method,
-                    headers: head.headers,
-                    body: body.map_err(Into::into).boxed(),
-                    stop: stop.clone(),
-                };
+                let call = call(request, caller, rest, stop.clone());
                 Ok(Answer::Served(service.answer(call).await))
             }
         }
@@ -366,6 +356,22 @@ impl Service {
 impl Seen {
     fn label(&self) -> &'static str {
         self.rule.map_or("other", Rule::label)
+    }
+}
+
+/// Nothing else is left of the request, above all no path: it would keep the buffer that it was read into
+/// for as long as the call is answered.
+fn call(request: Request<Incoming>, caller: Caller, rest: String, stop: CancellationToken) -> Call {
+    let (head, body) = request.into_parts();
+    Call {
+        caller,
+        path: rules::single_slash(head.uri.path()).to_owned(),
+        rest,
+        query: head.uri.query().map(str::to_owned),
+        method: head.method,
+        headers: head.headers,
+        body: body.map_err(Into::into).boxed(),
+        stop,
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         path: ApiPath::Version(1, "/remote-run/all"),
         summary: "Have all nodes below this server run their agent",
         answers: VERSION_1,
-        example: Example { options: "--data keep_output=true", query: "" },
+        example: Example { options: "--data asynchronous=true", query: "" },
         ..FIRST
     },
     Operation {
@@ -31,7 +31,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         summary: "Have some nodes run their agent",
         body: Some(body("Who is asked, and what the runs are told.", Content::Form(run_form_with_nodes))),
         answers: VERSION_1,
-        example: Example { options: "--data \"keep_output=true&nodes=$NODE\"", query: "" },
+        example: Example { options: "--data \"asynchronous=true&nodes=$NODE\"", query: "" },
         ..FIRST
     },
     Operation {
@@ -41,15 +41,15 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         parameters: &[
             in_path(
                 "node_id",
-                "The node.",
-                Shape::Type(SchemaGenerator::subschema_for::<NodeId>),
+                "The node. What is no node id is skipped as unknown ones are.",
+                Shape::Text,
                 "e745a140-40bc-4b86-b6dc-084488fc906b",
                 "$NODE",
             ),
             HOPS,
         ],
         answers: VERSION_1,
-        example: Example { options: "--data keep_output=true", query: "" },
+        example: Example { options: "--data asynchronous=true", query: "" },
         ..FIRST
     },
     Operation {

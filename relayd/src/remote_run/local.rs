@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Runs on the nodes that are attached to this server: over the connection of their agent, else by the
 //! external command, else at their next contact.
+//!
+//! Agents are asked at once, however many: that costs this server next to nothing, and what they write
+//! waits with them (`triggers::run`). External commands are programs of this machine: they take turns.
 
 use std::{
     collections::VecDeque,
@@ -47,15 +50,6 @@ pub struct Local {
     at_a_time: usize,
 }
 
-/// How a node is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Connected,
-    Command,
-    /// When it asks.
-    NextContact,
-}
-
 /// Longest time of an external command for one node; its own limit is 300 s.
 const COMMAND_TIME: Duration = Duration::from_secs(3600);
 
@@ -77,7 +71,7 @@ impl Task {
 }
 
 impl Local {
-    /// At most `at_a_time` nodes run at the same time.
+    /// At most `at_a_time` external commands run at the same time.
     pub fn new(agents: Arc<dyn Agents>, external: Option<External>, at_a_time: usize) -> Self {
         let at_a_time = at_a_time.clamp(1, Semaphore::MAX_PERMITS);
         Self { agents, external, turns: Arc::new(Semaphore::new(at_a_time)), at_a_time }
@@ -85,11 +79,10 @@ impl Local {
 
     /// Has these nodes run and tells what happens, until each has its final event or nobody listens.
     pub async fn run(&self, nodes: Vec<(NodeId, String)>, task: &Task, events: &Sender<NodeEvent>) {
-        let (waiting, ready): (Vec<_>, Vec<_>) =
-            nodes.into_iter().partition(|(node, _)| self.way(node) == Way::NextContact);
-        // Nodes that are not there take no turn: they would hold up those that are.
-        let waiting = join_all(waiting.into_iter().map(|(node, _)| self.at_next_contact(node, task, events)));
-        tokio::join!(waiting, self.in_turn(ready.into(), task, events));
+        let (by_command, asked): (Vec<_>, Vec<_>) =
+            nodes.into_iter().partition(|(node, _)| self.is_by_command(node));
+        let asked = join_all(asked.iter().map(|(node, _)| self.by_agent(node, task, events)));
+        tokio::join!(asked, self.in_turn(by_command.into(), task, events));
     }
 
     /// These nodes as turns come; those that got none in time expire.
@@ -117,7 +110,7 @@ impl Local {
         }
     }
 
-    /// Waits for a turn to have one node run; `None` when the time is over.
+    /// Waits for a turn to run an external command; `None` when the time is over.
     pub async fn turn(&self, task: &Task) -> Option<SemaphorePermit<'_>> {
         timeout_at(task.deadline, self.turns.acquire()).await.ok()?.ok()
     }
@@ -137,12 +130,9 @@ impl Local {
         self.agents.ask(node, task.request())
     }
 
-    fn way(&self, node: &NodeId) -> Way {
-        match self.external() {
-            _ if self.is_connected(node) => Way::Connected,
-            Some(_) => Way::Command,
-            None => Way::NextContact,
-        }
+    /// Whether the external command is the way to a node.
+    fn is_by_command(&self, node: &NodeId) -> bool {
+        !self.is_connected(node) && self.external().is_some()
     }
 
     async fn run_one(
@@ -153,23 +143,19 @@ impl Local {
         task: &Task,
         events: &Sender<NodeEvent>,
     ) {
-        match self.way(&node) {
-            Way::Connected => self.over_connection(&node, task, events).await,
-            Way::Command => self.by_command(&node, &host, task, events).await,
-            Way::NextContact => {
-                drop(turn);
-                self.at_next_contact(node, task, events).await;
-            }
+        // It may have connected while it waited for its turn.
+        if self.is_by_command(&node) {
+            return self.by_command(&node, &host, task, events).await;
         }
+        drop(turn);
+        self.by_agent(&node, task, events).await;
     }
 
-    async fn at_next_contact(&self, node: NodeId, task: &Task, events: &Sender<NodeEvent>) {
-        self.over_connection(&node, task, events).await;
-    }
-
-    async fn over_connection(&self, node: &NodeId, task: &Task, events: &Sender<NodeEvent>) {
-        tell(events, node, Event::Asked).await;
+    /// Over the connection of the agent, or at its next contact.
+    async fn by_agent(&self, node: &NodeId, task: &Task, events: &Sender<NodeEvent>) {
+        // Before it is told: a client that takes its time must not hold up the nodes.
         let mut happens = self.ask(node, task);
+        tell(events, node, Event::Asked).await;
         while let Some(event) = happens.recv().await {
             let is_final = event.is_final();
             if events.send(NodeEvent::now(node.clone(), event)).await.is_err() || is_final {

@@ -206,18 +206,7 @@ impl Run {
 
     /// A node over the connection of its agent, or at its next contact.
     async fn ask(&self, node: NodeId) {
-        let local = &self.service.local;
-        // Nodes that are not there take no turn.
-        let turn = if local.is_connected(&node) {
-            let turn = local.turn(&self.task).await;
-            if turn.is_none() {
-                return;
-            }
-            turn
-        } else {
-            None
-        };
-        let mut events = local.ask(&node, &self.task);
+        let mut events = self.service.local.ask(&node, &self.task);
         let mut progress = NodeProgress::new(self.service.settings.max_output);
         let mut output = self.sink.target();
         while let Some(event) = events.recv().await {
@@ -233,7 +222,6 @@ impl Run {
                 break;
             }
         }
-        drop(turn);
         let _ = output.end().await;
     }
 

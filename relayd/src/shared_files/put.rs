@@ -23,7 +23,7 @@ impl SharedFiles {
             source.key_hashes().cloned().collect()
         };
         let _turn = self.at_a_time.try_acquire().map_err(|_| Refused::Busy)?;
-        let content = self.new_part().await?;
+        let content = self.new_part(length).await?;
         let counter = &self.metrics.received_bytes;
         let slowest = self.settings.slowest_body;
         let received =
@@ -45,12 +45,12 @@ impl SharedFiles {
         Ok(respond(StatusCode::OK))
     }
 
-    async fn new_part(&self) -> Result<super::part::Part, Refused> {
+    async fn new_part(&self, length: u64) -> Result<super::part::Part, Refused> {
         if self.store.broken().is_cancelled() {
             return Err(StoreError::Sync(std::io::Error::other("this server is stopping")).into());
         }
         let (store, high_water) = (self.store.clone(), self.settings.high_water_percent);
-        let made = spawn_blocking(move || store.new_part(high_water)).await;
+        let made = spawn_blocking(move || store.new_part(length, high_water)).await;
         let (part, room) = made.map_err(|error| Refused::Failed(error.to_string()))??;
         match room {
             Room::Enough | Room::Elsewhere => Ok(part),

@@ -117,13 +117,18 @@ impl Store {
         &self.broken
     }
 
-    /// A new part, and whether the disk takes more.
-    pub(super) fn new_part(&self, high_water_percent: u8) -> Result<(Part, Room), StoreError> {
+    /// A new part for so many bytes, and whether the disk takes them.
+    pub(super) fn new_part(&self, length: u64, high_water_percent: u8) -> Result<(Part, Room), StoreError> {
         if !self.root.is_dir() {
             DirBuilder::new().recursive(true).mode(MODE).create(&self.root)?;
             durable::sync_parent(&self.root)?;
         }
-        let room = room_of(&fstatvfs(self.open_root()?)?, high_water_percent);
+        let mut disk = fstatvfs(self.open_root()?)?;
+        // As it will be: a file must not take what other uploads to the same disk still get.
+        let blocks = length.div_ceil(disk.f_frsize.max(1));
+        disk.f_bfree = disk.f_bfree.saturating_sub(blocks);
+        disk.f_bavail = disk.f_bavail.saturating_sub(blocks);
+        let room = room_of(&disk, high_water_percent);
         Ok((Part::create(Arc::new(self.directory(&[PARTS])?))?, room))
     }
 

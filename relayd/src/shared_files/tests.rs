@@ -22,7 +22,10 @@ use super::{
     store::{Found, Store},
     sweep::Sweeper,
 };
-use crate::spool::clock::{Clock, tests::TestClock};
+use crate::{
+    gateway::disk::Room,
+    spool::clock::{Clock, tests::TestClock},
+};
 
 static KEY: LazyLock<PKey<Private>> = LazyLock::new(|| private_key::generate(KeyKind::P256).unwrap());
 const NEVER: i64 = i64::MAX;
@@ -39,7 +42,7 @@ fn metadata(content: &[u8], expires: i64) -> Metadata {
 }
 
 fn put(store: &Store, address: &Address, content: &[u8], expires: i64) {
-    let (mut part, _) = store.new_part(100).unwrap();
+    let (mut part, _) = store.new_part(0, 100).unwrap();
     part.write(content).unwrap();
     part.sync().unwrap();
     store.place(&part, &metadata(content, expires), address).unwrap();
@@ -253,9 +256,18 @@ fn links_lead_nowhere() {
     std::os::unix::fs::symlink(&outside, tree.join("target")).unwrap();
     assert_eq!(get(&store, &address("file")), None);
     assert!(store.list(&"target".parse().unwrap(), 0).unwrap().0.is_empty());
-    let (mut part, _) = store.new_part(100).unwrap();
+    let (mut part, _) = store.new_part(0, 100).unwrap();
     part.write(b"new").unwrap();
     part.sync().unwrap();
     assert!(store.place(&part, &metadata(b"new", NEVER), &address("file")).is_err());
     assert_eq!(fs::read(outside.join("files/source/file")).unwrap(), b"file");
+}
+
+#[test]
+fn what_would_fill_the_disk_is_not_begun() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(&temp.path().join("shared"));
+    let room = |length| store.new_part(length, 100).unwrap().1;
+    assert_eq!(room(1), Room::Enough);
+    assert_eq!(room(u64::MAX), Room::Full);
 }

@@ -50,7 +50,12 @@ pub(crate) const OPERATIONS: &[Operation] = &[
                 Shape::Text,
                 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             ),
-            in_query("hash_type", "Which hash.", Shape::OneOf(&["sha256", "sha512"]), "sha256"),
+            in_query(
+                "hash_type",
+                "Which hash; SHA-256 when it is empty.",
+                Shape::OneOf(&["sha256", "sha512", ""]),
+                "sha256",
+            ),
             CONDITIONS[0],
             CONDITIONS[1],
             CONDITIONS[2],

@@ -78,12 +78,14 @@ impl Triggers {
     /// Asks a node to run. The receiver gets what happens there: exactly one final event, after which the
     /// channel is closed. Dropping it cancels the run, unless the node has begun it already.
     pub fn ask(&self, node: &NodeId, request: RunRequest) -> mpsc::Receiver<Event> {
-        let (run, events) = Run::new(request, Instant::now());
-        if !self.0.nodes.borrow().knows(node) {
+        let is_known = self.0.nodes.borrow().knows(node);
+        let mut table = self.table();
+        let (run, events) = Run::new(request, table.runs(), Instant::now());
+        if is_known {
+            table.add(node, run);
+        } else {
             run.end(Event::refused("this server does not know the node"));
-            return events;
         }
-        self.table().add(node, run);
         events
     }
 

@@ -11,8 +11,12 @@ use tokio::{
     time::Instant,
 };
 
-/// Events that wait for whoever asked, beside the final one, for which there is always room.
+/// Events of a run that wait for whoever asked, beside the final one, for which there is always room. What a
+/// node has to say beyond that waits with the node.
 const EVENTS: usize = 64;
+/// The same, of one run among very many; and in all, more or less: they are up to 8 KiB each.
+const FEWEST_EVENTS: usize = 2;
+const EVENTS_IN_ALL: usize = 2048;
 
 /// A run.
 pub struct Run {
@@ -55,9 +59,10 @@ pub enum Reported {
 }
 
 impl Run {
-    /// A run that nobody has heard of yet, and what happens to it.
-    pub fn new(request: RunRequest, now: Instant) -> (Self, Receiver<Event>) {
-        let (events, receiver) = mpsc::channel(EVENTS + 1);
+    /// A run that nobody has heard of yet, beside so many others, and what happens to it.
+    pub fn new(request: RunRequest, others: usize, now: Instant) -> (Self, Receiver<Event>) {
+        let (events, receiver) =
+            mpsc::channel((EVENTS_IN_ALL / (others + 1)).clamp(FEWEST_EVENTS, EVENTS) + 1);
         let last_word = events.clone().try_reserve_owned();
         let last_word = last_word.unwrap_or_else(|_| unreachable!("the channel is empty and open"));
         let left = (request.expires - Utc::now()).to_std().unwrap_or_default();

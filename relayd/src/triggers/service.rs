@@ -15,7 +15,10 @@ use protocol::{
     triggers::{self, MAX_REPORT, News, Offer, Pace, Receipt, ReportFrom},
 };
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::{
+    sync::mpsc::Sender,
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Triggers, run::Reported, table::Waiting};
@@ -29,6 +32,12 @@ const BODY: Duration = Duration::from_secs(10);
 
 /// How long a report waits for room, when whoever asked for the run is slow to take its events.
 const ROOM: Duration = Duration::from_secs(5);
+/// The same with its body in memory, which others may want to have there; what did not fit is sent again.
+const ROOM_AT_HAND: Duration = Duration::from_millis(250);
+
+/// A report of this length, in bytes, waits for no turn: that a run begins or ends is told at once,
+/// whatever others write.
+const SHORT: u64 = 1024;
 
 impl Service for Triggers {
     fn answer(&self, call: Call) -> BoxFuture<'_, Response<Body>> {
@@ -112,44 +121,54 @@ impl Triggers {
             return Ok(response);
         }
         let busy = Problem::Unavailable("too many reports at a time", 1);
-        let turn = timeout(ROOM, self.0.reading.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(busy) };
+        let turn = if http::content_length(headers).is_some_and(|length| length > SHORT) {
+            let turn = timeout(ROOM, self.0.reading.acquire()).await;
+            let Ok(Ok(turn)) = turn else { return Err(busy) };
+            Some(turn)
+        } else {
+            None
+        };
         let body = read(body).await?;
         let events = triggers::events(&body).map_err(|error| Problem::BadRequest(error.to_string()))?;
         drop(body);
-        self.pass_on(node, run, place, &events).await
+        let (answer, full) = self.pass_on(node, run, place, &events).await;
+        drop((turn, events));
+        if let Some(full) = full {
+            let _ = timeout(ROOM, full.reserve()).await;
+        }
+        answer
     }
 
+    /// Passes events on, and gives the answer; beside it, what to wait for when they did not all fit.
     async fn pass_on(
         &self,
         node: &NodeId,
         run: RunRequestId,
         place: ReportFrom,
         events: &[Event],
-    ) -> Result<Response<Body>, Problem> {
-        let patience = Instant::now() + ROOM;
-        loop {
+    ) -> (Result<Response<Body>, Problem>, Option<Sender<Event>>) {
+        let patience = Instant::now() + ROOM_AT_HAND;
+        let receipt = |status, next| Ok(json(status, &Receipt { next }));
+        let answer = loop {
             let reported = self.table().report(node, run, place, events, Instant::now());
-            return match reported {
+            break match reported {
                 Reported::Arrived(_, Some(full)) if Instant::now() < patience => {
                     // Whether there is room now, or nobody who wants it any more, the next round tells.
                     let _ = timeout_at(patience, full.reserve()).await;
                     continue;
                 }
-                Reported::Arrived(next, _) => Ok(json(StatusCode::OK, &Receipt { next })),
-                Reported::Over => {
-                    Ok(json(StatusCode::OK, &Receipt { next: place.from + events.len() as u64 }))
-                }
-                Reported::Gap(next) => Ok(json(StatusCode::CONFLICT, &Receipt { next })),
+                Reported::Arrived(next, full) => return (receipt(StatusCode::OK, next), full),
+                Reported::Over => receipt(StatusCode::OK, place.from + events.len() as u64),
+                Reported::Gap(next) => receipt(StatusCode::CONFLICT, next),
                 Reported::Another => {
                     tracing::warn!(node_id = %node, %run, "a second machine with the identity of this node wants to make the same run");
-                    Err(Problem::Forbidden(
-                        "another machine with this node's identity has taken this run".into(),
-                    ))
+                    let why = "another machine with this node's identity has taken this run";
+                    Err(Problem::Forbidden(why.into()))
                 }
                 Reported::Gone => Ok(gone()),
             };
-        }
+        };
+        (answer, None)
     }
 }
 

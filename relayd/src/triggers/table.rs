@@ -68,6 +68,11 @@ impl Table {
         self.most_connected
     }
 
+    /// Runs in hand.
+    pub fn runs(&self) -> usize {
+        self.runs
+    }
+
     /// Whether the agent of a node is connected.
     pub fn is_connected(&self, node: &NodeId) -> bool {
         self.nodes.get(node).is_some_and(|node| !matches!(node.contact, Contact::None))

@@ -161,6 +161,27 @@ async fn a_slow_reader_gets_everything_and_holds_little() {
 }
 
 #[tokio::test]
+async fn runs_of_very_many_hold_little_each() {
+    let names: Vec<_> = (0..1500).map(|n| format!("n{n}")).collect();
+    let (nodes, triggers) = triggers();
+    nodes.send_replace(table(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+    let said = vec![output("x"); 100];
+    let mut held = 0;
+    let mut kept = vec![];
+    for name in &names {
+        let request = request(SOON);
+        let run = request.id;
+        kept.push(triggers.ask(&id(name), request));
+        let Reported::Arrived(next, Some(_)) = triggers.reported(name, run, place(1, 0), &said) else {
+            panic!("there is no room for all")
+        };
+        assert!(next >= 2, "{next}");
+        held += next;
+    }
+    assert!(held < 15_000, "{held} events");
+}
+
+#[tokio::test]
 async fn too_many_runs_and_those_of_strangers_are_refused() {
     let (nodes, triggers) = triggers();
     let mut kept: Vec<_> =

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hyper::Method;
@@ -101,6 +101,40 @@ async fn a_silent_or_absent_upstream_costs_one_wait() {
     }
     assert_eq!(rig.cache.to_json()["status"], "success");
     again.stop().await;
+}
+
+/// While it serves it: a node would refuse the file, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_somebody_changes_is_fetched_again() {
+    let big = content(MIB, 7);
+    let serve = {
+        let big = big.clone();
+        move |seen: &Seen| has(seen, &big)
+    };
+    let rig = Rig::new(serve).await;
+    let spoil: [fn(&Path); 3] = [
+        |object| {
+            let mut bytes = fs::read(object).unwrap();
+            bytes[500_000] ^= 1;
+            fs::write(object, bytes).unwrap();
+            // Not within the tick of the clock in which it came.
+            let later = SystemTime::now() + Duration::from_secs(1);
+            fs::File::options().write(true).open(object).unwrap().set_modified(later).unwrap();
+        },
+        |object| fs::File::options().write(true).open(object).unwrap().set_len(4096).unwrap(),
+        |object| fs::remove_file(object).unwrap(),
+    ];
+    for (n, spoil) in spoil.into_iter().enumerate() {
+        assert!(rig.get(FILE).await.is(200, &big), "{n}");
+        spoil(&rig.objects()[0]);
+        // Another path to the same content finds out as well.
+        if n == 0 {
+            assert!(rig.get("/common/other").await.is(200, &big));
+        }
+        assert!(rig.get(FILE).await.is(200, &big), "{n}");
+        assert_eq!(rig.objects().len(), 1, "{n}");
+    }
+    assert!(rig.metric("relayd_cache_damaged_total") >= 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -241,6 +241,14 @@ fn without_a_connection_a_run_waits_for_the_next_upload_or_expires() {
     assert_eq!(events[3]["exit_status"], 0);
     // Its own run, and the one that was asked for.
     world.wait_stored(2.0).unwrap();
+    // The same by `agent update`, which finds no policies here.
+    let asked = world.ask(60);
+    wait::until_true("the run to wait", SOON, || Ok(world.root.metric("relayd_trigger_runs")? == Some(1.0)))
+        .unwrap();
+    let updated = world.node.agent(&["update"]).unwrap();
+    let said = String::from_utf8_lossy(&updated.stderr).into_owned();
+    assert!(said.contains("asked for by the policy server: exit status 0"), "{updated:?}");
+    assert_eq!(names(&join(asked)), ["asked", "started", "output", "finished"]);
     let none = world.node.agent(&["triggers"]).unwrap();
     assert_eq!(String::from_utf8_lossy(&none.stdout), "no run is asked for\n");
 }

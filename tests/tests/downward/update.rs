@@ -11,7 +11,10 @@ use std::{
 };
 
 use openssl::sha::sha256;
-use protocol::hash::ContentDigest;
+use protocol::{
+    compression::{self, Compression},
+    hash::ContentDigest,
+};
 use serde_json::Value;
 use tests::{
     Result,
@@ -62,7 +65,11 @@ fn expect(output: &Output, status: i32) -> Result<()> {
 
 /// `agent update` that must end like this.
 fn update(node: &Node, outcome: &str) -> Result<Value> {
-    let output = node.agent(&["update", "--json"])?;
+    update_with(node, &[], outcome)
+}
+
+fn update_with(node: &Node, options: &[&str], outcome: &str) -> Result<Value> {
+    let output = node.agent(&[&["update", "--json"], options].concat())?;
     let value: Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("{e}: {output:?}"))?;
     match value["outcome"] == outcome {
         true => Ok(value),
@@ -151,13 +158,17 @@ fn one_changed_file_of_400_travels_alone_and_nothing_when_nothing_changed() -> R
 
     realm.operator(&["policy", "rollback", "--node", node.node_id().as_str()])?;
     let back = update(&node, "updated")?;
-    assert_eq!(back["policies"]["version"], 3);
+    assert!(back["policies"]["version"].as_u64() > changed["policies"]["version"].as_u64(), "{back}");
     assert_eq!(policies(&node), one);
     // A run has the settings of its policies; without a server it runs those that are there, and says so.
     proxy.set(Faults { refuse: true, ..Faults::default() });
     let run = node.run(&["sh", "-c", "echo with $AGENT_CONFIG_ID in $AGENT_POLICIES"])?;
     expect(&run, 0)?;
-    let (said, warned) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    let warned = String::from_utf8_lossy(&run.stderr);
+    let mut waiting = fs::read_dir(node.root().join("var/rudder/reports/ready"))?;
+    let log = fs::read(waiting.next().ok_or("no run log")??.path())?;
+    let log = compression::unpack(&log, Compression::Gzip, 1 << 20)?;
+    let said = String::from_utf8_lossy(&log);
     assert!(said.contains("with config-of-policies in") && said.contains("were not updated"), "{said}");
     assert!(warned.contains("those that are there are used"), "{warned}");
     Ok(())
@@ -186,7 +197,8 @@ fn policies_that_were_altered_or_are_older_or_of_another_node_are_refused() -> R
         Ok((link.clone(), directory.join(fs::read_link(link)?)))
     };
     let refused = |why: &str| -> Result<()> {
-        let value = update(&node, "refused")?;
+        // Under the same tag the same is not fetched again, unless it is told to.
+        let value = update_with(&node, &["--force"], "refused")?;
         let error = value["error"].as_str().unwrap_or_default();
         assert!(error.contains(why), "{why}: {value}");
         assert_eq!(policies(&node)["b"], b"two", "{why}");
@@ -207,7 +219,7 @@ fn policies_that_were_altered_or_are_older_or_of_another_node_are_refused() -> R
         Ok(fs::rename(aside, &link)?)
     };
     point_to(Path::new(first.file_name().ok_or("no name")?))?;
-    refused("older than 2")?;
+    refused("older than")?;
     point_to(&second)?;
     update(&node, "unchanged")?;
 
@@ -221,7 +233,7 @@ fn policies_that_were_altered_or_are_older_or_of_another_node_are_refused() -> R
     fs::write(&object, "six")?;
     let (_, manifest) = active(&node)?;
     let right = fs::read(&manifest)?;
-    let text = String::from_utf8_lossy(&right).replace("\"version\": 3", "\"version\": 4");
+    let text = String::from_utf8_lossy(&right).replace("\"version\": ", "\"version\": 1");
     assert_ne!(text.as_bytes(), right);
     fs::remove_file(&manifest)?;
     fs::write(&manifest, text.as_bytes())?;

@@ -142,8 +142,8 @@ impl Unpacker<'_> {
                 return Err(refused(name, "it links to what is no file of the archive"));
             }
             self.written += self.sink.copy(&target, &path).map_err(UnpackError::Write)?;
-            if self.written > self.limits.total {
-                return Err(UnpackError::TooBig(self.limits.total));
+            if self.written > self.bound {
+                return Err(UnpackError::TooBig(self.bound));
             }
         }
         Ok(())

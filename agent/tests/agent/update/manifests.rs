@@ -109,6 +109,43 @@ fn files_are_for_the_agent_only_and_settings_follow_them() {
 }
 
 #[test]
+fn an_archive_that_breaks_off_is_no_obstacle() {
+    let machine = Machine::new();
+    machine.publish(1, &many("one"));
+    let whole = protocol::compression::gzip(&tar("", &many("one")));
+    machine.shelf.put_own("rules.tar.gz", &whole[..whole.len() / 2]);
+    machine.is_updated();
+    assert_eq!(machine.policies(), many("one"));
+    let mut seen = 0;
+    let asked = machine.asked(&mut seen).len();
+    assert!((10..400).contains(&asked), "{asked}: what had come out was used");
+}
+
+/// A relay that keeps an old version, and gives it the tag of one that is to come.
+#[test]
+fn a_false_tag_does_not_hide_what_comes_later() {
+    let machine = Machine::new();
+    let (certificate, key) = policy_key();
+    fs::create_dir_all(machine.node.paths.policy_key.parent().unwrap()).unwrap();
+    fs::write(&machine.node.paths.policy_key, certificate.to_pem()).unwrap();
+    let publish = |version: u64, content: &str| {
+        let files = files(&[("a", content)]);
+        machine.shelf.put_files(&files);
+        let signed = manifest(&machine.node.identity.node_id, version, None, &files);
+        machine.shelf.put_own("rules.manifest", signed.sign(&certificate, &key).unwrap());
+        files
+    };
+    publish(1, "one");
+    machine.shelf.claim(Some("\"2-0000\""));
+    machine.is_updated();
+    assert_eq!(machine.status()["active"]["etag"], Value::Null);
+    let two = publish(2, "two");
+    machine.is_updated();
+    assert_eq!((machine.policies(), &machine.status()["active"]["etag"]), (two, &"\"2-0000\"".into()));
+    assert!(text(&machine.update().stdout).contains("have not changed"));
+}
+
+#[test]
 fn with_a_pinned_key_only_the_right_policies_are_taken() {
     let machine = Machine::new();
     let node = machine.node.identity.node_id.clone();
@@ -164,8 +201,14 @@ fn with_a_pinned_key_only_the_right_policies_are_taken() {
     machine.shelf.put_own("rules/b", "sex");
     machine.shelf.put_own("rules.tar.gz", "");
     refused("altered");
+    publish(6, "six", None);
     machine.shelf.put_own("rules/b", "six, and more");
+    machine.shelf.put_own("rules.tar.gz", "");
     refused("altered");
+    // Told each time, but not fetched each time.
+    let mut seen = machine.server.requests().len();
+    machine.fails(5, "have not changed since");
+    assert_eq!(machine.asked(&mut seen).len(), 1);
     // Archives have no signature.
     machine.shelf.clear();
     machine.shelf.put_own("rules/rudder.tar.bz2", bzip2(&tar("policies_next/", &six)));

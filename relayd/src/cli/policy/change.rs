@@ -2,7 +2,7 @@
 //! `relayd policy activate`, `rollback`, `renew` and `remove`: which version is served.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     io::{self, Write},
     sync::Arc,
 };
@@ -12,7 +12,7 @@ use protocol::{
     certificate::Certificate,
     hash::ContentDigest,
     node_id::NodeId,
-    policy_manifest::{Expectation, Refusal},
+    policy_manifest::{Expectation, FileList, Manifest, Refusal},
     smime,
 };
 use serde_json::json;
@@ -26,7 +26,7 @@ use crate::{
     policies::{
         key::Known,
         publish::{Terms, Tree},
-        store::{Before, Edition, Store, Writer, next_version},
+        store::{Before, Edition, Published, Store, Writer, next_version},
     },
 };
 
@@ -229,6 +229,32 @@ pub fn renew(args: &Renew, config: &Config) -> Result<(), CliError> {
     )
 }
 
+/// The files of a version as a policy key has signed them for this node, or why they are not.
+///
+/// The store belongs to the daemon, which has no policy key: what is only there, nobody may be brought to sign.
+fn signed_files(
+    published: &Published,
+    node: &NodeId,
+    certificates: &[Certificate],
+) -> io::Result<Result<Arc<FileList>, String>> {
+    let message = match published.manifest() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Err(error.to_string())),
+        message => message?,
+    };
+    let signed = smime::verify(&message, certificates).map_err(Refusal::from);
+    let manifest = signed.and_then(|signed| Ok(Manifest::from_json(signed.text.as_bytes())?));
+    Ok(match manifest {
+        Ok(manifest) if manifest.node_id() != node => {
+            Err(format!("it was signed for the node {}", manifest.node_id()))
+        }
+        Ok(manifest) if manifest.version() != published.edition().version => {
+            Err(format!("it was signed as version {}", manifest.version()))
+        }
+        Ok(manifest) => Ok(manifest.files().clone()),
+        Err(refusal) => Err(refusal.to_string()),
+    })
+}
+
 /// Which files shall be signed once more.
 struct Again<'a> {
     /// For the closing line.
@@ -249,23 +275,30 @@ fn sign_again(
     let nodes = targets.published(config, &store)?;
     let now = Utc::now();
     let expires = args.expires.unwrap_or(Expires::After(config.policies.lifetime)).from(now)?;
+    let certificates = Known::load(&config.policies.key_directory)?.all();
     let writer = lock(config, &store)?;
     let mut trees: HashMap<ContentDigest, Arc<Tree>> = HashMap::new();
-    let (mut wanted, mut missing) = (Vec::new(), 0);
+    let (mut wanted, mut missing, mut refused) = (Vec::new(), 0, 0);
     for node in nodes {
         let Some(edition) = (again.choose)(&store, &node)? else {
             missing += 1;
             eprintln!("error: {node}: {} (`relayd policy list {node}`)", again.missing);
             continue;
         };
-        let tree = match trees.get(&edition.list) {
-            Some(tree) => tree.clone(),
-            None => {
-                let files = store.published(&node, edition).files()?;
-                writer.check_tree(&files)?;
-                let tree = Arc::new(Tree::new(files).map_err(CliError::failed)?);
-                trees.insert(edition.list, tree.clone());
-                tree
+        let files = match signed_files(&store.published(&node, edition), &node, &certificates)? {
+            Ok(files) => files,
+            Err(why) => {
+                refused += 1;
+                eprintln!("error: {node}: version {}: {why}; publish it again", edition.version);
+                continue;
+            }
+        };
+        let tree = Tree::new(files).map_err(CliError::failed)?;
+        let tree = match trees.entry(tree.lines().digest()) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                writer.check_tree(tree.files())?;
+                new.insert(Arc::new(tree)).clone()
             }
         };
         wanted.push((node, tree));
@@ -278,13 +311,19 @@ fn sign_again(
     prune(config, &writer, &ids);
     let mut out = io::stdout().lock();
     match args.json {
-        true => writeln!(out, "{}", json!({"version": version, "node_ids": ids, "missing": missing}))?,
+        true => writeln!(
+            out,
+            "{}",
+            json!({"version": version, "node_ids": ids, "missing": missing, "refused": refused})
+        )?,
         false if ids.is_empty() => {}
         false => writeln!(out, "{} {}; version {version} is served", counted(ids.len(), "node"), again.what)?,
     }
-    match missing {
-        0 => Ok(()),
-        _ => Err(CliError::nothing(format!("not done for {}, see above", counted(missing, "node")))),
+    let not_done = format!("not done for {}, see above", counted(missing + refused, "node"));
+    match (missing, refused) {
+        (0, 0) => Ok(()),
+        (_, 0) => Err(CliError::nothing(not_done)),
+        _ => Err(CliError::failed(not_done)),
     }
 }
 

@@ -55,14 +55,16 @@ pub fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let node = find_published(&Known::read(config)?, &there, &args.node)?;
     let editions = store.editions(&node)?;
     let active = store.active_edition(&node)?;
-    let [from, to] = choose(args, &editions, active)?.map(|edition| store.published(&node, edition));
-    let (old, new) = (from.files()?, to.files()?);
+    let (from, to) = choose(args, &editions, active)?;
+    let (from, to) = (from.map(|edition| store.published(&node, edition)), store.published(&node, to));
+    let old = from.as_ref().map(Published::files).transpose()?;
+    let (old, new) = (old.unwrap_or_default(), to.files()?);
     let changes = Changes::between(&old, &new);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
         let object = json!({
             "node_id": node,
-            "from": from.edition().version,
+            "from": from.as_ref().map(|from| from.edition().version),
             "to": to.edition().version,
             "added": changes.added,
             "changed": changes.changed.iter().map(|(a, b)| json!({"from": a, "to": b})).collect::<Vec<Value>>(),
@@ -71,34 +73,38 @@ pub fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         writeln!(out, "{object}")?;
     } else {
         let printer = Printer { names_only: args.names, clean: io::stdout().is_terminal() };
-        writeln!(out, "{node}: version {} to {}", from.edition().version, to.edition().version)?;
-        printer.print(&mut out, [&from, &to], &changes)?;
+        let before =
+            from.as_ref().map_or("nothing".into(), |from| format!("version {}", from.edition().version));
+        writeln!(out, "{node}: {before} to version {}", to.edition().version)?;
+        printer.print(&mut out, from.as_ref(), &to, &changes)?;
         writeln!(out, "{}", summary(&changes, &new))?;
     }
     Ok(out.flush()?)
 }
 
-fn choose(args: &Args, editions: &[Edition], active: Option<Edition>) -> Result<[Edition; 2], CliError> {
+/// From which, `None` being no files, to which.
+fn choose(
+    args: &Args,
+    editions: &[Edition],
+    active: Option<Edition>,
+) -> Result<(Option<Edition>, Edition), CliError> {
     let list = format!("`relayd policy list {}` says which there are", args.node);
     let version = |version: u64| {
         let found = editions.iter().copied().find(|edition| edition.version == version);
         found.ok_or_else(|| CliError::nothing(format!("there is no version {version}; {list}")))
     };
-    let active = || active.ok_or_else(|| CliError::nothing(format!("no version is active; {list}")));
+    let no_active = || CliError::nothing(format!("no version is active; {list}"));
     match (args.from, args.to) {
-        (Some(from), Some(to)) => Ok([version(from)?, version(to)?]),
-        (Some(from), None) => Ok([version(from)?, active()?]),
-        (None, _) => {
-            let active = active()?;
-            match editions.last() {
-                Some(newest) if newest.version > active.version => return Ok([active, *newest]),
-                _ => {}
+        (Some(from), Some(to)) => Ok((Some(version(from)?), version(to)?)),
+        (Some(from), None) => Ok((Some(version(from)?), active.ok_or_else(no_active)?)),
+        (None, _) => match (editions.last().copied(), active) {
+            (Some(newest), Some(active)) if newest.version <= active.version => {
+                let before = editions.iter().copied().rfind(|edition| edition.version < active.version);
+                Ok((before, active))
             }
-            let before = editions.iter().copied().rfind(|edition| edition.version < active.version);
-            let before =
-                before.ok_or_else(|| CliError::nothing(format!("there is only one version; {list}")))?;
-            Ok([before, active])
-        }
+            (Some(newest), active) => Ok((active, newest)),
+            (None, _) => Err(no_active()),
+        },
     }
 }
 
@@ -125,12 +131,13 @@ impl Printer {
     fn print(
         &self,
         out: &mut impl Write,
-        [from, to]: [&Published; 2],
+        from: Option<&Published>,
+        to: &Published,
         changes: &Changes<'_>,
     ) -> io::Result<()> {
         for file in &changes.removed {
             writeln!(out, "removed  {}", file.path)?;
-            self.lines(out, Some((from, file)), None)?;
+            self.lines(out, from.zip(Some(file)), None)?;
         }
         for (before, file) in &changes.changed {
             let mode = match (before.executable, file.executable) {
@@ -140,7 +147,7 @@ impl Printer {
             };
             writeln!(out, "changed  {}{mode}", file.path)?;
             if before.sha256 != file.sha256 {
-                self.lines(out, Some((from, before)), Some((to, file)))?;
+                self.lines(out, from.zip(Some(before)), Some((to, file)))?;
             }
         }
         for file in &changes.added {

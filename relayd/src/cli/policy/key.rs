@@ -28,8 +28,8 @@ pub enum Command {
   relayd policy key init
   relayd policy key export --out policy_key.pem     # bring it to the nodes: agent trust policy-key
 
-Whoever has the key says what nodes do: keep it readable for nobody else, and a backup of it offline.
-It belongs to whoever runs this, not to the daemon, which does not need it.")]
+Whoever has the key says what nodes do: keep it readable for nobody else, and a backup of it
+offline. It belongs to whoever runs this, not to the daemon, which does not need it.")]
     Init(NewArgs),
     /// Make the key that shall follow. Nodes must know it before it is used.
     #[command(after_help = "Example, the whole change:
@@ -65,7 +65,7 @@ It belongs to whoever runs this, not to the daemon, which does not need it.")]
 /// How the key shall be.
 #[derive(Debug, clap::Args)]
 pub struct NewArgs {
-    /// Common name of its certificate. By default \"policy key\" and the name of this host.
+    /// Common name of its certificate. By default `policy key` and the name of this host.
     #[arg(long, value_parser = common_name)]
     name: Option<String>,
     /// Which key to make. P-256 signs for 10,000 nodes in seconds, RSA in minutes.

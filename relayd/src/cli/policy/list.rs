@@ -38,6 +38,8 @@ pub struct Args {
 /// A version of a node.
 struct Row {
     node: NodeId,
+    /// Its host name; `None` when it does not belong to the instance.
+    name: Option<String>,
     edition: Edition,
     state: State,
     /// Without the files; what is wrong when it cannot be read.
@@ -69,10 +71,10 @@ impl State {
 pub fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let store = store(config);
     let there: BTreeSet<NodeId> = store.nodes()?.into_iter().collect();
+    let known = Known::read(config)?;
     let nodes = match args.nodes.is_empty() {
         true => there.into_iter().collect(),
         false => {
-            let known = Known::read(config)?;
             let find = |text: &String| find_published(&known, &there, text);
             args.nodes.iter().map(find).collect::<Result<Vec<_>, _>>()?
         }
@@ -83,8 +85,9 @@ pub fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
     let (mut versions, now) = (0, Utc::now());
     for node in &nodes {
-        for row in rows(&store, node, !args.nodes.is_empty())? {
+        for mut row in rows(&store, node, !args.nodes.is_empty())? {
             versions += 1;
+            row.name = known.host_name(node).map(str::to_owned);
             if args.json { print_json(&mut out, &row)? } else { print_row(&mut out, &row, now)? }
         }
     }
@@ -119,7 +122,7 @@ fn rows(store: &Store, node: &NodeId, former: bool) -> io::Result<Vec<Row>> {
         let files = published.files();
         let (number, bytes) = files.as_ref().map_or((0, 0), |files| (files.len(), files.total_size()));
         let head = head.and_then(|head| files.map(|_| head).map_err(|error| error.to_string()));
-        rows.push(Row { node: node.clone(), edition, state, head, files: number, bytes });
+        rows.push(Row { node: node.clone(), name: None, edition, state, head, files: number, bytes });
     }
     Ok(rows)
 }
@@ -127,8 +130,8 @@ fn rows(store: &Store, node: &NodeId, former: bool) -> io::Result<Vec<Row>> {
 fn print_header(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "{:<36}  {:<16}  {:<6}  {:>6}  {:>9}  {:<20}  {:<20}  NOTE",
-        "NODE", "VERSION", "STATE", "FILES", "SIZE", "PUBLISHED", "EXPIRES"
+        "{:<36}  {:<16}  {:<6}  {:>6}  {:>9}  {:<20}  {:<20}  {:<20}  NOTE",
+        "NODE", "VERSION", "STATE", "FILES", "SIZE", "PUBLISHED", "EXPIRES", "NAME"
     )
 }
 
@@ -146,7 +149,8 @@ fn print_row(out: &mut impl Write, row: &Row, now: DateTime<Utc>) -> io::Result<
     };
     let note = head.note().map(printable).unwrap_or_default();
     let (files, size, created) = (row.files, bytes(row.bytes), date(head.created()));
-    let line = format!("{files:>6}  {size:>9}  {created:<20}  {expires:<20}  {note}");
+    let name = row.name.as_deref().map_or("-".into(), printable);
+    let line = format!("{files:>6}  {size:>9}  {created:<20}  {expires:<20}  {name:<20}  {note}");
     writeln!(out, "{}", line.trim_end())
 }
 
@@ -154,6 +158,7 @@ fn print_json(out: &mut impl Write, row: &Row) -> io::Result<()> {
     let head = row.head.as_ref().ok();
     let object = json!({
         "node_id": row.node,
+        "hostname": row.name,
         "version": row.edition.version,
         "state": row.state.as_str(),
         "files": row.files,

@@ -32,6 +32,21 @@ use crate::{
     },
 };
 
+/// What it is like, and how it ends.
+pub const EXAMPLES: &str = "\
+Examples, from the first day on:
+  relayd policy key init
+  relayd policy publish /srv/policies/web --group web
+  relayd policy diff web1.example.org
+  relayd policy activate --group web
+  relayd policy rollback --group web
+
+Exit codes:
+  0  done
+  1  failed
+  2  wrong form of a configuration file or of the command line
+  4  there is nothing of what was asked for: no such node, group, version or key";
+
 /// Commands about policies.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -45,8 +60,8 @@ pub enum Command {
   relayd policy publish /srv/policies/all --all --expires 30d --note 'ticket 4711'
 
 What is in the directory becomes the directory of policies of the node. Contents that the store has
-already are not copied, and all nodes share them. Paths and executable bits are kept, nothing else of
-files; directories without files are left out.
+already are not copied, and all nodes share them. Paths and executable bits are kept, nothing else
+of files; directories without files are left out.
 
 A group is a file in policies.groups, or any file when its name has a slash in it; each line is a
 node id or a pattern of host names such as web*.example.org. # begins a comment.")]
@@ -66,7 +81,7 @@ Without nodes: of each node the active version and those that wait for activatio
   relayd policy diff web1.example.org 20261101090000 20261122140159 | less
 
 Without versions: from the active one to the newest that waits for activation; when none waits, from
-the one before the active one to that.")]
+the one before the active one to that. Where there is none before, all files are new.")]
     Diff(diff::Args),
     /// Serve a version that was published: the newest one, or the given one.
     #[command(after_help = "Examples:

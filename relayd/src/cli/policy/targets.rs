@@ -68,6 +68,11 @@ impl Known {
         Ok(Self(records.into_iter().map(entry).collect()))
     }
 
+    /// The host name of a node.
+    pub fn host_name(&self, node: &NodeId) -> Option<&str> {
+        self.0.get(node).map(|entry| entry.hostname.as_str())
+    }
+
     /// The node that an operator means.
     pub fn find(&self, text: &str) -> Result<NodeId, CliError> {
         let is_meant = |id: &NodeId, entry: &NodeEntry| {

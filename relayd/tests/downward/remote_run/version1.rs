@@ -15,7 +15,7 @@ use serde_json::json;
 use super::played::{Make, Play, finished, output, until};
 
 /// A command that records its arguments, one a line and `.` after the last, and does this.
-fn command(directory: &Path, does: &str) -> PathBuf {
+pub fn command(directory: &Path, does: &str) -> PathBuf {
     let (program, record) = (directory.join("rudder"), directory.join("record"));
     let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" . >> {}\n{does}\n", record.display());
     fs::write(&program, script).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One end for each node, turns, heartbeats, cancelling.
+//! One end for each node, heartbeats, cancelling.
 
 use std::{
     collections::HashSet,
@@ -68,53 +68,6 @@ async fn all_is_what_is_below_and_behind_is_what_is_below_a_relay() {
     let body = json!({"nodes": "all", "behind": "elsewhere"}).to_string();
     let answer = world.post("/rudder/relay-api/2/remote-run", &[], &body).await;
     assert_eq!((answer.status, answer.text()), (400, "behind: elsewhere is not below this server"));
-}
-
-#[tokio::test]
-async fn nodes_wait_for_their_turn_and_a_slow_one_holds_up_nobody_else() {
-    let mut make = Make::new();
-    for number in 0..6 {
-        make = make.node(&format!("n{number}"), "h", "root");
-    }
-    make.settings.max_concurrent = 2;
-    let world = make.node("absent", "h", "root").start().await;
-    let agency = world.agency.clone();
-    (0..6).for_each(|number| agency.play(&format!("n{number}"), Play::Runs));
-    let mut told = world.run(json!({"nodes": "all", "expires_in": 20})).await;
-    let mut ended = HashSet::new();
-    while ended.len() < 6 {
-        until("two run", || agency.running().len() == 2.min(6 - ended.len())).await;
-        // That a third does not follow shows at the end: it would be in the list of all asked.
-        assert!(
-            agency.asked.lock().unwrap().len() <= ended.len() + 3,
-            "two turns, and the one that is absent"
-        );
-        let node = agency.running().remove(0);
-        agency.end(&node).await;
-        while told.event().await.event != finished(0) {}
-        ended.insert(node);
-    }
-    drop(told);
-    until("the absent one is not waited for", || agency.cancelled.lock().unwrap().len() == 1).await;
-}
-
-#[tokio::test]
-async fn whoever_gets_no_turn_in_time_expires() {
-    let mut make = Make::new().node("first", "h", "root").node("second", "h", "root");
-    make.settings.max_concurrent = 1;
-    let world = make.start().await;
-    world.agency.play("first", Play::Runs);
-    world.agency.play("second", Play::Runs);
-    let mut told = world.run(json!({"nodes": ["first", "second"], "expires_in": 1})).await;
-    let expired = loop {
-        let event = told.event().await;
-        if event.event == Event::Expired {
-            break event.node_id;
-        }
-    };
-    let running = world.agency.running();
-    assert!(running.len() == 1 && running[0] != expired, "what has begun goes on: {running:?}");
-    assert_eq!(world.agency.asked.lock().unwrap().len(), 1, "and the other one is not asked");
 }
 
 #[tokio::test]

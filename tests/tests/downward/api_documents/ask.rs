@@ -61,8 +61,8 @@ enum Length {
     Announced(u64),
 }
 
-/// An answer takes this long at most.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// An answer takes this long at most: some bodies are waited for for 30 s.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl To {
     /// The local API.

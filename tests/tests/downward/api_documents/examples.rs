@@ -26,7 +26,10 @@ pub fn run(walk: &Walk, realm: &Realm) -> Result<()> {
     let variables = variables(root, &machine)?;
     policies::prepare(root, &machine.node_id)?;
     for (listener, document) in [("local", &walk.local), ("gateway", &walk.gateway)] {
-        for (id, operation) in document.operations() {
+        let mut operations: Vec<_> = document.operations().iter().collect();
+        // What is fetched has to be there.
+        operations.sort_by_key(|(id, _)| !id.starts_with("put"));
+        for (id, operation) in operations {
             let source = operation.object["x-codeSamples"][0]["source"].as_str().ok_or("no command")?;
             let mut bash = Command::new("bash");
             bash.args(["-euc", source]).envs(variables.iter().map(|(name, value)| (name, value)));

@@ -64,7 +64,7 @@ fn every_described_answer_is_given_and_every_given_one_is_described() -> Result<
         slow.into_iter().try_for_each(|one| one.join().map_err(|_| "a thread panicked")?)
     })?;
     examples::run(&walk, &world.realm)?;
-    runs::too_many(&walk, &world.realm.root, &direct)?;
+    runs::too_many(&walk, &world.realm)?;
     let has_address = runs::from_elsewhere(&walk, &world)?;
     let forgiven = no_room(&walk)?;
     world.realm.root.kill();
