@@ -355,8 +355,11 @@ settings! {
             command: String = "/opt/rudder/bin/rudder".into();
             /// Whether the command is run with sudo.
             use_sudo: bool = true;
-            /// External commands that run at the same time; connected agents are all asked at once.
+            /// External commands that run at the same time.
             max_concurrent: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
+            /// Connected agents of this server that run at the same time. Asking one costs little here; a
+            /// smaller number spreads what the runs themselves cost elsewhere.
+            max_agents: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19_999);
             /// Output of one node that is passed on; what comes after is dropped, which is said.
             max_output: Size = Size(1 << 20);
             /// How long a request waits for nodes that are not there, unless it says so itself.

@@ -14,8 +14,10 @@ pub struct RemoteRun {
     pub command: Option<PathBuf>,
     /// Whether with sudo.
     pub use_sudo: bool,
-    /// Most nodes that run at a time.
+    /// Most external commands that run at a time.
     pub max_concurrent: usize,
+    /// Most connected agents that run at a time.
+    pub max_agents: usize,
     /// Most bytes of output passed on for a node.
     pub max_output: u64,
     /// How long nodes that are not there are waited for by default.

@@ -75,6 +75,7 @@ impl Resolver<'_> {
             command: Some(command.value.as_str()).filter(|path| !path.is_empty()).map(Into::into),
             use_sudo: typed.use_sudo.value,
             max_concurrent: typed.max_concurrent.value.get(),
+            max_agents: typed.max_agents.value.get(),
             max_output: typed.max_output.value.0,
             expiry: typed.expiry.value,
             relays,

@@ -2,8 +2,9 @@
 //! Runs on the nodes that are attached to this server: over the connection of their agent, else by the
 //! external command, else at their next contact.
 //!
-//! Agents are asked at once, however many: that costs this server next to nothing, and what they write
-//! waits with them (`triggers::run`). External commands are programs of this machine: they take turns.
+//! Agents are asked at once, thousands of them: that costs this server next to nothing, and what they
+//! write waits with them (`triggers::run`). External commands are programs of this machine. Both take
+//! turns, each of their own number; an agent that is not connected costs nothing until it comes.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +20,7 @@ use protocol::{
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit, mpsc::Sender},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, error::Elapsed, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -46,8 +47,9 @@ pub struct Task {
 pub struct Local {
     agents: Arc<dyn Agents>,
     external: Option<External>,
-    turns: Arc<Semaphore>,
-    at_a_time: usize,
+    commands: Arc<Semaphore>,
+    commands_at_a_time: usize,
+    connected: Arc<Semaphore>,
 }
 
 /// Longest time of an external command for one node; its own limit is 300 s.
@@ -71,10 +73,16 @@ impl Task {
 }
 
 impl Local {
-    /// At most `at_a_time` external commands run at the same time.
-    pub fn new(agents: Arc<dyn Agents>, external: Option<External>, at_a_time: usize) -> Self {
-        let at_a_time = at_a_time.clamp(1, Semaphore::MAX_PERMITS);
-        Self { agents, external, turns: Arc::new(Semaphore::new(at_a_time)), at_a_time }
+    /// At most so many external commands, and so many connected agents, run at the same time.
+    pub fn new(
+        agents: Arc<dyn Agents>,
+        external: Option<External>,
+        max_commands: usize,
+        max_agents: usize,
+    ) -> Self {
+        let turns = |most: usize| Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        let (commands, connected) = (turns(max_commands), turns(max_agents));
+        Self { agents, external, commands_at_a_time: commands.available_permits(), commands, connected }
     }
 
     /// Has these nodes run and tells what happens, until each has its final event or nobody listens.
@@ -88,7 +96,7 @@ impl Local {
     /// These nodes as turns come; those that got none in time expire.
     async fn in_turn(&self, nodes: VecDeque<(NodeId, String)>, task: &Task, events: &Sender<NodeEvent>) {
         // No more wait at a time than may run: other requests get their turns in between.
-        let (width, queue) = (nodes.len().min(self.at_a_time), Mutex::new(nodes));
+        let (width, queue) = (nodes.len().min(self.commands_at_a_time), Mutex::new(nodes));
         let workers = join_all((0..width).map(|_| self.work(&queue, task, events)));
         tokio::pin!(workers);
         let is_over = tokio::select! {
@@ -112,7 +120,21 @@ impl Local {
 
     /// Waits for a turn to run an external command; `None` when the time is over.
     pub async fn turn(&self, task: &Task) -> Option<SemaphorePermit<'_>> {
-        timeout_at(task.deadline, self.turns.acquire()).await.ok()?.ok()
+        timeout_at(task.deadline, self.commands.acquire()).await.ok()?.ok()
+    }
+
+    /// Waits for a turn to ask an agent. One that is not connected needs none: it may never come.
+    ///
+    /// **Errors**: the time is over.
+    pub async fn agent_turn(
+        &self,
+        node: &NodeId,
+        task: &Task,
+    ) -> Result<Option<SemaphorePermit<'_>>, Elapsed> {
+        if !self.is_connected(node) {
+            return Ok(None);
+        }
+        Ok(timeout_at(task.deadline, self.connected.acquire()).await?.ok())
     }
 
     /// Whether the agent of this node keeps a connection.
@@ -153,6 +175,9 @@ impl Local {
 
     /// Over the connection of the agent, or at its next contact.
     async fn by_agent(&self, node: &NodeId, task: &Task, events: &Sender<NodeEvent>) {
+        let Ok(_turn) = self.agent_turn(node, task).await else {
+            return tell(events, node, Event::Expired).await;
+        };
         // Before it is told: a client that takes its time must not hold up the nodes.
         let mut happens = self.ask(node, task);
         tell(events, node, Event::Asked).await;

@@ -115,7 +115,7 @@ impl RemoteRuns {
             settings.command.clone().map(|program| External { program, use_sudo: settings.use_sudo });
         Ok(Self(Arc::new(RemoteRun {
             own_id: own_id.clone(),
-            local: Local::new(agents, external, settings.max_concurrent),
+            local: Local::new(agents, external, settings.max_concurrent, settings.max_agents),
             relays: Relays::new(settings.relays.clone(), nodes.clone()),
             requests: Arc::new(Semaphore::new(MOST_REQUESTS)),
             pace: Pace::default(),

@@ -206,6 +206,7 @@ impl Run {
 
     /// A node over the connection of its agent, or at its next contact.
     async fn ask(&self, node: NodeId) {
+        let Ok(_turn) = self.service.local.agent_turn(&node, &self.task).await else { return };
         let mut events = self.service.local.ask(&node, &self.task);
         let mut progress = NodeProgress::new(self.service.settings.max_output);
         let mut output = self.sink.target();

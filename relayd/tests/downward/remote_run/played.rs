@@ -143,6 +143,7 @@ impl Make {
             command: None,
             use_sudo: false,
             max_concurrent: 100,
+            max_agents: 20_000,
             max_output: 1 << 20,
             expiry: Duration::from_secs(20),
             relays: RelayAccess {

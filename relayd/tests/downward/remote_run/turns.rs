@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How many run at a time: external commands take turns, agents need none.
+//! How many run at a time: external commands take turns, and agents where their number is limited.
 
 use std::{fs, path::Path};
 
@@ -71,6 +71,31 @@ async fn a_command_without_a_turn_in_time_expires() {
     };
     let running = running(directory.path());
     assert!(running.len() == 1 && running[0] != expired, "what has begun goes on: {running:?}");
+}
+
+#[tokio::test]
+async fn connected_agents_take_turns_where_that_is_wanted() {
+    let mut make = (0..7).fold(Make::new(), |make, n| make.node(&format!("n{n}"), "h", "root"));
+    make.settings.max_agents = 3;
+    let world = make.start().await;
+    let agency = world.agency.clone();
+    (0..7).for_each(|n| agency.play(&format!("n{n}"), Play::Runs));
+    let mut told = world.run(json!({"nodes": "all", "expires_in": 2})).await;
+    until("three run", || agency.running().len() == 3).await;
+    // None of them ends: the others get no turn.
+    let mut expired = Vec::new();
+    while expired.len() < 4 {
+        let event = told.event().await;
+        if event.event == Event::Expired {
+            expired.push(event.node_id.to_string());
+        }
+        assert_eq!(agency.running().len(), 3);
+    }
+    assert!(agency.running().iter().all(|node| !expired.contains(&node.to_string())));
+    drop(told);
+    until("none goes on", || agency.running().is_empty()).await;
+    world.form("all", "asynchronous=true").await;
+    until("three run, by version 1", || agency.running().len() == 3).await;
 }
 
 #[tokio::test]
