@@ -249,7 +249,8 @@ fn resident(server: &Server) -> Result<u64> {
 
 /// As many open files as this needs, for the server as well, which inherits it.
 fn allow_files(nodes: usize) -> Result<()> {
-    let wanted = nodes as u64 * 2 + 1000;
+    // A connection each, at either end; and some of those before, after a restart.
+    let wanted = nodes as u64 * 5 / 4 + 1000;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < wanted) {
         let maximum = maximum.map(|maximum| maximum.max(wanted));

@@ -56,8 +56,8 @@ impl Resolver<'_> {
         let typed = &self.typed.remote_run;
         self.not_zero(&typed.expiry, "remote_run.expiry");
         let command = &typed.command;
-        if !command.value.is_empty() && !command.value.starts_with('/') {
-            let text = "must be an absolute path, or \"\" for none";
+        if !command.value.is_empty() && !command.value.contains('/') {
+            let text = "must be a path, such as \"/opt/rudder/bin/rudder\", or \"\" for none";
             self.broken(command, "remote_run.command", text);
         }
         let relays = RelayAccess {

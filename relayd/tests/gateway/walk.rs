@@ -59,7 +59,6 @@ const BY_KEY: Expected = Expected {
         ("/rudder/relay-api/1/shared-folder/<path>", "", "?--+++++-???"),
         ("/rudder/relay-api/shared-files/<file>", "", "++++++++++++"),
         ("/rudder/relay-api/1/shared-files/<file>", "", "++++++++++++"),
-        ("/relay-api/shared-files/<file>", "", "++++++++++++"),
         ("/rudder/relay-api/shared-files/<node id>/<file>", "node", "?--+.+.+-???"),
         ("/rudder/relay-api/1/shared-files/<node id>/<file>", "node", "?--+.+.+-???"),
         // Programs of this machine come without a certificate.
@@ -113,7 +112,6 @@ const BY_AUTHORITY: Expected = Expected {
         ("/rudder/relay-api/1/shared-folder/<path>", "", "?----+++++-???"),
         ("/rudder/relay-api/shared-files/<file>", "", "?--++++++++???"),
         ("/rudder/relay-api/1/shared-files/<file>", "", "?--++++++++???"),
-        ("/relay-api/shared-files/<file>", "", "?--++++++++???"),
         ("/rudder/relay-api/shared-files/<node id>/<file>", "node", "?----+.+.+-???"),
         ("/rudder/relay-api/1/shared-files/<node id>/<file>", "node", "?----+.+.+-???"),
         // Programs of this machine come without a certificate.
