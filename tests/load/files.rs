@@ -18,8 +18,7 @@ use tests::{
     client::connector,
     fleet::Fleet,
     identity::{Identity, Keys},
-    ports,
-    server::{Output, Server},
+    server::{DatabaseUrl, Output, Server},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -58,11 +57,10 @@ const FOLDER: &str = "/rudder/relay-api/shared-folder";
 
 pub fn run(options: &Options) -> Result<Report> {
     let (root, machine) = (Identity::new("root".parse()?, Keys::P256)?, Identity::random(Keys::P256)?);
-    let (own, published) = (Identity::random(Keys::P256)?, Identity::random(Keys::P256)?);
+    let published = Identity::random(Keys::P256)?;
     let mut fleet = Fleet::new(&root);
-    fleet.add(&own, &root.node_id);
-    fleet.add(&machine, &own.node_id);
-    fleet.add(&published, &own.node_id);
+    fleet.add(&machine, &root.node_id);
+    fleet.add(&published, &root.node_id);
     let directory = tempfile::Builder::new().prefix("relayd-load-").tempdir()?;
     let directory = directory.path();
     let archive = format!("/policies/{}/rules/rudder.tar.bz2", machine.node_id);
@@ -72,11 +70,9 @@ pub fn run(options: &Options) -> Result<Report> {
     write(&www.join(&archive[1..]), POLICIES)?;
     write(&folder.join("large"), options.size * 1_000_000)?;
 
-    let output = Output::Upstream(ports::free()?, root.key_hash());
-    let mut server = Server::prepare(&directory.join("server"), &own, &fleet, output)?;
+    let output = Output::Database(DatabaseUrl::Sqlite(directory.join("database")));
+    let mut server = Server::prepare(&directory.join("server"), &root, &fleet, output)?;
     server.set("policies.directory", quoted(&trees)).set("shared_folder.path", quoted(&folder));
-    server.set("policies.published", quoted(&directory.join("published")));
-    server.set("policies.key_directory", quoted(&directory.join("policy-key")));
     server.start()?;
     publish(&server, &published, &directory.join("source"))?;
     fs::create_dir(directory.join("machine"))?;
