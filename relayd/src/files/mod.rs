@@ -90,14 +90,20 @@ impl Files {
         self.long_digests.of(file).await
     }
 
-    /// Answers GET and HEAD for an open file, tag, conditions and range included.
+    /// Answers GET and HEAD for an open file, tag, conditions and range included. What kind of content it
+    /// is, is asked only when it is needed.
     pub async fn answer(
         &self,
         method: &Method,
         headers: &HeaderMap,
         file: OpenFile,
-        content_type: header::HeaderValue,
+        content_type: impl FnOnce() -> header::HeaderValue,
     ) -> Response<Body> {
+        // What most requests come to.
+        let known = self.digests.known(&file);
+        if let Some(unchanged) = known.and_then(|digest| Representation::is_had(&digest, headers)) {
+            return unchanged;
+        }
         let tag = match self.tag(headers, &file).await {
             Ok(tag) => tag,
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
@@ -108,7 +114,7 @@ impl Files {
                 return Problem::Internal.into_response();
             }
         };
-        Representation::of_file(file, tag, content_type).answer(method, headers)
+        Representation::of_file(file, tag, content_type()).answer(method, headers)
     }
 
     /// The tag, unless finding it out would hold up a long answer.

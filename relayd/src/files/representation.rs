@@ -7,7 +7,7 @@ use bytes::Bytes;
 use headers::{AcceptRanges, ContentLength, ContentRange, HeaderMapExt, LastModified};
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
-    header::{CONTENT_TYPE, ETAG, HeaderValue, RANGE},
+    header::{CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE},
 };
 use protocol::relative_path::RelativePath;
 
@@ -70,6 +70,27 @@ impl Representation {
         let known = Known { tag: Some(tag), modified: None };
         let is_had = conditions::judge(headers, known) == Verdict::NotModified;
         is_had.then(|| bare(StatusCode::NOT_MODIFIED, Some(tag)))
+    }
+
+    /// The same for a content with this SHA-256, where the request says in the plainest way that it has
+    /// it. `None` says nothing: then the fields have to be taken apart.
+    pub fn is_had(digest: &[u8; 32], headers: &HeaderMap) -> Option<Response<Body>> {
+        // These two come first (RFC 9110, 13.2.2).
+        if headers.contains_key(IF_MATCH) || headers.contains_key(IF_UNMODIFIED_SINCE) {
+            return None;
+        }
+        let mut fields = headers.get_all(IF_NONE_MATCH).iter();
+        let (Some(tag), None) = (fields.next(), fields.next()) else { return None };
+        let digits = tag.as_bytes().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let mut said = [0; 32];
+        hex::decode_to_slice(digits, &mut said).ok()?;
+        if said != *digest || digits.iter().any(u8::is_ascii_uppercase) {
+            return None;
+        }
+        let mut response = Response::new(empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().insert(ETAG, tag.clone());
+        Some(response)
     }
 
     /// Answers a GET, or a HEAD as a GET without body.
@@ -140,6 +161,45 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+
+    #[test]
+    fn who_says_plainly_that_it_has_a_content_is_told_so() {
+        let digest = [0xab; 32];
+        let tag = Tag::of(&digest);
+        let had = |fields: &[(&'static str, &str)]| {
+            let headers: HeaderMap = fields
+                .iter()
+                .map(|(name, value)| {
+                    (hyper::header::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+                })
+                .collect();
+            let plain = Representation::is_had(&digest, &headers);
+            let taken_apart = Representation::unchanged(&tag, &headers);
+            // What is told quickly is what is told at length.
+            if let Some(plain) = &plain {
+                let slow = taken_apart.expect("the same answer");
+                assert_eq!((plain.status(), plain.headers()), (slow.status(), slow.headers()));
+            }
+            plain.is_some()
+        };
+        let text = tag.header().to_str().unwrap();
+        assert!(had(&[("if-none-match", text)]));
+        assert!(had(&[("if-none-match", text), ("if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT")]));
+        let weak = format!("W/{text}");
+        let list = format!("{text}, \"other\"");
+        for fields in [
+            &[][..],
+            &[("if-none-match", &*text.to_uppercase())],
+            &[("if-none-match", &*weak)],
+            &[("if-none-match", &*list)],
+            &[("if-none-match", "\"abab\"")],
+            &[("if-none-match", "*")],
+            &[("if-none-match", text), ("if-match", text)],
+            &[("if-none-match", text), ("if-unmodified-since", "Thu, 01 Jan 1970 00:00:00 GMT")],
+        ] {
+            assert!(!had(fields), "{fields:?}");
+        }
+    }
 
     async fn ask(method: Method, fields: &[(&'static str, &str)]) -> (u16, HeaderMap, String) {
         let headers = fields.iter().map(|(name, value)| {

@@ -5,7 +5,10 @@
 //! request, of the newest node table: a node that was removed loses its rights on connections
 //! that are open.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicI64, Ordering},
+};
 
 use chrono::{DateTime, Utc};
 use openssl::x509::X509;
@@ -24,6 +27,8 @@ pub struct Peer {
     shown: Shown,
     /// Until when authorities of this server vouch for it.
     verified_until: Option<DateTime<Utc>>,
+    /// When it was last told that it was heard of, in seconds since 1970.
+    told: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -68,7 +73,7 @@ impl Peer {
             Shown::Certificate(shown) if verified => Some(shown.0.not_after()),
             _ => None,
         };
-        Self { address, shown, verified_until }
+        Self { address, shown, verified_until, told: AtomicI64::new(0) }
     }
 
     /// What it showed, if that can be read.
@@ -77,6 +82,12 @@ impl Peer {
             Shown::Certificate(shown) => Some(&shown.0),
             Shown::Nothing | Shown::Unreadable => None,
         }
+    }
+
+    /// Whether it is to be told that this peer was heard of: once a second at most, however often it asks.
+    pub fn is_news(&self, now: DateTime<Utc>) -> bool {
+        let now = now.timestamp();
+        self.told.swap(now, Ordering::Relaxed) != now
     }
 
     fn is_verified(&self, now: DateTime<Utc>) -> bool {

@@ -4,6 +4,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
+use chrono::Utc;
 use http_body_util::BodyExt;
 use hyper::{
     Request, Response,
@@ -224,7 +225,9 @@ impl Service {
             }
             Admitted::WhoAmI(identity) => Ok(Answer::Identity(identity)),
             Admitted::Call(service, caller, CallRoute { rest, .. }) => {
-                if let Caller::Node(node) = &caller {
+                if let Caller::Node(node) = &caller
+                    && peer.is_news(Utc::now())
+                {
                     self.heard_of(node.clone());
                 }
                 let call = call(request, caller, rest, stop.clone());

@@ -86,7 +86,7 @@ impl SharedFiles {
                 Ok(answer(call, metadata.to_string().into(), TEXT))
             }
             Some(Found { content, .. }) => {
-                Ok(self.files.answer(&call.method, &call.headers, content, OCTETS).await)
+                Ok(self.files.answer(&call.method, &call.headers, content, || OCTETS).await)
             }
             None if self.is_asked_above(call) => self.ask_above(&address, of_metadata, call).await,
             None => Err(Problem::NotFound),

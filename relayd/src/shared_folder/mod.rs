@@ -121,7 +121,7 @@ impl SharedFolder {
     }
 
     async fn answer(&self, call: &Call, path: &RelativePath, file: OpenFile) -> Response<Body> {
-        self.files.answer(&call.method, &call.headers, file, content_type(path)).await
+        self.files.answer(&call.method, &call.headers, file, || content_type(path)).await
     }
 }
 

@@ -101,7 +101,7 @@ impl PolicyServer {
             Asked::Common(path) => (self.directory.join(COMMON), path),
         };
         match self.files.open(&tree, path).await {
-            Ok(file) => Ok(self.files.answer(&call.method, &call.headers, file, content_type(path)).await),
+            Ok(file) => Ok(self.files.answer(&call.method, &call.headers, file, || content_type(path)).await),
             Err(OpenError::NoDirectory) => match &self.above {
                 Some(cache) => Ok(cache.answer(&asked.url_path(), &call.method, &call.headers).await),
                 None => Err(Problem::NotFound),
