@@ -145,6 +145,11 @@ fn a_killed_relay_never_serves_a_torn_file() -> Result<()> {
     let mut relay = realm.relay_of(&Identity::random(Keys::P256)?, &realm.root, proxy.address().port())?;
     relay.start()?;
     let machine = realm.machine(&relay, Keys::P256)?;
+    // What it knows without its uplink is what it has kept.
+    wait::until_true("the relay to keep its list", PATIENCE, || {
+        let list = fs::read_to_string(relay.directory().join("nodeslist.json")).unwrap_or_default();
+        Ok(list.contains(machine.node_id.as_str()))
+    })?;
     let versions: Vec<Bytes> = (0..5).map(|n| content(4 * MIB, 100 + n)).collect();
     let (mut cut, mut whole) = (0, 0);
     for (round, version) in versions.iter().enumerate() {
