@@ -272,8 +272,8 @@ pub struct IdentityFiles {
 /// `[gateway]`: the HTTPS listener for nodes and relays.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    /// Address and port.
-    pub listen: SocketAddr,
+    /// Addresses and ports, at least one.
+    pub listen: Vec<SocketAddr>,
     /// The server's certificate and key.
     pub identity: IdentityFiles,
     /// Oldest TLS version spoken.

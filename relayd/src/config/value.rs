@@ -30,6 +30,10 @@ pub trait Value: Sized {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 
+/// Texts, of which one may be typed without brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts(pub Vec<String>);
+
 /// A text that is never shown, and erased when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub Zeroizing<String>);
@@ -72,6 +76,25 @@ impl Value for String {
     }
     fn show(&self) -> Option<String> {
         Some(quoted(self))
+    }
+}
+
+impl Value for Texts {
+    fn kind() -> String {
+        "text in double quotes, or a list of texts in brackets".to_owned()
+    }
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match value {
+            DeValue::Array(_) => Vec::read(value).map(Self),
+            DeValue::String(text) => Ok(Self(vec![text.clone().into_owned()])),
+            _ => Err(wrong::<Self>(value)),
+        }
+    }
+    fn show(&self) -> Option<String> {
+        match self.0.as_slice() {
+            [one] => one.show(),
+            all => all.to_vec().show(),
+        }
     }
 }
 
