@@ -10,7 +10,9 @@ use protocol::{
     tls::TlsVersion,
 };
 use toml::de::DeValue;
-use zeroize::Zeroizing;
+
+use super::secret;
+pub use super::secret::Secret;
 
 /// A type of setting.
 pub trait Value: Sized {
@@ -33,16 +35,6 @@ pub struct Size(pub u64);
 /// Texts, of which one may be typed without brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Texts(pub Vec<String>);
-
-/// A text that is never shown, and erased when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub Zeroizing<String>);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(***)")
-    }
-}
 
 /// A URL that may hold a password, which is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -98,21 +90,6 @@ impl Value for Texts {
     }
 }
 
-impl Value for Secret {
-    fn kind() -> String {
-        "text in double quotes; a secret, never logged".to_owned()
-    }
-    fn read(value: &DeValue<'_>) -> Result<Self, String> {
-        String::read(value).map(|text| Self(text.into()))
-    }
-    fn show(&self) -> Option<String> {
-        Some(quoted(&self.0))
-    }
-    fn masked(&self) -> Option<String> {
-        Some(quoted("***"))
-    }
-}
-
 impl Value for Url {
     fn kind() -> String {
         "a URL in double quotes".to_owned()
@@ -150,7 +127,7 @@ impl Value for PathBuf {
             Some(text) if text.contains('\0') => {
                 Err("a path cannot hold a NUL character; remove it".to_owned())
             }
-            Some(text) => Ok(text.into()),
+            Some(text) => Ok(secret::credential(text)?.unwrap_or_else(|| text.into())),
             None => Err(wrong::<Self>(value)),
         }
     }
