@@ -29,6 +29,7 @@ pub(crate) mod disk;
 mod enrolment;
 mod guard;
 mod guarded_io;
+mod lanes;
 mod listener;
 mod metrics;
 mod open;
@@ -47,6 +48,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 use protocol::node_id::NodeId;
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -56,6 +58,7 @@ use self::{
     directory::{CommitQueue, Directory, Failure},
     disk::DiskPool,
     enrolment::IdentityRequests,
+    lanes::Lanes,
     metrics::GatewayMetrics,
     service::Service,
     tls::Acceptor,
@@ -144,7 +147,7 @@ pub enum GatewayError {
     /// A background task panicked: a bug.
     #[error("gateway: {0}; this is a bug")]
     Task(tokio::task::JoinError),
-    /// No thread for disk work can be started.
+    /// No thread can be started.
     #[error("gateway: cannot start threads: {0}")]
     Threads(io::Error),
     /// Metrics are registered twice.
@@ -176,6 +179,7 @@ pub struct Gateway {
     failures: mpsc::Receiver<GatewayError>,
     limits: connection::Limits,
     max_connections: usize,
+    lanes: Lanes,
 }
 
 /// Lets a running gateway read its certificate and key again, and the authorities of its clients.
@@ -230,6 +234,8 @@ impl Gateway {
         )?);
         let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
         let addresses = addresses.map_err(GatewayError::Listener)?;
+        let lanes =
+            Lanes::start(settings.threads, settings.blocking_threads).map_err(GatewayError::Threads)?;
         let pool = DiskPool::new().map_err(GatewayError::Threads)?;
         let (failure, failures) = Failure::watch();
         let mut commits = Vec::new();
@@ -281,12 +287,18 @@ impl Gateway {
                 slowest: settings.slowest_body,
             },
             max_connections: settings.max_connections,
+            lanes,
         })
     }
 
     /// The addresses listened on, with the ports that the system chose for port 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The runtimes that serve connections.
+    pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+        self.lanes.runtimes()
     }
 
     /// A handle to reload certificate and key while the gateway runs.
@@ -314,6 +326,7 @@ impl Gateway {
             self.service,
             self.limits,
             self.max_connections,
+            self.lanes,
             stop,
         );
         tokio::pin!(serving);
