@@ -32,9 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     outbox::Outbox,
-    schedule,
+    schedule, service_manager,
     settings::Settings,
-    state::State,
+    state::{SendState, State},
     triggers::{book::Book, link},
     upkeep,
 };
@@ -63,7 +63,9 @@ pub async fn daemon(
 ) -> io::Result<()> {
     let state = State::open(&settings.paths.state)?;
     let (current, known) = watch::channel(settings.clone());
-    let ((), ended) = tokio::join!(
+    service_manager::ready();
+    let ((), (), ended) = tokio::join!(
+        service_manager::signs_of_life(&stop),
         make_runs(root, known, &state, &stop),
         on_schedule(root, settings, node_id, &state, current, &stop),
     );
@@ -120,6 +122,7 @@ async fn on_schedule(
         let back_fill = back_fill_due(&settings, node_id, state).map(|due| due.max(send_not_before));
         let chores = upkeep::due(&settings, state).map(|due| due.max(chores_not_before));
         let wake = [back_fill, chores].into_iter().flatten().fold(next_run, SystemTime::min);
+        service_manager::status(|| describe(&settings, node_id, state, next_run));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = sleep_until(wake) => {}
@@ -174,11 +177,10 @@ async fn sleep_until(at: SystemTime) {
 /// Runs this program with other arguments; a stop is passed on and the end still waited for.
 async fn child(root: &Path, arguments: &[&str], stop: &CancellationToken) -> io::Result<ExitStatus> {
     // The file this process was started from, even if it was replaced since.
-    let mut child = Command::new("/proc/self/exe")
-        .arg0("agent")
-        .args([OsStr::new("--root"), root.as_os_str()])
-        .args(arguments)
-        .spawn()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("agent").args([OsStr::new("--root"), root.as_os_str()]).args(arguments);
+    service_manager::keep_from(command.as_std_mut());
+    let mut child = command.spawn()?;
     tokio::select! {
         status = child.wait() => return status,
         () = stop.cancelled() => {}
@@ -199,6 +201,25 @@ fn report(what: &str, ended: io::Result<ExitStatus>) {
 }
 
 fn announce(next_run: SystemTime) {
-    let at: chrono::DateTime<chrono::Utc> = next_run.into();
-    eprintln!("agent: next run at {}", at.format("%F %T UTC"));
+    eprintln!("agent: next run at {}", time(next_run));
+}
+
+/// What goes on, in one line.
+fn describe(settings: &Settings, node_id: &NodeId, state: &State, next_run: SystemTime) -> String {
+    let waiting = Outbox::open(&settings.paths, node_id).and_then(|outbox| outbox.waiting());
+    let waiting = match waiting {
+        Ok(waiting) => format!("{} run logs waiting", waiting.len()),
+        Err(e) => format!("outbox: {e}"),
+    };
+    let uplink = match state.send() {
+        SendState { problem: Some(problem), .. } => format!("uplink down: {problem}"),
+        SendState { at: Some(_), .. } => "uplink up".to_owned(),
+        _ => "nothing sent yet".to_owned(),
+    };
+    format!("next run at {}; {waiting}; {uplink}", time(next_run))
+}
+
+fn time(at: SystemTime) -> impl std::fmt::Display {
+    let at: chrono::DateTime<chrono::Utc> = at.into();
+    at.format("%F %T UTC")
 }
