@@ -223,6 +223,9 @@ impl Services<'_> {
         for address in gateway.local_addrs() {
             tracing::info!("gateway listens on {address}");
         }
+        for (number, runtime) in gateway.runtimes().enumerate() {
+            self.tasks.pulses().watch_runtime(format!("gateway-{number}"), runtime.clone());
+        }
         let reload = gateway.reload_handle();
         self.reloaders.add_blocking("authorities of clients", check);
         self.reloaders.add_blocking("gateway certificate", move || reload.reload());

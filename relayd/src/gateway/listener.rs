@@ -5,7 +5,6 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use rustix::net::sockopt::set_ipv6_v6only;
-
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,

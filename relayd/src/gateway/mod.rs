@@ -48,6 +48,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 use protocol::node_id::NodeId;
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -291,6 +292,11 @@ impl Gateway {
     /// The addresses listened on, with the ports that the system chose for port 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The runtimes that serve connections.
+    pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+        self.shared.lanes.runtimes()
     }
 
     /// A handle to reload certificate and key while the gateway runs.

@@ -33,7 +33,7 @@ pub async fn keep(line: StatusLine, pulses: Pulses) {
             last = text;
         }
         if let Some(watchdog) = watchdog {
-            match pulses.ailing(watchdog / 2) {
+            match pulses.ailing(watchdog / 2).await {
                 None => {
                     complained = false;
                     tell(&[NotifyState::Watchdog]);
