@@ -29,6 +29,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use crate::{
     outbox::Outbox,
@@ -193,12 +194,12 @@ fn report(what: &str, ended: io::Result<ExitStatus>) {
     match ended {
         // The child has said on its own what is wrong, unless it could not.
         Ok(status) if status.code().is_some() => {}
-        Ok(status) => eprintln!("agent: {what} ended abnormally: {status}"),
-        Err(e) => eprintln!("agent: {what} cannot be started: {e}"),
+        Ok(status) => error!("{what} ended abnormally: {status}"),
+        Err(e) => error!("{what} cannot be started: {e}"),
     }
 }
 
 fn announce(next_run: SystemTime) {
     let at: chrono::DateTime<chrono::Utc> = next_run.into();
-    eprintln!("agent: next run at {}", at.format("%F %T UTC"));
+    info!("next run at {}", at.format("%F %T UTC"));
 }

@@ -16,6 +16,7 @@ mod upstream;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
 
+use logging::{LogControl, LoggingError, Program, Style};
 use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -24,7 +25,6 @@ use self::services::Services;
 use crate::{
     api::{Api, ApiHandles},
     config::{self, Config, ConfigError},
-    logging::{LogControl, LoggingError},
     metrics::CompatibleMetrics,
     reload::{self, Reload},
     tasks::{Fatal, Tasks},
@@ -69,7 +69,11 @@ pub fn main(directory: &Path) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             for line in error.to_string().lines() {
-                eprintln!("error: {line}");
+                if Program::is_in_journal() && !matches!(error, StartError::Logging(_)) {
+                    error!("{line}");
+                } else {
+                    eprintln!("error: {line}");
+                }
             }
             ExitCode::from(error.exit_code())
         }
@@ -77,10 +81,10 @@ pub fn main(directory: &Path) -> ExitCode {
 }
 
 fn run(directory: &Path) -> Result<ExitCode, StartError> {
-    let log = LogControl::start()?;
+    let log = LogControl::start(Program { identifier: "relayd", style: Style::Daemon })?;
     let (_, logging) = config::load_logging(directory)?;
     let loaded = config::load(directory)?;
-    log.configure(&logging)?;
+    log.configure(&logging, &[])?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -93,10 +97,11 @@ fn run(directory: &Path) -> Result<ExitCode, StartError> {
         .map_err(starting("the runtime"))?;
     let result = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(starting("signal handling"))?;
-        let (tasks, reload) = start(directory, &loaded.config, log).await?;
+        let (tasks, reload) = start(directory, &loaded.config, log.clone()).await?;
         info!("started as node {}", general.node_id);
         Ok(live(tasks, &mut signals, reload, general.shutdown_grace).await)
     });
+    log.finish();
     // Threads that still block must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
@@ -201,7 +206,9 @@ fn farewell(drained: Result<Vec<String>, Fatal>) -> ExitCode {
         Err(fatal) => {
             error!("{fatal}; exiting");
             // Seen also where only errors on standard error are kept.
-            eprintln!("error: {fatal}; exiting");
+            if !Program::is_in_journal() {
+                eprintln!("error: {fatal}; exiting");
+            }
             ExitCode::FAILURE
         }
     }
