@@ -270,9 +270,14 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 /// Cancelled by the signals that ask a program to end. Needs a runtime.
 fn stop_on_signals() -> io::Result<CancellationToken> {
+    stop_on(&[SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()])
+}
+
+/// Cancelled by these signals. Needs a runtime.
+fn stop_on(kinds: &[SignalKind]) -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
-        let mut signals = signal(kind)?;
+    for kind in kinds {
+        let mut signals = signal(*kind)?;
         let stop = stop.clone();
         tokio::spawn(async move {
             signals.recv().await;

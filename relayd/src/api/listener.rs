@@ -35,6 +35,7 @@ use warp::{filters::BoxedFilter, reply::Response};
 use crate::{
     config::LocalAddress,
     http::request_id::{self, REQUEST_ID},
+    service_manager::PassedSockets,
 };
 
 const MOST_CONNECTIONS: usize = 256;
@@ -69,17 +70,32 @@ pub enum BindError {
 pub enum Listener {
     /// Loopback.
     Tcp(TcpListener),
-    /// A Unix socket, removed in the end.
-    Unix(UnixListener, PathBuf),
+    /// A Unix socket; its file is removed in the end if it is this program's.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Listener {
-    /// Binds.
-    pub async fn bind(address: &LocalAddress) -> Result<Self, BindError> {
+    /// Binds, unless the service manager has done so.
+    pub async fn bind(address: &LocalAddress, passed: &mut PassedSockets) -> Result<Self, BindError> {
         let failed = |address: String| move |source| BindError::Bind { address, source };
+        match address {
+            LocalAddress::Tcp(tcp) if tcp.ip().is_loopback() => {
+                if let Some(listener) = passed.take_tcp(*tcp).pop() {
+                    return TcpListener::from_std(listener).map(Self::Tcp).map_err(failed(tcp.to_string()));
+                }
+            }
+            LocalAddress::Tcp(_) => {}
+            LocalAddress::Unix(path) => {
+                if let Some(listener) = passed.take_unix(path) {
+                    let listener = UnixListener::from_std(listener);
+                    let listener = listener.map_err(failed(path.display().to_string()))?;
+                    return Ok(Self::Unix(listener, None));
+                }
+            }
+        }
         match address {
             LocalAddress::Tcp(address) if !address.ip().is_loopback() => {
                 Err(BindError::NotLoopback(*address))
@@ -92,7 +108,7 @@ impl Listener {
                 remove_stale(path).await?;
                 let listener = UnixListener::bind(path).map_err(failed(text.clone()))?;
                 fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed(text))?;
-                Ok(Self::Unix(listener, path.clone()))
+                Ok(Self::Unix(listener, Some(path.clone())))
             }
         }
     }
@@ -156,7 +172,7 @@ impl Listener {
         // Nobody new gets in while the last ones are served.
         if let Self::Unix(listener, path) = self {
             drop(listener);
-            let _ = fs::remove_file(path);
+            path.map(fs::remove_file);
         }
         if timeout(DRAIN, connections.shutdown()).await.is_err() {
             warn!("local API: requests under way were cut off");

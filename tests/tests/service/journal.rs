@@ -78,6 +78,7 @@ fn the_agent_is_found_under_its_node_id() -> Result<()> {
     let site = Site::new()?;
     let Some(journal) = Journal::start(site.directory())? else { return Ok(()) };
     let node = Node::init(&site.directory().join("node"), &[])?;
+    node.run(&["true"])?;
     let mut words = journal.wrapper();
     words.push(programs::find("agent")?.display().to_string());
     words.extend(["--root".to_owned(), node.root().display().to_string(), "send".to_owned()]);
