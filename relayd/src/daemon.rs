@@ -16,6 +16,7 @@ mod upstream;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
 
+use logging::{LogControl, LoggingError, Program, Style};
 use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -24,7 +25,6 @@ use self::services::Services;
 use crate::{
     api::{Api, ApiHandles},
     config::{self, Config, ConfigError},
-    logging::{LogControl, LoggingError},
     metrics::CompatibleMetrics,
     reload::{self, Reload},
     service_manager::{self, PassedSockets, StatusLine},
@@ -71,7 +71,11 @@ pub fn main(directory: &Path) -> ExitCode {
         Err(error) => {
             service_manager::failed(&error.to_string());
             for line in error.to_string().lines() {
-                eprintln!("error: {line}");
+                if Program::is_in_journal() && !matches!(error, StartError::Logging(_)) {
+                    error!("{line}");
+                } else {
+                    eprintln!("error: {line}");
+                }
             }
             ExitCode::from(error.exit_code())
         }
@@ -79,11 +83,11 @@ pub fn main(directory: &Path) -> ExitCode {
 }
 
 fn run(directory: &Path) -> Result<ExitCode, StartError> {
-    let log = LogControl::start()?;
+    let log = LogControl::start(Program { identifier: "relayd", style: Style::Daemon })?;
     let sockets = PassedSockets::receive().map_err(starting("with the sockets of the service manager"))?;
     let (_, logging) = config::load_logging(directory)?;
     let loaded = config::load(directory)?;
-    log.configure(&logging)?;
+    log.configure(&logging, &[])?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -97,7 +101,7 @@ fn run(directory: &Path) -> Result<ExitCode, StartError> {
     let result = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(starting("signal handling"))?;
         let Started { tasks, reload, sockets, status_line } =
-            start(directory, &loaded.config, sockets, log).await?;
+            start(directory, &loaded.config, sockets, log.clone()).await?;
         for address in sockets.left() {
             warn!(
                 "the service manager listens on {address}, but no setting does: nobody will answer there; \
@@ -110,6 +114,7 @@ fn run(directory: &Path) -> Result<ExitCode, StartError> {
         service_manager::ready();
         Ok(live(tasks, &mut signals, reload, general.shutdown_grace).await)
     });
+    log.finish();
     // Threads that still block must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
@@ -232,7 +237,9 @@ fn farewell(drained: Result<Vec<String>, Fatal>) -> ExitCode {
         Err(fatal) => {
             error!("{fatal}; exiting");
             // Seen also where only errors on standard error are kept.
-            eprintln!("error: {fatal}; exiting");
+            if !Program::is_in_journal() {
+                eprintln!("error: {fatal}; exiting");
+            }
             ExitCode::FAILURE
         }
     }

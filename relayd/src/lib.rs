@@ -15,7 +15,6 @@ pub mod expiry;
 pub mod files;
 pub mod gateway;
 pub mod http;
-pub mod logging;
 pub mod metrics;
 pub mod nodes;
 pub mod open_api;
