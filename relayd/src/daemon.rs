@@ -11,6 +11,7 @@ mod policies;
 mod remote_run;
 mod services;
 mod shared_files;
+mod status;
 mod triggers;
 mod upstream;
 
@@ -131,6 +132,8 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         tasks: &mut tasks,
         reloaders: &mut reloaders,
         status: Vec::new(),
+        spools: Vec::new(),
+        expiry: None,
         database: None,
         upstream_client: None,
         opened: None,
@@ -141,6 +144,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         called: Default::default(),
     };
     services.start().await?;
+    let overview = services.overview();
     let Services { status, database, called, .. } = services;
 
     let handles = ApiHandles {
@@ -148,6 +152,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         database,
         reload: reload.clone(),
         registry,
+        overview: Some(overview),
         status,
         services: called,
     };
