@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, SystemTime},
 };
@@ -152,10 +152,6 @@ impl Site {
         File::options().write(true).open(&aside).unwrap().set_modified(SystemTime::now() - ago).unwrap();
         fs::rename(&aside, &path).unwrap();
         path
-    }
-
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
     }
 }
 

@@ -315,5 +315,5 @@ fn the_work_for_an_answer_is_bounded() {
         let told = judge(&evidence).findings.iter().any(|one| one.text.starts_with("only "));
         assert_eq!(told, cut);
     }
-    assert_eq!(site.directory().join("relayd.db").exists(), false);
+    assert!(!site.at("relayd.db").exists());
 }
