@@ -12,6 +12,7 @@
 
 mod answer;
 mod calls;
+pub mod client;
 pub(crate) mod described;
 mod listener;
 mod system;
