@@ -111,7 +111,7 @@ const ACCOUNTS: &str = "\
 g rudder - -
 g rudder-policy-reader - -
 u rudder-relayd - \"relayd\" /var/rudder
-m rudder-relayd rudder
+m rudder-relayd rudder-policy-reader
 ";
 
 const DIRECTORIES: &str = "\

@@ -18,7 +18,7 @@ const WRITABLE: [&str; 9] = [
     "/var/rudder/shared-files",
     "/var/rudder/relayd",
     "/var/rudder/lib/relay",
-    "/var/rudder/lib/ssl/shared",
+    "/var/rudder/lib/ssl",
     "/run/relayd-trial",
     // Its own, empty, and gone with it.
     "/tmp",
