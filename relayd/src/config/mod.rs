@@ -6,11 +6,12 @@
 //! | file | what |
 //! |---|---|
 //! | [`declare`], [`value`] | how settings are declared; types of settings |
-//! | [`main_file`], [`logging_file`] | the settings: as typed |
+//! | [`main_file`], [`logging_file`], [`choice`] | the settings: as typed |
 //! | [`document`], [`problem`] | taking a file apart; what is wrong with it |
 //! | [`resolve`], [`load`] | rules between settings: from typed to [`Config`] |
 //! | [`print`] | the default files, the reference |
 
+pub mod choice;
 pub mod declare;
 pub mod document;
 pub mod load;
@@ -25,9 +26,9 @@ mod resolve_nodes;
 mod resolve_outputs;
 pub mod value;
 
+pub use choice::InventoryOutput;
 pub use load::{Loaded, load, load_logging};
 pub use logging_file::Logging;
-pub use main_file::InventoryOutput;
 pub use problem::ConfigError;
 pub use remote_run::{RelayAccess, RelayTrust, RemoteRun};
 pub use resolve_outputs::{AGENT_CERTIFICATE, AGENT_KEY};

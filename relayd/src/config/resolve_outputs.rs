@@ -8,7 +8,7 @@ use protocol::node_id::NodeId;
 
 use super::{
     Database, DatabaseUrl, IdentityFiles, NodesSource, RunLogOutput, Upstream, UpstreamTrust,
-    main_file::{InventoryOutput, PeerAuthentication},
+    choice::{InventoryOutput, PeerAuthentication},
     problem::Class,
     resolve::Resolver,
 };
