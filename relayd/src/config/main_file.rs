@@ -11,6 +11,7 @@ use super::{
     NodesSource, RunLogOutput,
     choice::{ClientAuthentication, InventoryOutput, PeerAuthentication},
     declare::settings,
+    proxy::ProxySetting,
     value::{Secret, Size, Url},
 };
 
@@ -198,6 +199,10 @@ settings! {
             client_key: Option<PathBuf> = None, "\"/var/rudder/cfengine-community/ppkeys/localhost.priv\"";
             /// Oldest TLS version spoken.
             min_tls_version: TlsVersion = TlsVersion::V1_3;
+            /// The HTTP proxy on the way to it: `http://[user:password@]host[:port]`; `system` for what
+            /// https_proxy and no_proxy in the daemon's environment say; or `none`. It carries TLS and cannot
+            /// look into it.
+            proxy: ProxySetting = ProxySetting::System;
             /// Deprecated: use host and port.
             url: Option<Url> = None, "\"https://rudder.example.com\"";
             /// Deprecated: use general.peer_authentication. `false` means `dangerous_none`.
@@ -307,6 +312,8 @@ settings! {
             max_output: Size = Size(1 << 20);
             /// How long a request waits for nodes that are not there, unless it says so itself.
             expiry: Duration = Duration::from_secs(300);
+            /// The HTTP proxy on the way to the relays below this server, written as output.upstream.proxy.
+            proxy: ProxySetting = ProxySetting::System;
         }
 
         /// Files sent from node to node.

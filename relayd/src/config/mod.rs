@@ -6,7 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`declare`], [`value`] | how settings are declared; types of settings |
-//! | [`main_file`], [`logging_file`], [`choice`] | the settings: as typed |
+//! | [`main_file`], [`logging_file`], [`choice`], [`proxy`] | the settings: as typed |
 //! | [`document`], [`problem`] | taking a file apart; what is wrong with it |
 //! | [`resolve`], [`load`] | rules between settings: from typed to [`Config`] |
 //! | [`print`] | the default files, the reference |
@@ -19,6 +19,7 @@ pub mod logging_file;
 pub mod main_file;
 pub mod print;
 pub mod problem;
+pub mod proxy;
 pub mod remote_run;
 pub mod resolve;
 mod resolve_downward;
@@ -35,7 +36,7 @@ pub use resolve_outputs::{AGENT_CERTIFICATE, AGENT_KEY};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use protocol::{hash::KeyHash, node_id::NodeId, node_id_rule::NodeIdRule, tls::TlsVersion};
+use protocol::{hash::KeyHash, node_id::NodeId, node_id_rule::NodeIdRule, proxy::ProxyRule, tls::TlsVersion};
 use zeroize::Zeroizing;
 
 /// Everything, resolved.
@@ -240,6 +241,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Oldest TLS version spoken.
     pub oldest_tls: TlsVersion,
+    /// The proxy on the way there.
+    pub proxy: ProxyRule,
 }
 
 impl std::fmt::Debug for Upstream {

@@ -146,6 +146,7 @@ impl Resolver<'_> {
             client_identity,
             idle_timeout: typed.general.https_idle_timeout.value,
             oldest_tls: section.min_tls_version.value,
+            proxy: self.proxy(&section.proxy),
         })
     }
 

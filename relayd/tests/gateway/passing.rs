@@ -87,6 +87,7 @@ async fn relay_below(address: SocketAddr, pin: KeyHash, newcomers_per_minute: Op
         client_identity: None,
         idle_timeout: PATIENCE,
         oldest_tls: TlsVersion::V1_3,
+        proxy: protocol::proxy::ProxyRule::None,
     };
     let client = UpstreamClient::new(&upstream, &prometheus::Registry::new()).unwrap();
     let enrolment = Enrolment::Upstream(Arc::new(client));
