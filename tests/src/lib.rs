@@ -22,9 +22,11 @@
 //! | [`sink`] | a policy server that takes everything and keeps only names |
 //! | [`proxy`] | delays, cuts, black holes between two parties |
 //! | [`tunnels`] | an HTTP proxy on the way |
+//! | [`debian`] | a Debian system in a directory, to install packages in and to boot |
 //! | [`judge`] | the oracle: claimed, acknowledged, stored → lost, duplicated, forged |
 
 pub mod client;
+pub mod debian;
 pub mod enrolment;
 pub mod fleet;
 pub mod http;
