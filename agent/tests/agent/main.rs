@@ -10,6 +10,7 @@ mod keys;
 mod node;
 #[path = "../../../fuzz/src/policy_archive.rs"]
 mod policy_archive;
+mod proxy;
 #[path = "../../../fuzz/src/replay.rs"]
 mod replay;
 mod root;
