@@ -27,6 +27,7 @@ use crate::{
     logging::{LogControl, LoggingError},
     metrics::CompatibleMetrics,
     reload::{self, Reload},
+    resend::ResendSince,
     tasks::{Fatal, Tasks},
 };
 
@@ -137,6 +138,7 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         node_registry: None,
         contacts: None,
         cache: None,
+        resend: ResendSince::new(config.run_logs.resend_since),
         files: Default::default(),
         called: Default::default(),
     };

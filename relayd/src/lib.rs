@@ -23,6 +23,7 @@ pub mod policies;
 pub mod registry;
 pub mod reload;
 pub mod remote_run;
+pub mod resend;
 pub mod server_key;
 pub mod shared_files;
 pub mod shared_folder;

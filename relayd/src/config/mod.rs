@@ -34,6 +34,7 @@ pub use resolve_outputs::{AGENT_CERTIFICATE, AGENT_KEY};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use chrono::{DateTime, Utc};
 use protocol::{hash::KeyHash, node_id::NodeId, node_id_rule::NodeIdRule, tls::TlsVersion};
 use zeroize::Zeroizing;
 
@@ -164,6 +165,8 @@ pub struct RunLogs {
     pub skip_event_types: Vec<String>,
     /// Largest inflated run log, in bytes.
     pub max_inflated: u64,
+    /// Since when this server lacks run logs.
+    pub resend_since: Option<DateTime<Utc>>,
 }
 
 /// `[processing.inventory]`.
