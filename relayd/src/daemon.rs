@@ -28,6 +28,7 @@ use crate::{
     config::{self, Config, ConfigError},
     metrics::CompatibleMetrics,
     reload::{self, Reload},
+    resend::ResendSince,
     service_manager::{self, PassedSockets, StatusLine},
     tasks::{Fatal, Tasks},
 };
@@ -174,6 +175,7 @@ async fn start(
         node_registry: None,
         contacts: None,
         cache: None,
+        resend: ResendSince::new(config.run_logs.resend_since),
         files: Default::default(),
         called: Default::default(),
     };
