@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The machines of a document, and its steps on them.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use tempfile::TempDir;
+use tests::Result;
+
+use crate::{
+    compare::fits,
+    document::{self, Action, Document, Exchange, Step},
+    machine::{self, Machine},
+    settings,
+    shell::Shell,
+};
+
+/// What makes machines a site: enrolled, accepted, running.
+const SITE: &str = include_str!("site.md");
+
+/// What is on each machine before its document begins.
+const INSTALLED: &str = include_str!("installed.sh");
+
+/// Running machines with a shell on each.
+#[derive(Debug)]
+pub struct World {
+    names: Vec<String>,
+    shells: HashMap<String, Shell>,
+    placeholders: Vec<(String, String)>,
+    machines: HashMap<String, Machine>,
+    _directory: TempDir,
+}
+
+impl World {
+    /// Boots what the document starts with.
+    pub fn start(title: &str, document: &Document) -> Result<Self> {
+        match &document.world {
+            document::World::Empty(names) => Self::installed(title, names.clone()),
+            document::World::Site => {
+                let site = document::parse(SITE)?;
+                let document::World::Empty(names) = &site.world else {
+                    return Err("site.md: no world".into());
+                };
+                let mut world = Self::installed(title, names.clone())?;
+                world.walk(&site).map_err(|e| format!("site.md:{e}"))?;
+                world.placeholders.clear();
+                world.shells.clear();
+                Ok(world)
+            }
+        }
+    }
+
+    fn installed(title: &str, names: Vec<String>) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix(&format!("{title}-")).tempdir()?;
+        let machines = machine::boot(directory.path(), &names)?;
+        let mut world =
+            Self { names, shells: HashMap::new(), placeholders: vec![], machines, _directory: directory };
+        for name in world.names.clone() {
+            let outcome = world.shell(&name, |shell, machine| shell.run(machine, INSTALLED, true))?;
+            if outcome.status != 0 {
+                return Err(format!("installed.sh on {name}: {}\n{}", outcome.status, outcome.output).into());
+            }
+        }
+        Ok(world)
+    }
+
+    /// Does what the document does. Errors begin with the line.
+    pub fn walk(&mut self, document: &Document) -> Result<()> {
+        for step in &document.steps {
+            self.step(step).map_err(|e| format!("{}: {e}", step.line))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        let on = step.on.clone().unwrap_or_else(|| self.names[0].clone());
+        match &step.action {
+            Action::Script { text, exit } => {
+                let text = self.fill(text);
+                let outcome = self.shell(&on, |shell, machine| shell.run(machine, &text, true))?;
+                if outcome.status != *exit {
+                    return Err(format!("exit status {} on {on}:\n{}", outcome.status, outcome.output).into());
+                }
+            }
+            Action::Session(exchanges) => self.session(&on, exchanges)?,
+            Action::Settings { file, text } => {
+                let path = self.machine(&on)?.file(file);
+                let old = fs::read_to_string(&path).unwrap_or_default();
+                write(&path, &settings::set(&old, &self.fill(text))?)?;
+            }
+            Action::Placeholder { word, command } => {
+                let command = self.fill(command);
+                let outcome = self.shell(&on, |shell, machine| shell.run(machine, &command, true))?;
+                let value = outcome.output.trim().to_owned();
+                if outcome.status != 0 || value.is_empty() || value.contains('\n') {
+                    return Err(format!("{word} cannot be {value:?} (status {})", outcome.status).into());
+                }
+                self.placeholders.retain(|(other, _)| other != word);
+                self.placeholders.push((word.clone(), value));
+                // Longest first: one word may begin another.
+                self.placeholders.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
+            }
+        }
+        Ok(())
+    }
+
+    fn session(&mut self, on: &str, exchanges: &[Exchange]) -> Result<()> {
+        for (number, Exchange { offset, command, output }) in exchanges.iter().enumerate() {
+            let (command, output) = (self.fill(command), self.fill(output));
+            let outcome = self.shell(on, |shell, machine| shell.run(machine, &command, false))?;
+            let place = format!("line {} of the block: {command}", offset + 1);
+            if !fits(&output, &outcome.output) {
+                return Err(format!("{place}printed on {on}:\n{}\nand not:\n{output}", outcome.output).into());
+            }
+            let asked = exchanges.get(number + 1).is_some_and(|next| next.command.starts_with("echo $?"));
+            if outcome.status != 0 && !asked {
+                return Err(
+                    format!("{place}exit status {} on {on}:\n{}", outcome.status, outcome.output).into()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&self, text: &str) -> String {
+        self.placeholders.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
+    }
+
+    fn machine(&self, name: &str) -> Result<&Machine> {
+        self.machines.get(name).ok_or_else(|| format!("there is no machine {name}").into())
+    }
+
+    /// The shell there; a new one when the last one ended.
+    fn shell<T>(&mut self, name: &str, run: impl FnOnce(&mut Shell, &Machine) -> Result<T>) -> Result<T> {
+        let machine = self.machines.get(name).ok_or_else(|| format!("there is no machine {name}"))?;
+        let alive = match self.shells.get_mut(name) {
+            Some(shell) => shell.is_alive()?,
+            None => false,
+        };
+        if !alive {
+            self.shells.insert(name.to_owned(), Shell::start(machine)?);
+        }
+        run(self.shells.get_mut(name).ok_or("no shell")?, machine)
+    }
+
+    /// What helps to understand a failure: the journal of each machine.
+    pub fn journals(&self) -> String {
+        let mut text = String::new();
+        for name in &self.names {
+            let journal = self.machines[name]
+                .command(&["journalctl", "--no-pager", "--lines=25", "--output=cat"])
+                .output();
+            let said = journal
+                .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+                .unwrap_or_default();
+            text += &format!("--- journal of {name}\n{said}");
+        }
+        text
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(fs::write(path, text)?)
+}
