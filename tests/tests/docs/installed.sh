@@ -26,7 +26,7 @@ systemctl daemon-reload
 
 if [ "$(hostname)" = root.example.com ]; then
     version=$(ls /usr/lib/postgresql | sort -n | tail -n 1)
-    pg_createcluster "$version" main -- --no-sync --auth-local=peer --auth-host=scram-sha-256 >/dev/null
+    pg_createcluster "$version" main -- --no-sync --no-instructions --auth-local=peer --auth-host=scram-sha-256 >/dev/null
     echo 'fsync = off' >> "/etc/postgresql/$version/main/postgresql.conf"
     systemctl start "postgresql@$version-main"
 fi

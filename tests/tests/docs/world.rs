@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The machines of a document, and its steps on them.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs, path::Path, time::Instant};
 
 use tempfile::TempDir;
 use tests::Result;
@@ -51,7 +51,9 @@ impl World {
 
     fn installed(title: &str, names: Vec<String>) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix(&format!("{title}-")).tempdir()?;
+        let start = Instant::now();
         let machines = machine::boot(directory.path(), &names)?;
+        eprintln!("boot: {:.1} s", start.elapsed().as_secs_f32());
         let mut world =
             Self { names, shells: HashMap::new(), placeholders: vec![], machines, _directory: directory };
         for name in world.names.clone() {
@@ -66,7 +68,9 @@ impl World {
     /// Does what the document does. Errors begin with the line.
     pub fn walk(&mut self, document: &Document) -> Result<()> {
         for step in &document.steps {
+            let start = Instant::now();
             self.step(step).map_err(|e| format!("{}: {e}", step.line))?;
+            eprintln!("line {}: {:.1} s", step.line, start.elapsed().as_secs_f32());
         }
         Ok(())
     }
@@ -147,7 +151,14 @@ impl World {
         let mut text = String::new();
         for name in &self.names {
             let journal = self.machines[name]
-                .command(&["journalctl", "--no-pager", "--lines=25", "--output=cat"])
+                .command(&[
+                    "journalctl",
+                    "--no-pager",
+                    "--lines=20",
+                    "--output=cat",
+                    "--unit=rudder-relayd",
+                    "--unit=relayd-agent",
+                ])
                 .output();
             let said = journal
                 .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
