@@ -9,6 +9,7 @@ pub mod own;
 pub mod policies;
 pub mod problem;
 pub mod proxy;
+pub mod reference;
 pub mod units;
 
 use std::{
