@@ -21,9 +21,11 @@
 //! | [`client`] | requests over mutually authenticated TLS |
 //! | [`sink`] | a policy server that takes everything and keeps only names |
 //! | [`proxy`] | delays, cuts, black holes between two parties |
+//! | [`debian`] | a Debian system in a directory, to install packages in and to boot |
 //! | [`judge`] | the oracle: claimed, acknowledged, stored → lost, duplicated, forged |
 
 pub mod client;
+pub mod debian;
 pub mod enrolment;
 pub mod fleet;
 pub mod http;

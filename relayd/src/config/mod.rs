@@ -282,6 +282,10 @@ pub struct Gateway {
     pub clients: ClientTrust,
     /// Basic authentication for agents without client certificate, by upload kind; `None` is off.
     pub basic_auth: Option<BasicAuth>,
+    /// Threads that serve connections.
+    pub threads: usize,
+    /// Most threads for work that blocks, for each of them.
+    pub blocking_threads: usize,
     /// Most connections.
     pub max_connections: usize,
     /// Time for TLS handshake and a request's header, each.

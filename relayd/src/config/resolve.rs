@@ -91,13 +91,12 @@ impl Resolver<'_> {
         let typed = &self.typed.general;
         let node_id = self.node_id();
         let listen = self.local_address(&typed.listen);
-        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         Some(General {
             node_id: node_id?,
             nodes_list_file: typed.nodes_list_file.value.clone(),
             nodes_certs_file: typed.nodes_certs_file.value.clone(),
             listen: listen?,
-            core_threads: typed.core_threads.value.map_or_else(cpus, usize::from),
+            core_threads: self.threads(),
             blocking_threads: typed.blocking_threads.value.get(),
             shutdown_grace: typed.shutdown_grace.value,
         })
@@ -230,6 +229,11 @@ impl Resolver<'_> {
         }
     }
 
+    fn threads(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.typed.general.core_threads.value.map_or_else(processors, usize::from)
+    }
+
     /// The outer `None` is a mistake, the inner one says that there is no gateway.
     fn gateway(&mut self) -> Option<Option<Gateway>> {
         let typed = self.typed;
@@ -252,8 +256,11 @@ impl Resolver<'_> {
         let clients = self.client_trust();
         let Some(listen) = &section.listen.value else { return Some(None) };
         let listen = self.socket_address(section.listen.line, "gateway.listen", listen)?;
+        let threads = self.threads();
         Some(Some(Gateway {
             listen,
+            threads,
+            blocking_threads: typed.general.blocking_threads.value.get().div_ceil(threads),
             identity: IdentityFiles {
                 certificate: section.certificate.value.clone(),
                 key: section.key.value.clone(),

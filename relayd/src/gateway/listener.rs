@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    net::{TcpListener, TcpSocket},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     task::{JoinError, JoinSet},
 };
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::{self, Limits},
+    lanes::Lanes,
     metrics::Counting,
     service::Service,
     throttle::Throttle,
@@ -38,6 +39,7 @@ pub async fn run(
     service: Arc<Service>,
     limits: Limits,
     max_connections: usize,
+    lanes: Lanes,
     stop: CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS)));
@@ -85,16 +87,26 @@ pub async fn run(
         let counting = Counting::one(&service.metrics().open_connections);
         // A token of its own: each look at one locks it, and there are several for each request.
         let stop = stop.child_token();
-        let serving = connection::serve(tcp, address, acceptor.clone(), service.clone(), limits, stop);
-        connections.spawn(async move {
-            serving.await;
-            drop((counting, permit));
-        });
+        let Some((lane, on_lane)) = lanes.least() else { continue };
+        let (acceptor, service) = (acceptor.clone(), service.clone());
+        let serving = async move {
+            match to_this_runtime(tcp) {
+                Ok(tcp) => connection::serve(tcp, address, acceptor, service, limits, stop).await,
+                Err(error) => tracing::error!(%error, "cannot serve a connection that was accepted"),
+            }
+            drop((counting, permit, on_lane));
+        };
+        connections.spawn_on(serving, lane);
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
         tell_of_panic(ended);
     }
+}
+
+/// A connection belongs to the runtime that accepted it until it is registered with another.
+fn to_this_runtime(tcp: TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(tcp.into_std()?)
 }
 
 /// Whether only the connection at hand failed, before it was accepted (accept(2)).

@@ -29,6 +29,7 @@ pub(crate) mod disk;
 mod enrolment;
 mod guard;
 mod guarded_io;
+mod lanes;
 mod listener;
 mod metrics;
 mod open;
@@ -57,6 +58,7 @@ use self::{
     directory::{CommitQueue, Directory, Failure},
     disk::DiskPool,
     enrolment::IdentityRequests,
+    lanes::Lanes,
     metrics::GatewayMetrics,
     service::Service,
     tls::Acceptor,
@@ -139,7 +141,7 @@ pub enum GatewayError {
     /// A background task panicked: a bug.
     #[error("gateway: {0}; this is a bug")]
     Task(tokio::task::JoinError),
-    /// No thread for disk work can be started.
+    /// No thread can be started.
     #[error("gateway: cannot start threads: {0}")]
     Threads(io::Error),
     /// Metrics are registered twice.
@@ -159,6 +161,7 @@ pub struct Gateway {
     failures: mpsc::Receiver<GatewayError>,
     limits: connection::Limits,
     max_connections: usize,
+    lanes: Lanes,
 }
 
 /// Lets a running gateway read its certificate and key again, and the authorities of its clients.
@@ -204,6 +207,8 @@ impl Gateway {
             .local_addr()
             .map_err(|error| GatewayError::Listen { address: settings.listen, error })?;
 
+        let lanes =
+            Lanes::start(settings.threads, settings.blocking_threads).map_err(GatewayError::Threads)?;
         let pool = DiskPool::new().map_err(GatewayError::Threads)?;
         let (failure, failures) = Failure::watch();
         let mut commits = Vec::new();
@@ -255,6 +260,7 @@ impl Gateway {
                 slowest: settings.slowest_body,
             },
             max_connections: settings.max_connections,
+            lanes,
         })
     }
 
@@ -288,6 +294,7 @@ impl Gateway {
             self.service,
             self.limits,
             self.max_connections,
+            self.lanes,
             stop,
         );
         tokio::pin!(serving);

@@ -126,6 +126,8 @@ pub fn settings(directory: &Path) -> config::Gateway {
         oldest_tls: TlsVersion::V1_3,
         clients: config::ClientTrust::Key,
         basic_auth: None,
+        threads: 2,
+        blocking_threads: 64,
         max_connections: 1000,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),

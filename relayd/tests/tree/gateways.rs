@@ -41,6 +41,8 @@ impl Serving {
             oldest_tls: TlsVersion::V1_3,
             clients: config::ClientTrust::Key,
             basic_auth: None,
+            threads: 1,
+            blocking_threads: 64,
             max_connections: 100,
             header_timeout: Duration::from_secs(1),
             // Much less than a relay waits for news.
