@@ -49,9 +49,9 @@ fn as_setting(key: &Key) -> Setting {
 #[test]
 fn completions_are_up_to_date() {
     let node = Node::new();
-    for (shell, name) in [("bash", "agent"), ("zsh", "_agent"), ("fish", "agent.fish")] {
+    for (shell, name) in [("bash", "agent.bash"), ("zsh", "_agent"), ("fish", "agent.fish")] {
         let printed = text(&node.agent(&["completions", shell]).stdout);
         let file = File { name: name.to_owned(), text: printed };
-        assert_fresh(&packaging("completions").join(shell), &[file], |other| other == name);
+        assert_fresh(&packaging("completions"), &[file], |other| other == name);
     }
 }

@@ -19,8 +19,8 @@ pub struct Document {
 /// The machines that a document starts with.
 #[derive(Debug, PartialEq, Eq)]
 pub enum World {
-    /// Root, relay and node, enrolled and running.
-    Site,
+    /// Root, relay and node, enrolled and running, and these machines with nothing set up.
+    Site(Vec<String>),
     /// These machines, with nothing set up.
     Empty(Vec<String>),
 }
@@ -39,8 +39,8 @@ pub struct Step {
 /// What to do.
 #[derive(Debug)]
 pub enum Action {
-    /// A script that ends with this status.
-    Script { text: String, exit: i32 },
+    /// A script that ends with this status, before the next step or beside those that follow.
+    Script { text: String, exit: i32, background: bool },
     /// Commands, each with what it prints.
     Session(Vec<Exchange>),
     /// These settings in that file.
@@ -66,7 +66,8 @@ const NOT_COMMANDS: [&str; 12] =
 
 /// Reads a document. Errors name the line.
 pub fn parse(source: &str) -> Result<Document, String> {
-    let mut document = Document { world: World::Site, steps: vec![], mentions: vec![], not_run: vec![] };
+    let mut document =
+        Document { world: World::Site(vec![]), steps: vec![], mentions: vec![], not_run: vec![] };
     let mut reason: Option<String> = None;
     let mut block: Option<(usize, String, String)> = None;
     for (event, range) in Parser::new_ext(source, pulldown_cmark::Options::ENABLE_TABLES).into_offset_iter() {
@@ -136,7 +137,7 @@ fn directive(line: usize, comment: &str) -> Result<Directive, String> {
     if let Some(world) = first.strip_prefix("world:") {
         let mut words = world.split_whitespace().map(str::to_owned);
         return match words.next().as_deref() {
-            Some("site") if words.next().is_none() => Ok(Directive::World(World::Site)),
+            Some("site") => Ok(Directive::World(World::Site(words.collect()))),
             Some("empty") => match words.collect::<Vec<_>>() {
                 names if names.is_empty() => Err("which machines?".into()),
                 names => Ok(Directive::World(World::Empty(names))),
@@ -149,14 +150,14 @@ fn directive(line: usize, comment: &str) -> Result<Directive, String> {
         return if why.is_empty() { Err("not run: why?".into()) } else { Ok(Directive::NotRun(why)) };
     }
     if first == "run" || first.starts_with("run ") {
-        let (on, exit, _) = attributes(first.trim_start_matches("run"))?;
-        let action = Action::Script { text: rest.to_owned(), exit };
-        return Ok(Directive::Do(Step { line, on, action }));
+        let given = attributes(first.trim_start_matches("run"))?;
+        let action = Action::Script { text: rest.to_owned(), exit: given.exit, background: given.background };
+        return Ok(Directive::Do(Step { line, on: given.on, action }));
     }
     if let Some(first) = first.strip_prefix("where ") {
         let (subject, command) = first.split_once(": ").ok_or("where WORD on=MACHINE: COMMAND")?;
         let (word, rest) = subject.split_once(' ').unwrap_or((subject, ""));
-        let (on, _, _) = attributes(rest)?;
+        let on = attributes(rest)?.on;
         let action = Action::Placeholder { word: word.to_owned(), command: command.to_owned() };
         return Ok(Directive::Do(Step { line, on, action }));
     }
@@ -169,9 +170,9 @@ fn directive(line: usize, comment: &str) -> Result<Directive, String> {
 
 fn fenced(line: usize, info: &str, text: String) -> Result<Option<Step>, String> {
     let (language, rest) = info.split_once(char::is_whitespace).unwrap_or((info, ""));
-    let (on, exit, file) = attributes(rest)?;
+    let Attributes { on, exit, file, background } = attributes(rest)?;
     let action = match (language, file) {
-        ("sh", None) => Action::Script { text, exit },
+        ("sh", None) => Action::Script { text, exit, background },
         ("console", None) => Action::Session(session(&text)?),
         ("toml", Some(file)) => Action::Settings { file, text },
         ("toml", None) => {
@@ -184,18 +185,29 @@ fn fenced(line: usize, info: &str, text: String) -> Result<Option<Step>, String>
     Ok(Some(Step { line, on, action }))
 }
 
-/// `on=`, `exit=` and `file=`.
-fn attributes(text: &str) -> Result<(Option<String>, i32, Option<String>), String> {
-    let (mut on, mut exit, mut file) = (None, 0, None);
+/// What stands after the language.
+#[derive(Debug, Default)]
+struct Attributes {
+    on: Option<String>,
+    exit: i32,
+    file: Option<String>,
+    background: bool,
+}
+
+fn attributes(text: &str) -> Result<Attributes, String> {
+    let mut given = Attributes::default();
     for word in text.split_whitespace() {
         match word.split_once('=') {
-            Some(("on", machine)) => on = Some(machine.to_owned()),
-            Some(("exit", status)) => exit = status.parse().map_err(|_| format!("{word}: not a status"))?,
-            Some(("file", path)) => file = Some(path.to_owned()),
+            None if word == "background" => given.background = true,
+            Some(("on", machine)) => given.on = Some(machine.to_owned()),
+            Some(("exit", status)) => {
+                given.exit = status.parse().map_err(|_| format!("{word}: not a status"))?
+            }
+            Some(("file", path)) => given.file = Some(path.to_owned()),
             _ => return Err(format!("unknown attribute {word}")),
         }
     }
-    Ok((on, exit, file))
+    Ok(given)
 }
 
 fn session(text: &str) -> Result<Vec<Exchange>, String> {
@@ -240,9 +252,13 @@ mod parsing {
         assert_eq!(document.mentions, [(3, "relayd routes".to_owned())]);
         assert_eq!(document.not_run, [("make test".to_owned(), "too long".to_owned())]);
         let [script, hidden, session, pin, settings] = &document.steps[..] else { panic!("{document:?}") };
-        assert!(matches!(&script.action, Action::Script { text, exit: 5 } if text == "agent x\n"));
+        assert!(
+            matches!(&script.action, Action::Script { text, exit: 5, background: false } if text == "agent x\n")
+        );
         assert_eq!((script.line, script.on.as_deref()), (5, Some("node")));
-        assert!(matches!(&hidden.action, Action::Script { text, exit: 0 } if text == "touch a\n\ntouch b"));
+        assert!(
+            matches!(&hidden.action, Action::Script { text, exit: 0, .. } if text == "touch a\n\ntouch b")
+        );
         let Action::Session(exchanges) = &session.action else { panic!("{session:?}") };
         assert_eq!(
             exchanges[0],

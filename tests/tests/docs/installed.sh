@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # What the packages install, and PostgreSQL on `root`. Runs once on each machine before its document.
-install -d -m 0755 /opt/rudder/etc/ssl /var/rudder
+install -d -m 0755 /opt/rudder/etc/ssl /opt/rudder/etc/relayd /var/rudder
 chmod 0711 /root # so that `sudo -u postgres` does not complain
 
 units=/usr/src/relayd/packaging/systemd

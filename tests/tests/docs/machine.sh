@@ -7,6 +7,7 @@ set -euo pipefail
 directory=$1 unique=$2 name=$3 programs=$4 workspace=$5
 shift 5
 
+mkdir -p "$(dirname "$directory")/world"
 mount -t tmpfs -o mode=755 tmpfs "$directory"
 mkdir "$directory"/{upper,work,root}
 root=$directory/root
@@ -50,5 +51,5 @@ done
 exec systemd-nspawn --quiet --directory="$root" --machine="$unique" --hostname="$name.example.com" \
     --boot --register=no --keep-unit --private-network --console=pipe --resolv-conf=off --timezone=off \
     --bind-ro="$programs/relayd:/usr/sbin/relayd" --bind-ro="$programs/agent:/usr/bin/agent" \
-    --bind-ro="$workspace:/usr/src/relayd" \
+    --bind-ro="$workspace:/usr/src/relayd" --bind="$(dirname "$directory")/world:/world" \
     -- --unit=document.target

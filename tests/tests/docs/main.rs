@@ -10,10 +10,12 @@
 //! | `world`, `shell` | the steps, on the machines |
 //! | `settings`, `compare` | settings in files; what is printed against what is shown |
 //! | `mentions` | commands in running text: they must exist |
+//! | `generated` | the reference of the settings |
 //! | `not_run.txt` | the commands that are not run, and why |
 
 mod compare;
 mod document;
+mod generated;
 mod machine;
 mod mentions;
 mod settings;
@@ -47,6 +49,7 @@ macro_rules! documents {
 documents! {
     readme: "README.md",
     api_versions: "docs/api-versions.md",
+    configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
     identity: "docs/identity.md",
     policies: "docs/policies.md",
@@ -77,7 +80,7 @@ fn walk(title: &str, path: &str) -> Result<()> {
         eprintln!("skipped {path}: {why}");
         return Ok(());
     }
-    let mut world = World::start(title, &document)?;
+    let mut world = World::start(&title.replace('_', "-"), &document)?;
     world.walk(&document).map_err(|e| format!("{path}:{e}\n{}", world.journals()).into())
 }
 

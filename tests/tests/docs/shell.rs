@@ -51,29 +51,51 @@ impl Shell {
 
     /// Runs commands. With `strict` the first that fails is the last, and ends the shell.
     pub fn run(&mut self, machine: &Machine, commands: &str, strict: bool) -> Result<Outcome> {
-        self.commands += 1;
-        let file = |name: &str| format!("{PLACE}/{}.{}.{name}", self.bash.id(), self.commands);
-        let (script, output, status) = (file("sh"), file("output"), file("status"));
-        fs::write(machine.file(&script), commands)?;
+        let file = self.script(machine, commands)?;
         // `$?` of the command before is there for the first command.
         let before = if strict { "set -e" } else { "(exit $status)" };
-        let line = format!(
-            "{before}; . {script} </dev/null >{output} 2>&1; status=$?; set +e; \
-             echo $status >{status}.new; mv {status}.new {status}\n"
-        );
-        self.bash.stdin.as_mut().ok_or("no standard input")?.write_all(line.as_bytes())?;
-        let read =
-            || Ok::<_, tests::Error>(String::from_utf8_lossy(&fs::read(machine.file(&output))?).into_owned());
+        self.type_in(&format!(
+            "{before}; . {file}.sh </dev/null >{file}.output 2>&1; status=$?; set +e; \
+             echo $status >{file}.new; mv {file}.new {file}.status\n"
+        ))?;
+        self.outcome(machine, &file)
+    }
+
+    /// Starts commands beside those that follow; [`Self::outcome`] of what it gives is what comes of them.
+    pub fn begin(&mut self, machine: &Machine, commands: &str) -> Result<String> {
+        let file = self.script(machine, commands)?;
+        self.type_in(&format!(
+            "{{ ( set -e; . {file}.sh ) </dev/null >{file}.output 2>&1; \
+             echo $? >{file}.new; mv {file}.new {file}.status; }} &\n"
+        ))?;
+        Ok(file)
+    }
+
+    /// Waits for the end of commands.
+    pub fn outcome(&mut self, machine: &Machine, file: &str) -> Result<Outcome> {
+        let read = |kind: &str| fs::read(machine.file(&format!("{file}.{kind}")));
+        let printed = || read("output").map(|text| String::from_utf8_lossy(&text).into_owned());
         let ended = wait::until("the end of the command", PATIENCE, || {
-            if let Ok(text) = fs::read_to_string(machine.file(&status)) {
-                return Ok(Some(text.trim().parse()?));
+            if let Ok(text) = read("status") {
+                return Ok(Some(String::from_utf8_lossy(&text).trim().parse()?));
             }
             Ok(self.bash.try_wait()?.map(|ended| ended.code().unwrap_or(-1)))
         });
         match ended {
-            Ok(status) => Ok(Outcome { status, output: read()? }),
-            Err(e) => Err(format!("{e}; it printed:\n{}", read().unwrap_or_default()).into()),
+            Ok(status) => Ok(Outcome { status, output: printed()? }),
+            Err(e) => Err(format!("{e}; it printed:\n{}", printed().unwrap_or_default()).into()),
         }
+    }
+
+    fn script(&mut self, machine: &Machine, commands: &str) -> Result<String> {
+        self.commands += 1;
+        let file = format!("{PLACE}/{}.{}", self.bash.id(), self.commands);
+        fs::write(machine.file(&format!("{file}.sh")), commands)?;
+        Ok(file)
+    }
+
+    fn type_in(&mut self, line: &str) -> Result<()> {
+        Ok(self.bash.stdin.as_mut().ok_or("no standard input")?.write_all(line.as_bytes())?)
     }
 
     /// Whether commands can be given.

@@ -26,6 +26,8 @@ pub struct World {
     names: Vec<String>,
     shells: HashMap<String, Shell>,
     placeholders: Vec<(String, String)>,
+    /// What runs beside: line, machine, file, and the exit status that it must have.
+    begun: Vec<(usize, String, String, i32)>,
     machines: HashMap<String, Machine>,
     _directory: TempDir,
 }
@@ -35,12 +37,13 @@ impl World {
     pub fn start(title: &str, document: &Document) -> Result<Self> {
         match &document.world {
             document::World::Empty(names) => Self::installed(title, names.clone()),
-            document::World::Site => {
+            document::World::Site(others) => {
                 let site = document::parse(SITE)?;
                 let document::World::Empty(names) = &site.world else {
                     return Err("site.md: no world".into());
                 };
-                let mut world = Self::installed(title, names.clone())?;
+                let names = names.iter().chain(others).cloned().collect();
+                let mut world = Self::installed(title, names)?;
                 world.walk(&site).map_err(|e| format!("site.md:{e}"))?;
                 world.placeholders.clear();
                 world.shells.clear();
@@ -54,8 +57,14 @@ impl World {
         let start = Instant::now();
         let machines = machine::boot(directory.path(), &names)?;
         eprintln!("boot: {:.1} s", start.elapsed().as_secs_f32());
-        let mut world =
-            Self { names, shells: HashMap::new(), placeholders: vec![], machines, _directory: directory };
+        let mut world = Self {
+            names,
+            shells: HashMap::new(),
+            placeholders: vec![],
+            begun: vec![],
+            machines,
+            _directory: directory,
+        };
         for name in world.names.clone() {
             let outcome = world.shell(&name, |shell, machine| shell.run(machine, INSTALLED, true))?;
             if outcome.status != 0 {
@@ -72,13 +81,26 @@ impl World {
             self.step(step).map_err(|e| format!("{}: {e}", step.line))?;
             eprintln!("line {}: {:.1} s", step.line, start.elapsed().as_secs_f32());
         }
+        for (line, on, file, exit) in std::mem::take(&mut self.begun) {
+            let outcome = self.shell(&on, |shell, machine| shell.outcome(machine, &file))?;
+            if outcome.status != exit {
+                return Err(
+                    format!("{line}: exit status {} on {on}:\n{}", outcome.status, outcome.output).into()
+                );
+            }
+        }
         Ok(())
     }
 
     fn step(&mut self, step: &Step) -> Result<()> {
         let on = step.on.clone().unwrap_or_else(|| self.names[0].clone());
         match &step.action {
-            Action::Script { text, exit } => {
+            Action::Script { text, exit, background: true } => {
+                let text = self.fill(text);
+                let file = self.shell(&on, |shell, machine| shell.begin(machine, &text))?;
+                self.begun.push((step.line, on, file, *exit));
+            }
+            Action::Script { text, exit, background: false } => {
                 let text = self.fill(text);
                 let outcome = self.shell(&on, |shell, machine| shell.run(machine, &text, true))?;
                 if outcome.status != *exit {
@@ -95,7 +117,7 @@ impl World {
                 let command = self.fill(command);
                 let outcome = self.shell(&on, |shell, machine| shell.run(machine, &command, true))?;
                 let value = outcome.output.trim().to_owned();
-                if outcome.status != 0 || value.is_empty() || value.contains('\n') {
+                if outcome.status != 0 || value.is_empty() || value == "null" || value.contains('\n') {
                     return Err(format!("{word} cannot be {value:?} (status {})", outcome.status).into());
                 }
                 self.placeholders.retain(|(other, _)| other != word);
