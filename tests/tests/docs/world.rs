@@ -148,7 +148,7 @@ impl World {
     }
 
     fn fill(&self, text: &str) -> String {
-        self.placeholders.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
+        self.placeholders.iter().fold(text.to_owned(), |text, (word, value)| replace(&text, word, value))
     }
 
     fn machine(&self, name: &str) -> Result<&Machine> {
@@ -191,9 +191,34 @@ impl World {
     }
 }
 
+/// The text with a value in place of a word, where it stands alone.
+fn replace(text: &str, word: &str, value: &str) -> String {
+    let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    let mut replaced = String::new();
+    let mut rest = text;
+    while let Some(place) = rest.find(word) {
+        let (before, after) = (&rest[..place], &rest[place + word.len()..]);
+        let alone = !joins(before.chars().last()) && !joins(after.chars().next());
+        replaced.extend([before, if alone { value } else { word }]);
+        rest = after;
+    }
+    replaced + rest
+}
+
 fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
     Ok(fs::write(path, text)?)
+}
+
+#[cfg(test)]
+mod filling {
+    #[test]
+    fn words_are_replaced_where_they_stand_alone() {
+        assert_eq!(
+            super::replace("TOKEN a_TOKEN --x TOKEN, TOKENS", "TOKEN", "1"),
+            "1 a_TOKEN --x 1, TOKENS"
+        );
+    }
 }
