@@ -11,6 +11,7 @@ mod policies;
 mod remote_run;
 mod services;
 mod shared_files;
+mod status;
 mod triggers;
 mod upstream;
 
@@ -165,6 +166,8 @@ async fn start(
         sockets,
         status_line: StatusLine::new(config.general.node_id.clone(), config.upstream.is_some()),
         status: Vec::new(),
+        spools: Vec::new(),
+        expiry: None,
         database: None,
         upstream_client: None,
         opened: None,
@@ -175,6 +178,7 @@ async fn start(
         called: Default::default(),
     };
     services.start().await?;
+    let overview = services.overview();
     let Services { mut sockets, status_line, status, database, called, .. } = services;
 
     let handles = ApiHandles {
@@ -182,6 +186,7 @@ async fn start(
         database,
         reload: reload.clone(),
         registry,
+        overview: Some(overview),
         status,
         services: called,
     };

@@ -12,6 +12,7 @@ mod manual_pages;
 mod node;
 #[path = "../../../fuzz/src/policy_archive.rs"]
 mod policy_archive;
+mod proxy;
 #[path = "../../../fuzz/src/replay.rs"]
 mod replay;
 mod root;
