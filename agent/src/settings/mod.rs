@@ -9,6 +9,7 @@ pub mod logging;
 pub mod own;
 pub mod policies;
 pub mod problem;
+pub mod reference;
 pub mod units;
 
 use std::{

@@ -4,6 +4,7 @@
 //! Each subcommand is a file here with its arguments and a `run` function.
 
 mod ca;
+mod completions;
 mod config;
 mod database;
 mod finding;
@@ -99,6 +100,7 @@ enum Command {
     /// Print defaults, reference and effective settings; check the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    Completions(completions::Command),
 }
 
 /// Why a command failed: what to print, and the exit code.
@@ -178,6 +180,7 @@ pub fn main() -> ExitCode {
             configuration(&cli.config).and_then(|config| policy::run(command, &config))
         }
         Some(Command::Routes(command)) => routes::run(command),
+        Some(Command::Completions(command)) => completions::run(command),
         Some(Command::Ca(command)) => {
             configuration(&cli.config).and_then(|config| ca::run(command, &config.ca))
         }
