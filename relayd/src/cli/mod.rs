@@ -11,6 +11,7 @@ mod finding;
 mod node;
 mod output;
 mod policy;
+mod reload;
 mod routes;
 mod run;
 mod run_log;
@@ -77,6 +78,7 @@ enum Command {
     #[command(subcommand)]
     Spool(spool::Command),
     Run(run::Command),
+    Reload(reload::Args),
     /// Say which nodes there are, and which of them belong to the instance.
     #[command(subcommand)]
     Node(node::Command),
@@ -172,6 +174,9 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Run(command)) => {
             configuration(&cli.config).and_then(|config| run::run(command, &config))
+        }
+        Some(Command::Reload(reload::Args {})) => {
+            configuration(&cli.config).and_then(|config| reload::run(&config.general.listen))
         }
         Some(Command::Token(command)) => {
             configuration(&cli.config).and_then(|config| token::run(command, &config))
