@@ -6,6 +6,7 @@
 mod ca;
 mod config;
 mod database;
+mod doctor;
 mod finding;
 mod node;
 mod output;
@@ -69,6 +70,7 @@ pub struct Cli {
 enum Command {
     Status(status::Command),
     Why(why::Command),
+    Doctor(doctor::Command),
     /// Look into run logs.
     #[command(subcommand)]
     RunLog(run_log::Command),
@@ -160,6 +162,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(command)) => {
             configuration(&cli.config).and_then(|config| status::run(command, &config))
         }
+        Some(Command::Doctor(command)) => doctor::run(command, &cli.config),
         Some(Command::Why(command)) => {
             configuration(&cli.config).and_then(|config| why::run(command, &config))
         }
