@@ -22,7 +22,7 @@ use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use warp::{Filter, filters::BoxedFilter, reply::Response};
 
-use crate::{config::LocalAddress, http::Services, reload::Reload};
+use crate::{config::LocalAddress, http::Services, reload::Reload, service_manager::PassedSockets};
 
 pub use listener::BindError;
 
@@ -58,7 +58,16 @@ pub struct Api {
 impl Api {
     /// Binds the address.
     pub async fn bind(address: &LocalAddress, handles: ApiHandles) -> Result<Self, BindError> {
-        let listener = listener::Listener::bind(address).await?;
+        Self::open(address, &mut PassedSockets::default(), handles).await
+    }
+
+    /// As [`Api::bind`], unless the service manager has bound the address.
+    pub async fn open(
+        address: &LocalAddress,
+        passed: &mut PassedSockets,
+        handles: ApiHandles,
+    ) -> Result<Self, BindError> {
+        let listener = listener::Listener::bind(address, passed).await?;
         let stop = CancellationToken::new();
         Ok(Self { listener, routes: routes(Arc::new(handles), stop.clone()), stop })
     }

@@ -11,8 +11,12 @@ use super::{
     NodesSource, RunLogOutput,
     choice::{ClientAuthentication, InventoryOutput, PeerAuthentication},
     declare::settings,
+<<<<<<< HEAD
     proxy::ProxySetting,
     value::{Secret, Size, Url},
+=======
+    value::{Secret, Size, Texts, Url, words},
+>>>>>>> 4faf744c36149bb1d019f88b804678aae3734af0
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -212,8 +216,10 @@ settings! {
         /// The HTTPS listener for nodes and relays. Off unless listen is set: then an HTTP server in
         /// front of this daemon writes uploads into the spools.
         ["gateway"] gateway: GatewaySection {
-            /// Address and port.
-            listen: Option<String> = None, "\"0.0.0.0:443\"";
+            /// Address and port, or a list of them. `[::]:443` is for IPv4 as well, unless an IPv4 address is
+            /// listed beside it. Where systemd listens already (relayd-gateway.socket), its socket is used:
+            /// then the daemon needs no privileges for port 443.
+            listen: Option<Texts> = None, "[\"0.0.0.0:443\", \"[::]:443\"]";
             /// The server's certificate, a PEM file.
             certificate: PathBuf = "/opt/rudder/etc/ssl/agent.cert".into();
             /// The key of the certificate, a PEM file.

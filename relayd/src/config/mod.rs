@@ -5,7 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`declare`], [`value`] | how settings are declared; types of settings |
+//! | [`declare`], [`value`], `secret` | how settings are declared; types of settings |
 //! | [`main_file`], [`logging_file`], [`choice`], [`proxy`] | the settings: as typed |
 //! | [`document`], [`problem`] | taking a file apart; what is wrong with it |
 //! | [`resolve`], [`load`] | rules between settings: from typed to [`Config`] |
@@ -25,6 +25,7 @@ pub mod resolve;
 mod resolve_downward;
 mod resolve_nodes;
 mod resolve_outputs;
+mod secret;
 pub mod value;
 
 pub use choice::InventoryOutput;
@@ -276,8 +277,8 @@ pub struct IdentityFiles {
 /// `[gateway]`: the HTTPS listener for nodes and relays.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    /// Address and port.
-    pub listen: SocketAddr,
+    /// Addresses and ports, at least one.
+    pub listen: Vec<SocketAddr>,
     /// The server's certificate and key.
     pub identity: IdentityFiles,
     /// Oldest TLS version spoken.

@@ -20,7 +20,7 @@ use super::{
     main_file::MainFile,
     problem::{Class, ConfigError},
     resolve_downward,
-    value::{Secret, Size},
+    value::{Secret, Size, Texts},
 };
 
 /// Reads the text of `main.conf`, found in `file`.
@@ -254,11 +254,20 @@ impl Resolver<'_> {
         }
         let basic_auth = self.basic_auth();
         let clients = self.client_trust();
-        let Some(listen) = &section.listen.value else { return Some(None) };
-        let listen = self.socket_address(section.listen.line, "gateway.listen", listen)?;
+        let Some(Texts(listen)) = &section.listen.value else { return Some(None) };
+        if listen.is_empty() {
+            let text = "the list is empty; write at least one address, or remove the line to have no gateway";
+            self.broken(&section.listen, "gateway.listen", text);
+        }
+        let mut addresses = Vec::new();
+        for text in listen {
+            addresses.extend(self.socket_address(section.listen.line, "gateway.listen", text));
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
         let threads = self.threads();
         Some(Some(Gateway {
-            listen,
+            listen: addresses,
             threads,
             blocking_threads: typed.general.blocking_threads.value.get().div_ceil(threads),
             identity: IdentityFiles {

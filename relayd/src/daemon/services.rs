@@ -25,13 +25,14 @@ use crate::{
     db::Database,
     expiry::Expiry,
     files::Files,
-    gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
+    gateway::{self, Behind, Door, Doors, Enrolment, Gateway, authorities},
     http::{ServiceKind, Services as Called},
     metrics::CompatibleMetrics,
     nodes::Nodes,
     open_api::OpenApi,
     registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
+    service_manager::{PassedSockets, StatusLine},
     sink::{
         enrol::Enrol,
         forward::Forward,
@@ -49,6 +50,10 @@ pub(super) struct Services<'a> {
     pub compatible: CompatibleMetrics,
     pub tasks: &'a mut Tasks,
     pub reloaders: &'a mut Reloaders,
+    /// What the service manager has bound already.
+    pub sockets: PassedSockets,
+    /// For the service manager.
+    pub status_line: StatusLine,
     /// For `system/status`, in this order.
     pub status: Vec<(&'static str, Status)>,
     /// For `system/status`, when there is a database.
@@ -132,6 +137,7 @@ impl Services<'_> {
     ) -> Result<(Spool, Option<Door>), StartError> {
         let spool = Spool::open(kind, settings, self.registry).map_err(starting("a spool"))?;
         let status = spool.status();
+        self.status_line.spool(status.clone());
         self.status.push((kind.segment(), Arc::new(move || spool_state(&status))));
         let gateway = self.config.gateway.as_ref();
         let door = gateway.map(|gateway| Door {
@@ -210,9 +216,16 @@ impl Services<'_> {
             move || authorities::check(&clients, &ca)
         };
         check().map_err(starting("the gateway"))?;
-        let gateway = Gateway::bind(settings, &self.config.general.node_id, nodes, behind, self.registry)
+        let own_id = &self.config.general.node_id;
+        let gateway = gateway::listen(&settings.listen, &mut self.sockets)
+            .and_then(|listeners| Gateway::open(listeners, settings, own_id, nodes, behind, self.registry))
             .map_err(starting("the gateway"))?;
-        tracing::info!("gateway listens on {}", gateway.local_addr());
+        for address in gateway.local_addrs() {
+            tracing::info!("gateway listens on {address}");
+        }
+        for (number, runtime) in gateway.runtimes().enumerate() {
+            self.tasks.pulses().watch_runtime(format!("gateway-{number}"), runtime.clone());
+        }
         let reload = gateway.reload_handle();
         self.reloaders.add_blocking("authorities of clients", check);
         self.reloaders.add_blocking("gateway certificate", move || reload.reload());

@@ -48,6 +48,11 @@ impl Lanes {
         lane.connections.fetch_add(1, Ordering::Relaxed);
         Some((&lane.runtime, OnLane(lane.connections.clone())))
     }
+
+    /// The runtimes of the threads.
+    pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+        self.0.iter().map(|lane| &lane.runtime)
+    }
 }
 
 impl Drop for OnLane {

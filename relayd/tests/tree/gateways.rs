@@ -36,7 +36,7 @@ struct Serving {
 impl Serving {
     fn start(server: &Relay, nodes: Nodes) -> Self {
         let settings = config::Gateway {
-            listen: "127.0.0.1:0".parse().unwrap(),
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
             identity: server.files(),
             oldest_tls: TlsVersion::V1_3,
             clients: config::ClientTrust::Key,
@@ -56,7 +56,7 @@ impl Serving {
         };
         let bound = Gateway::bind(&settings, &server.id, nodes, Behind::default(), &Registry::new());
         let (gateway, stop) = (bound.unwrap(), CancellationToken::new());
-        let (address, run) = (gateway.local_addr(), gateway.run(stop.clone()));
+        let (address, run) = (gateway.local_addrs()[0], gateway.run(stop.clone()));
         Self { address, stop, task: tokio::spawn(async move { run.await.unwrap() }) }
     }
 
