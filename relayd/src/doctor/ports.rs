@@ -40,7 +40,8 @@ pub(super) fn check(x: &mut Examined<'_>) -> Vec<Finding> {
 
 /// The addresses of the gateway.
 fn gateway(x: &Examined<'_>) -> Vec<SocketAddr> {
-    x.config.gateway.iter().map(|gateway| gateway.listen).filter(|address| address.port() != 0).collect()
+    let addresses = x.config.gateway.iter().flat_map(|gateway| gateway.listen.iter().copied());
+    addresses.filter(|address| address.port() != 0).collect()
 }
 
 /// Whether somebody answers there.
