@@ -22,13 +22,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use logging::LogControl;
 use protocol::node_id::NodeId;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, kill_process};
 use tokio::{
     process::Command,
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, watch},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use crate::{
     outbox::Outbox,
@@ -59,15 +62,17 @@ pub async fn daemon(
     root: &Path,
     settings: Settings,
     node_id: &NodeId,
+    log: &LogControl,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let state = State::open(&settings.paths.state)?;
     let (current, known) = watch::channel(settings.clone());
+    let hangups = signal(SignalKind::hangup())?;
     service_manager::ready();
     let ((), (), ended) = tokio::join!(
         service_manager::signs_of_life(&stop),
         make_runs(root, known, &state, &stop),
-        on_schedule(root, settings, node_id, &state, current, &stop),
+        on_schedule(root, settings, node_id, &state, Reload { current, log, hangups }, &stop),
     );
     ended
 }
@@ -110,7 +115,7 @@ async fn on_schedule(
     mut settings: Settings,
     node_id: &NodeId,
     state: &State,
-    current: watch::Sender<Settings>,
+    mut reload: Reload<'_>,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let delay = |settings: &Settings| schedule::splay(node_id, settings.splay);
@@ -126,21 +131,18 @@ async fn on_schedule(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = sleep_until(wake) => {}
+            Some(()) = reload.hangups.recv() => {
+                if reload.read(root, &mut settings) {
+                    info!("settings read again");
+                }
+                next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
+                continue;
+            }
         }
         let now = SystemTime::now();
         if now >= next_run {
             report("run", child(root, &["run", "--send", "--quiet"], stop).await);
-            match Settings::load(root) {
-                Ok((new, _)) => {
-                    settings = new;
-                    current.send_if_modified(|before| {
-                        let is_new = !link::is_same(before, &settings);
-                        before.clone_from(&settings);
-                        is_new
-                    });
-                }
-                Err(problems) => eprintln!("agent: settings are wrong, the last good ones stay:\n{problems}"),
-            }
+            reload.read(root, &mut settings);
             // A run that took longer than the interval is not made up for.
             next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
         } else if back_fill.is_some_and(|due| now >= due) {
@@ -159,6 +161,36 @@ async fn on_schedule(
         if stop.is_cancelled() {
             return Ok(());
         }
+    }
+}
+
+/// Who hears of new settings, and when they are asked for (SIGHUP) besides before each run.
+struct Reload<'a> {
+    current: watch::Sender<Settings>,
+    log: &'a LogControl,
+    hangups: Signal,
+}
+
+impl Reload<'_> {
+    /// Reads the settings again; while they are wrong, the last good ones stay. Whether they are good.
+    fn read(&self, root: &Path, settings: &mut Settings) -> bool {
+        match Settings::load(root) {
+            Ok((new, _)) => *settings = new,
+            Err(problems) => {
+                error!("settings are wrong, the last good ones stay:");
+                problems.to_string().lines().for_each(|line| error!("{line}"));
+                return false;
+            }
+        }
+        if let Err(e) = self.log.refilter(&settings.logging) {
+            error!("{e}");
+        }
+        self.current.send_if_modified(|before| {
+            let is_new = !link::is_same(before, settings);
+            before.clone_from(settings);
+            is_new
+        });
+        true
     }
 }
 
@@ -186,7 +218,7 @@ async fn child(root: &Path, arguments: &[&str], stop: &CancellationToken) -> io:
         () = stop.cancelled() => {}
     }
     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id as i32)) {
-        let _ = kill_process(pid, Signal::TERM);
+        let _ = kill_process(pid, rustix::process::Signal::TERM);
     }
     child.wait().await
 }
@@ -195,13 +227,13 @@ fn report(what: &str, ended: io::Result<ExitStatus>) {
     match ended {
         // The child has said on its own what is wrong, unless it could not.
         Ok(status) if status.code().is_some() => {}
-        Ok(status) => eprintln!("agent: {what} ended abnormally: {status}"),
-        Err(e) => eprintln!("agent: {what} cannot be started: {e}"),
+        Ok(status) => error!("{what} ended abnormally: {status}"),
+        Err(e) => error!("{what} cannot be started: {e}"),
     }
 }
 
 fn announce(next_run: SystemTime) {
-    eprintln!("agent: next run at {}", time(next_run));
+    info!("next run at {}", time(next_run));
 }
 
 /// What goes on, in one line.

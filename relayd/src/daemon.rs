@@ -11,11 +11,13 @@ mod policies;
 mod remote_run;
 mod services;
 mod shared_files;
+mod status;
 mod triggers;
 mod upstream;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
 
+use logging::{LogControl, LoggingError, Program, Style};
 use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -24,7 +26,6 @@ use self::services::Services;
 use crate::{
     api::{Api, ApiHandles},
     config::{self, Config, ConfigError},
-    logging::{LogControl, LoggingError},
     metrics::CompatibleMetrics,
     reload::{self, Reload},
     service_manager::{self, PassedSockets, StatusLine},
@@ -71,7 +72,11 @@ pub fn main(directory: &Path) -> ExitCode {
         Err(error) => {
             service_manager::failed(&error.to_string());
             for line in error.to_string().lines() {
-                eprintln!("error: {line}");
+                if Program::is_in_journal() && !matches!(error, StartError::Logging(_)) {
+                    error!("{line}");
+                } else {
+                    eprintln!("error: {line}");
+                }
             }
             ExitCode::from(error.exit_code())
         }
@@ -79,11 +84,11 @@ pub fn main(directory: &Path) -> ExitCode {
 }
 
 fn run(directory: &Path) -> Result<ExitCode, StartError> {
-    let log = LogControl::start()?;
+    let log = LogControl::start(Program { identifier: "relayd", style: Style::Daemon })?;
     let sockets = PassedSockets::receive().map_err(starting("with the sockets of the service manager"))?;
     let (_, logging) = config::load_logging(directory)?;
     let loaded = config::load(directory)?;
-    log.configure(&logging)?;
+    log.configure(&logging, &[])?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -97,7 +102,7 @@ fn run(directory: &Path) -> Result<ExitCode, StartError> {
     let result = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(starting("signal handling"))?;
         let Started { tasks, reload, sockets, status_line } =
-            start(directory, &loaded.config, sockets, log).await?;
+            start(directory, &loaded.config, sockets, log.clone()).await?;
         for address in sockets.left() {
             warn!(
                 "the service manager listens on {address}, but no setting does: nobody will answer there; \
@@ -110,6 +115,7 @@ fn run(directory: &Path) -> Result<ExitCode, StartError> {
         service_manager::ready();
         Ok(live(tasks, &mut signals, reload, general.shutdown_grace).await)
     });
+    log.finish();
     // Threads that still block must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
@@ -160,6 +166,8 @@ async fn start(
         sockets,
         status_line: StatusLine::new(config.general.node_id.clone(), config.upstream.is_some()),
         status: Vec::new(),
+        spools: Vec::new(),
+        expiry: None,
         database: None,
         upstream_client: None,
         opened: None,
@@ -170,6 +178,7 @@ async fn start(
         called: Default::default(),
     };
     services.start().await?;
+    let overview = services.overview();
     let Services { mut sockets, status_line, status, database, called, .. } = services;
 
     let handles = ApiHandles {
@@ -177,6 +186,7 @@ async fn start(
         database,
         reload: reload.clone(),
         registry,
+        overview: Some(overview),
         status,
         services: called,
     };
@@ -232,7 +242,9 @@ fn farewell(drained: Result<Vec<String>, Fatal>) -> ExitCode {
         Err(fatal) => {
             error!("{fatal}; exiting");
             // Seen also where only errors on standard error are kept.
-            eprintln!("error: {fatal}; exiting");
+            if !Program::is_in_journal() {
+                eprintln!("error: {fatal}; exiting");
+            }
             ExitCode::FAILURE
         }
     }

@@ -18,6 +18,7 @@
 //! | [`node`] | a machine with the agent |
 //! | [`simulated`] | realistic signed run logs, made in bulk |
 //! | [`inventory`] | inventories with their signatures |
+//! | [`journal`] | a systemd-journald of its own, and what is in it |
 //! | [`client`] | requests over mutually authenticated TLS |
 //! | [`sink`] | a policy server that takes everything and keeps only names |
 //! | [`proxy`] | delays, cuts, black holes between two parties |
@@ -31,6 +32,7 @@ pub mod fleet;
 pub mod http;
 pub mod identity;
 pub mod inventory;
+pub mod journal;
 pub mod judge;
 pub mod node;
 pub mod ports;

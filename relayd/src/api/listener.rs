@@ -2,6 +2,7 @@
 //! The API's listener: connections are bounded in number, header size and header time.
 
 use std::{
+    convert::Infallible,
     fs, io,
     net::SocketAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt},
@@ -10,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -26,7 +32,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use warp::{filters::BoxedFilter, reply::Response};
 
-use crate::{config::LocalAddress, service_manager::PassedSockets};
+use crate::{
+    config::LocalAddress,
+    http::request_id::{self, REQUEST_ID},
+    service_manager::PassedSockets,
+};
 
 const MOST_CONNECTIONS: usize = 256;
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -136,11 +146,21 @@ impl Listener {
                     continue;
                 }
             };
+            let routes = service.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let id = request_id::of(request.headers());
+                let answer = request_id::within(id.clone(), routes.call(request));
+                async move {
+                    let mut response = answer.await?;
+                    response.headers_mut().insert(REQUEST_ID, id);
+                    Ok::<_, Infallible>(response)
+                }
+            });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIME)
                 .max_buf_size(HEADER_BYTES)
-                .serve_connection(TokioIo::new(stream), service.clone());
+                .serve_connection(TokioIo::new(stream), service);
             let connection = connections.watch(connection);
             tokio::spawn(async move {
                 let _slot = slot;

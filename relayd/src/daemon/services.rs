@@ -12,12 +12,11 @@
 
 use std::{convert::Infallible, fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc};
 
-use chrono::SecondsFormat;
 use prometheus::Registry;
 use protocol::urls::UploadKind;
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, starting};
+use super::{StartError, starting, status::spool_state};
 use crate::{
     api::{Check, Status},
     cache::Cache,
@@ -38,7 +37,7 @@ use crate::{
         forward::Forward,
         store::{Store, StoreSettings},
     },
-    spool::{self, Spool, clock::SystemClock, metrics::GateState},
+    spool::{self, Spool, clock::SystemClock},
     tasks::Tasks,
     upstream::UpstreamClient,
 };
@@ -56,6 +55,10 @@ pub(super) struct Services<'a> {
     pub status_line: StatusLine,
     /// For `system/status`, in this order.
     pub status: Vec<(&'static str, Status)>,
+    /// The spools that are there.
+    pub spools: Vec<spool::Status>,
+    /// Watches the certificates of this server.
+    pub expiry: Option<Arc<Expiry>>,
     /// For `system/status`, when there is a database.
     pub database: Option<Check>,
     /// Made when it is first needed.
@@ -126,7 +129,8 @@ impl Services<'_> {
             reloaded.load();
             Ok::<_, Infallible>(())
         });
-        self.tasks.spawn("watching certificates", expiry.run(self.tasks.stop()));
+        self.tasks.spawn("watching certificates", expiry.clone().run(self.tasks.stop()));
+        self.expiry = Some(expiry);
         Ok(())
     }
 
@@ -138,6 +142,7 @@ impl Services<'_> {
         let spool = Spool::open(kind, settings, self.registry).map_err(starting("a spool"))?;
         let status = spool.status();
         self.status_line.spool(status.clone());
+        self.spools.push(status.clone());
         self.status.push((kind.segment(), Arc::new(move || spool_state(&status))));
         let gateway = self.config.gateway.as_ref();
         let door = gateway.map(|gateway| Door {
@@ -246,22 +251,6 @@ fn bare_door(kind: UploadKind, settings: &SpoolSettings) -> Result<Door, StartEr
     // Nobody listens; the gateway does not mind.
     let (notices, _) = tokio::sync::mpsc::channel(1);
     Ok(Door { incoming, notices, max_size: settings.max_file_size })
-}
-
-fn spool_state(status: &spool::Status) -> serde_json::Value {
-    let mut state = serde_json::json!({
-        "status": "success",
-        "depth": status.depth(),
-        "oldestAgeSeconds": status.oldest_age().as_secs(),
-        "inFlight": status.in_flight(),
-        "failed": status.failed(),
-    });
-    if let GateState::Closed { why, since } = status.gate() {
-        state["status"] = "error".into();
-        state["details"] = why.into();
-        state["since"] = since.to_rfc3339_opts(SecondsFormat::Secs, true).into();
-    }
-    state
 }
 
 /// After the spool has drained, what the store still writes is waited for.

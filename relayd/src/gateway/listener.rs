@@ -63,40 +63,29 @@ fn bind(address: SocketAddr, only_ipv6: bool) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// What all listeners share.
+pub struct Shared {
+    /// Of TLS connections.
+    pub acceptor: Arc<Acceptor>,
+    /// Answers requests.
+    pub service: Arc<Service>,
+    /// Time-outs.
+    pub limits: Limits,
+    /// Most connections of all listeners together.
+    pub max_connections: usize,
+    /// The threads that serve them.
+    pub lanes: Lanes,
+}
+
 /// Accepts on all listeners until `stop`, then closes them and waits for the connections to end.
-pub async fn run(
-    listeners: Vec<TcpListener>,
-    acceptor: Arc<Acceptor>,
-    service: Arc<Service>,
-    limits: Limits,
-    max_connections: usize,
-    lanes: Lanes,
-    stop: CancellationToken,
-) {
-    let room = Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-    let accepting = |listener| {
-        accept(
-            listener,
-            acceptor.clone(),
-            service.clone(),
-            limits,
-            (room.clone(), max_connections),
-            &lanes,
-            stop.clone(),
-        )
-    };
+pub async fn run(listeners: Vec<TcpListener>, shared: Shared, stop: CancellationToken) {
+    let room = Arc::new(Semaphore::new(shared.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let accepting = |listener| accept(listener, &shared, room.clone(), stop.clone());
     join_all(listeners.into_iter().map(accepting)).await;
 }
 
-async fn accept(
-    listener: TcpListener,
-    acceptor: Arc<Acceptor>,
-    service: Arc<Service>,
-    limits: Limits,
-    (room, max_connections): (Arc<Semaphore>, usize),
-    lanes: &Lanes,
-    stop: CancellationToken,
-) {
+async fn accept(listener: TcpListener, shared: &Shared, room: Arc<Semaphore>, stop: CancellationToken) {
+    let Shared { acceptor, service, limits, max_connections, lanes } = shared;
     let complaints = Throttle::new(Duration::from_secs(1));
     let mut connections = JoinSet::new();
     loop {
@@ -144,7 +133,7 @@ async fn accept(
         // A token of its own: each look at one locks it, and there are several for each request.
         let stop = stop.child_token();
         let Some((lane, on_lane)) = lanes.least() else { continue };
-        let (acceptor, service) = (acceptor.clone(), service.clone());
+        let (acceptor, service, limits) = (acceptor.clone(), service.clone(), *limits);
         let serving = async move {
             match to_this_runtime(tcp) {
                 Ok(tcp) => connection::serve(tcp, address, acceptor, service, limits, stop).await,

@@ -171,15 +171,11 @@ fn remedy(error: &io::Error) -> &'static str {
 pub struct Gateway {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
-    acceptor: Arc<Acceptor>,
-    service: Arc<Service>,
+    shared: listener::Shared,
     nodes: Nodes,
     weights: watch::Sender<Arc<rate::Weights>>,
     commits: Vec<CommitQueue>,
     failures: mpsc::Receiver<GatewayError>,
-    limits: connection::Limits,
-    max_connections: usize,
-    lanes: Lanes,
 }
 
 /// Lets a running gateway read its certificate and key again, and the authorities of its clients.
@@ -275,19 +271,21 @@ impl Gateway {
         Ok(Self {
             listeners,
             addresses,
-            acceptor,
-            service: Arc::new(service),
+            shared: listener::Shared {
+                acceptor,
+                service: Arc::new(service),
+                limits: connection::Limits {
+                    header_timeout: settings.header_timeout,
+                    idle_timeout: settings.idle_timeout,
+                    slowest: settings.slowest_body,
+                },
+                max_connections: settings.max_connections,
+                lanes,
+            },
             nodes,
             weights,
             commits,
             failures,
-            limits: connection::Limits {
-                header_timeout: settings.header_timeout,
-                idle_timeout: settings.idle_timeout,
-                slowest: settings.slowest_body,
-            },
-            max_connections: settings.max_connections,
-            lanes,
         })
     }
 
@@ -298,12 +296,12 @@ impl Gateway {
 
     /// The runtimes that serve connections.
     pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
-        self.lanes.runtimes()
+        self.shared.lanes.runtimes()
     }
 
     /// A handle to reload certificate and key while the gateway runs.
     pub fn reload_handle(&self) -> Reload {
-        Reload { acceptor: self.acceptor.clone(), service: self.service.clone() }
+        Reload { acceptor: self.shared.acceptor.clone(), service: self.shared.service.clone() }
     }
 
     /// Serves until `stop`, then takes no new connections, lets requests under way finish and
@@ -319,16 +317,8 @@ impl Gateway {
             background.spawn(queue.run());
         }
         background.spawn(rate::keep_weights(self.nodes, self.weights));
-        background.spawn(self.service.connections().clone().watch());
-        let serving = listener::run(
-            self.listeners,
-            self.acceptor,
-            self.service,
-            self.limits,
-            self.max_connections,
-            self.lanes,
-            stop,
-        );
+        background.spawn(self.shared.service.connections().clone().watch());
+        let serving = listener::run(self.listeners, self.shared, stop);
         tokio::pin!(serving);
         loop {
             tokio::select! {
