@@ -53,8 +53,11 @@ impl Installed {
         }
         // As the packages do after unpacking.
         debian.run("systemd-sysusers", &[])?;
+        let make_places =
+            || debian.run("systemd-tmpfiles", &["--create", "relayd.conf", "relayd-agent.conf"]);
+        make_places()?;
         prepare(&debian)?;
-        debian.run("systemd-tmpfiles", &["--create", "relayd.conf", "relayd-agent.conf"])?;
+        make_places()?;
         let machine = debian.boot(Network::Private)?;
         Ok(Some(Self { machine, debian }))
     }
