@@ -2,3 +2,4 @@
 //! relayd and the agent as services: what operators see of them.
 
 mod journal;
+mod monitoring;
