@@ -11,6 +11,7 @@ mod policies;
 mod remote_run;
 mod services;
 mod shared_files;
+mod status;
 mod triggers;
 mod upstream;
 
@@ -27,6 +28,7 @@ use crate::{
     config::{self, Config, ConfigError},
     metrics::{self, CompatibleMetrics},
     reload::{self, Reload},
+    resend::ResendSince,
     service_manager::{self, PassedSockets, StatusLine},
     tasks::{Fatal, Tasks},
 };
@@ -167,16 +169,20 @@ async fn start(
         sockets,
         status_line: StatusLine::new(config.general.node_id.clone(), config.upstream.is_some()),
         status: Vec::new(),
+        spools: Vec::new(),
+        expiry: None,
         database: None,
         upstream_client: None,
         opened: None,
         node_registry: None,
         contacts: None,
         cache: None,
+        resend: ResendSince::new(config.run_logs.resend_since),
         files: Default::default(),
         called: Default::default(),
     };
     services.start().await?;
+    let overview = services.overview();
     let Services { mut sockets, status_line, status, database, called, .. } = services;
 
     let handles = ApiHandles {
@@ -184,6 +190,7 @@ async fn start(
         database,
         reload: reload.clone(),
         registry,
+        overview: Some(overview),
         status,
         services: called,
     };

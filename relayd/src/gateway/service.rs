@@ -16,7 +16,11 @@ use hyper::{
     body::{Body as _, Incoming},
     header::{EXPECT, HeaderMap, TRANSFER_ENCODING},
 };
-use protocol::{headers::SERVER_PINS, node_id::NodeId};
+use protocol::{
+    headers::{RESEND_SINCE, SERVER_PINS},
+    node_id::NodeId,
+    urls::UploadKind,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -44,6 +48,7 @@ use crate::{
     },
     nodes::{NodeTable, Nodes},
     registry::{Contact, Contacts},
+    resend::ResendSince,
     tree,
 };
 
@@ -65,6 +70,7 @@ pub struct Service {
     contacts: Option<Contacts>,
     services: Services,
     upstream: Option<KnowsUpstream>,
+    resend: ResendSince,
     tree: tree::Server,
     reads: Rates,
     metrics: GatewayMetrics,
@@ -108,6 +114,7 @@ impl Service {
             contacts: None,
             services: Services::default(),
             upstream: None,
+            resend: ResendSince::default(),
             metrics,
             put_off: Throttle::new(Duration::from_millis(100)),
             refused: Throttle::with_burst(Duration::from_millis(100), 100),
@@ -128,6 +135,11 @@ impl Service {
     /// The same, knowing the server above by its key.
     pub fn below(self, upstream: Option<KnowsUpstream>) -> Self {
         Self { upstream, ..self }
+    }
+
+    /// The same, asking for run logs again that a server lacks which came back from a backup.
+    pub fn asking(self, resend: ResendSince) -> Self {
+        Self { resend, ..self }
     }
 
     /// What is counted.
@@ -206,6 +218,12 @@ impl Service {
             response.headers_mut().insert(SERVER_PINS, pins);
         }
         let status = response.status();
+        if status.is_success()
+            && seen.rule.is_some_and(|rule| rule.purpose == Purpose::Upload(UploadKind::RunLog))
+            && let Some(since) = self.resend.header()
+        {
+            response.headers_mut().insert(RESEND_SINCE, since);
+        }
         self.metrics.requests.with_label_values(&[seen.label(), status.as_str()]).inc();
         self.metrics
             .request_seconds

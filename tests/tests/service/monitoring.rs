@@ -118,7 +118,10 @@ fn named(expression: &str) -> Vec<(&str, &str)> {
     while let Some(start) = rest.find(is_name) {
         let end = rest[start..].find(|c| !is_name(c)).map_or(rest.len(), |end| start + end);
         let word = &rest[start..end];
-        if ["relayd_", "rudder_relayd_", "process_"].iter().any(|ours| word.starts_with(ours)) {
+        // `relayd_gateway_…` in a text is about a family of them.
+        if !word.ends_with('_')
+            && ["relayd_", "rudder_relayd_", "process_"].iter().any(|ours| word.starts_with(ours))
+        {
             found.push((word, &rest[end..]));
         }
         rest = &rest[end..];
@@ -190,6 +193,21 @@ fn panels(dashboard: &Value) -> Vec<(String, String, String)> {
 
 /// Metrics whose names existing daemons have set (protocol 7.7): they say "total" and count nothing.
 const COMPATIBLE: [&str; 2] = ["rudder_relayd_managed_nodes_total", "rudder_relayd_sub_nodes_total"];
+
+#[test]
+fn what_is_not_exported_is_told() {
+    let mut server = Exported::default();
+    let labels = BTreeMap::from([("status".to_owned(), BTreeSet::from(["ok".to_owned()]))]);
+    server.families.insert("relayd_a".into(), Family { kind: "histogram".into(), labels });
+    let wrong = |expression| check("here", expression, &[&server]).len();
+    assert_eq!(wrong("sum by (le) (rate(relayd_a_bucket{status=\"ok\", instance=\"x\"}[5m])) / up"), 0);
+    assert_eq!(wrong("relayd_a{status!=\"ok\"} or relayd_a{status=~\"o.*\"}"), 0);
+    assert_eq!(wrong("relayd_a_bucket / relayd_b"), 1);
+    assert_eq!(wrong("relayd_a{status=\"error\"} + process_c"), 2);
+    let rules = "groups:\n  - name: one\n    rules:\n      - alert: A\n        expr: |\n          relayd_a\n        for: 1m\n";
+    let found: Vec<_> = groups(rules).into_iter().flat_map(|(_, text)| alerts(text)).collect();
+    assert_eq!(found.iter().map(|(name, e)| (*name, e.trim())).collect::<Vec<_>>(), [("A", "relayd_a")]);
+}
 
 #[test]
 fn rules_dashboard_and_documentation_are_about_what_is_exported() -> Result<()> {
