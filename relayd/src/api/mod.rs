@@ -8,8 +8,8 @@
 //! | `system` | `system/info`, `system/status`, `system/reload`, `/metrics` |
 //! | `described` | what is answered, for the documents |
 //! | `calls` | what the services answer that the gateway has as well |
-//! | `metrics` | what is counted |
 //! | [`client`] | asking it |
+//! | `metrics` | what is counted |
 //! | `listener` | TCP or Unix socket; connections with limits |
 
 mod answer;
@@ -28,10 +28,9 @@ use warp::{Filter, filters::BoxedFilter, reply::Response};
 
 use crate::{config::LocalAddress, http::Services, reload::Reload, service_manager::PassedSockets, status};
 
+use self::metrics::ApiMetrics;
 pub use answer::Outcome;
 pub use listener::BindError;
-
-use self::metrics::ApiMetrics;
 
 /// Looks at something that may take a while (a query); blocking.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;

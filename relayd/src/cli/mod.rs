@@ -7,6 +7,7 @@ mod ca;
 mod completions;
 mod config;
 mod database;
+mod doctor;
 mod finding;
 mod node;
 mod output;
@@ -71,6 +72,7 @@ pub struct Cli {
 enum Command {
     Status(status::Command),
     Why(why::Command),
+    Doctor(doctor::Command),
     /// Look into run logs.
     #[command(subcommand)]
     RunLog(run_log::Command),
@@ -164,6 +166,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(command)) => {
             configuration(&cli.config).and_then(|config| status::run(command, &config))
         }
+        Some(Command::Doctor(command)) => doctor::run(command, &cli.config),
         Some(Command::Why(command)) => {
             configuration(&cli.config).and_then(|config| why::run(command, &config))
         }
