@@ -52,6 +52,8 @@ documents! {
     configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
     identity: "docs/identity.md",
+    logs: "docs/logs.md",
+    monitoring: "docs/monitoring.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
     remote_run: "docs/remote-run.md",
