@@ -338,7 +338,11 @@ impl<S: Sink> Dispatcher<S> {
                 let detail = printable(&release.detail);
                 info!(spool, detail, seconds, "put off");
                 let at = DateTime::<Utc>::from(self.clock.wall());
-                self.put_off.send_replace(Some(PutOff { file: printable(&name.to_string_lossy()), why: detail, at }));
+                self.put_off.send_replace(Some(PutOff {
+                    file: printable(&name.to_string_lossy()),
+                    why: detail,
+                    at,
+                }));
                 return (Evidence::Up, String::new());
             }
             delivery::What::Incomplete => {
