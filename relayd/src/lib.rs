@@ -25,6 +25,7 @@ pub mod pulse;
 pub mod registry;
 pub mod reload;
 pub mod remote_run;
+pub mod resend;
 pub mod server_key;
 pub mod service_manager;
 pub mod shared_files;

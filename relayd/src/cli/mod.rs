@@ -4,6 +4,7 @@
 //! Each subcommand is a file here with its arguments and a `run` function.
 
 mod ca;
+mod completions;
 mod config;
 mod database;
 mod doctor;
@@ -11,6 +12,7 @@ mod finding;
 mod node;
 mod output;
 mod policy;
+mod reload;
 mod routes;
 mod run;
 mod run_log;
@@ -78,6 +80,7 @@ enum Command {
     #[command(subcommand)]
     Spool(spool::Command),
     Run(run::Command),
+    Reload(reload::Args),
     /// Say which nodes there are, and which of them belong to the instance.
     #[command(subcommand)]
     Node(node::Command),
@@ -101,6 +104,7 @@ enum Command {
     /// Print defaults, reference and effective settings; check the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    Completions(completions::Command),
 }
 
 /// Why a command failed: what to print, and the exit code.
@@ -174,6 +178,9 @@ pub fn main() -> ExitCode {
         Some(Command::Run(command)) => {
             configuration(&cli.config).and_then(|config| run::run(command, &config))
         }
+        Some(Command::Reload(reload::Args {})) => {
+            configuration(&cli.config).and_then(|config| reload::run(&config.general.listen))
+        }
         Some(Command::Token(command)) => {
             configuration(&cli.config).and_then(|config| token::run(command, &config))
         }
@@ -181,6 +188,7 @@ pub fn main() -> ExitCode {
             configuration(&cli.config).and_then(|config| policy::run(command, &config))
         }
         Some(Command::Routes(command)) => routes::run(command),
+        Some(Command::Completions(command)) => completions::run(command),
         Some(Command::Ca(command)) => {
             configuration(&cli.config).and_then(|config| ca::run(command, &config.ca))
         }
