@@ -58,6 +58,7 @@ documents! {
     protocol: "docs/protocol.md",
     remote_run: "docs/remote-run.md",
     sharing: "docs/sharing.md",
+    troubleshooting: "docs/troubleshooting.md",
 }
 
 fn workspace() -> PathBuf {
