@@ -11,12 +11,8 @@ use super::{
     NodesSource, RunLogOutput,
     choice::{ClientAuthentication, InventoryOutput, PeerAuthentication},
     declare::settings,
-<<<<<<< HEAD
     proxy::ProxySetting,
-    value::{Secret, Size, Url},
-=======
-    value::{Secret, Size, Texts, Url, words},
->>>>>>> 4faf744c36149bb1d019f88b804678aae3734af0
+    value::{Secret, Size, Texts, Url},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
