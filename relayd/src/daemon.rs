@@ -11,6 +11,7 @@ mod policies;
 mod remote_run;
 mod services;
 mod shared_files;
+mod status;
 mod triggers;
 mod upstream;
 
@@ -25,8 +26,9 @@ use self::services::Services;
 use crate::{
     api::{Api, ApiHandles},
     config::{self, Config, ConfigError},
-    metrics::CompatibleMetrics,
+    metrics::{self, CompatibleMetrics},
     reload::{self, Reload},
+    resend::ResendSince,
     service_manager::{self, PassedSockets, StatusLine},
     tasks::{Fatal, Tasks},
 };
@@ -139,8 +141,10 @@ async fn start(
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self())).map_err(starting("metrics"))?;
     let compatible = CompatibleMetrics::new(&registry).map_err(starting("metrics"))?;
+    metrics::server::register(config, &registry).map_err(starting("metrics"))?;
     let mut tasks = Tasks::new();
     let (reload, mut reloaders) = reload::service();
+    reloaders.count_in(&registry).map_err(starting("metrics"))?;
     let logging_directory = directory.to_owned();
     reloaders.add_blocking("logging.conf", move || {
         let (_, logging) = config::load_logging(&logging_directory).map_err(|error| error.to_string())?;
@@ -165,16 +169,20 @@ async fn start(
         sockets,
         status_line: StatusLine::new(config.general.node_id.clone(), config.upstream.is_some()),
         status: Vec::new(),
+        spools: Vec::new(),
+        expiry: None,
         database: None,
         upstream_client: None,
         opened: None,
         node_registry: None,
         contacts: None,
         cache: None,
+        resend: ResendSince::new(config.run_logs.resend_since),
         files: Default::default(),
         called: Default::default(),
     };
     services.start().await?;
+    let overview = services.overview();
     let Services { mut sockets, status_line, status, database, called, .. } = services;
 
     let handles = ApiHandles {
@@ -182,6 +190,7 @@ async fn start(
         database,
         reload: reload.clone(),
         registry,
+        overview: Some(overview),
         status,
         services: called,
     };

@@ -7,9 +7,26 @@ use std::path::Path;
 
 use protocol::proxy::{FromEnvironment, ProxyRule};
 
-use super::problem::{Problem, nearest};
+use super::{
+    own::{Key, key},
+    problem::{Problem, nearest},
+};
 
-const KEYS: [&str; 6] = ["server", "https_port", "https_proxy", "https_only", "cert_validation", "inventory"];
+/// What the file is.
+pub const ABOUT: &str = "`/opt/rudder/etc/agent.conf`: lines `key = value`, `#` begins a comment. It is shared with \
+                         other programs: unknown keys are warnings. An empty value means the default.";
+
+/// All settings that are read.
+#[rustfmt::skip]
+pub const KEYS: [Key; 6] = [
+    key("server", "", "relay.example.com", "Policy server of this node, a host name or address. `agent enroll --server` writes it."),
+    key("https_port", "443", "", "Its HTTPS port."),
+    key("https_proxy", "", "http://proxy.example.com:3128",
+        "Proxy on the way there. `system`: as the environment says. Default: none."),
+    key("https_only", "false", "", "For other programs; the agent speaks nothing but HTTPS."),
+    key("cert_validation", "false", "", "The policy server is known by the chain and the name of its certificate, instead of its pinned key."),
+    key("inventory", "", "module", "For other programs: which inventory collector is used, `fusion` or `module`."),
+];
 
 /// What `agent.conf` says; absent keys are `None` or the default of the protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,10 +70,11 @@ pub fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>, warnings: &mu
             continue;
         };
         let (key, value) = (key.trim(), value.split(" #").next().unwrap_or_default().trim());
-        if !KEYS.contains(&key) {
-            let remedy = match nearest(key, KEYS) {
+        if !KEYS.iter().any(|known| known.name == key) {
+            let names = KEYS.map(|known| known.name);
+            let remedy = match nearest(key, names) {
                 Some(known) => format!("did you mean `{known}`? The line is ignored"),
-                None => format!("the line is ignored; known keys: {}", KEYS.join(", ")),
+                None => format!("the line is ignored; known keys: {}", names.join(", ")),
             };
             warnings.push(problem(format!("unknown key `{key}`"), remedy));
         } else if let Err((cause, remedy)) = set(&mut conf, key, value) {

@@ -7,6 +7,8 @@ mod daemon;
 mod engines;
 mod enroll;
 mod keys;
+#[path = "manual.rs"]
+mod manual_pages;
 mod node;
 #[path = "../../../fuzz/src/policy_archive.rs"]
 mod policy_archive;

@@ -8,12 +8,16 @@
 //! | `system` | `system/info`, `system/status`, `system/reload`, `/metrics` |
 //! | `described` | what is answered, for the documents |
 //! | `calls` | what the services answer that the gateway has as well |
+//! | [`client`] | asking it |
+//! | `metrics` | what is counted |
 //! | `listener` | TCP or Unix socket; connections with limits |
 
 mod answer;
 mod calls;
+pub mod client;
 pub(crate) mod described;
 mod listener;
+mod metrics;
 mod system;
 
 use std::{path::PathBuf, sync::Arc};
@@ -22,13 +26,15 @@ use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use warp::{Filter, filters::BoxedFilter, reply::Response};
 
-use crate::{config::LocalAddress, http::Services, reload::Reload, service_manager::PassedSockets};
+use crate::{config::LocalAddress, http::Services, reload::Reload, service_manager::PassedSockets, status};
 
+use self::metrics::ApiMetrics;
+pub use answer::Outcome;
 pub use listener::BindError;
 
 /// Looks at something that may take a while (a query); blocking.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
-/// Tells the state of a part of the daemon for `system/status`; must not block.
+/// Tells the state of a part of the daemon for `system/status`; on a thread that may block for a short time.
 pub type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 /// What the API shows and triggers.
@@ -41,7 +47,9 @@ pub struct ApiHandles {
     pub reload: Reload,
     /// All metrics.
     pub registry: Registry,
-    /// More members of `system/status`, after those of the protocol, by name.
+    /// What each daemon tells of itself, after the members of the protocol.
+    pub overview: Option<status::Source>,
+    /// More members of `system/status`, after those, by name.
     pub status: Vec<(&'static str, Status)>,
     /// Answer the other requests.
     pub services: Services,
@@ -50,6 +58,7 @@ pub struct ApiHandles {
 /// The API, bound.
 pub struct Api {
     listener: listener::Listener,
+    metrics: ApiMetrics,
     routes: BoxedFilter<(Response,)>,
     /// Ends the answers of those who wait for something.
     stop: CancellationToken,
@@ -67,9 +76,10 @@ impl Api {
         passed: &mut PassedSockets,
         handles: ApiHandles,
     ) -> Result<Self, BindError> {
+        let metrics = ApiMetrics::new(&handles.registry)?;
         let listener = listener::Listener::bind(address, passed).await?;
         let stop = CancellationToken::new();
-        Ok(Self { listener, routes: routes(Arc::new(handles), stop.clone()), stop })
+        Ok(Self { listener, metrics, routes: routes(Arc::new(handles), stop.clone()), stop })
     }
 
     /// The address, for a TCP listener.
@@ -80,10 +90,11 @@ impl Api {
     /// Serves until stopped, then finishes the requests under way.
     pub async fn run(self, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
         let ends = self.stop;
-        let (served, ()) = tokio::join!(self.listener.serve(self.routes, stop.clone()), async {
-            stop.cancelled().await;
-            ends.cancel();
-        });
+        let (served, ()) =
+            tokio::join!(self.listener.serve(self.routes, self.metrics, stop.clone()), async {
+                stop.cancelled().await;
+                ends.cancel();
+            });
         let () = served;
         Ok(())
     }

@@ -12,12 +12,11 @@
 
 use std::{convert::Infallible, fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc};
 
-use chrono::SecondsFormat;
 use prometheus::Registry;
 use protocol::urls::UploadKind;
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, starting};
+use super::{StartError, starting, status::spool_state};
 use crate::{
     api::{Check, Status},
     cache::Cache,
@@ -32,13 +31,14 @@ use crate::{
     open_api::OpenApi,
     registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
+    resend::ResendSince,
     service_manager::{PassedSockets, StatusLine},
     sink::{
         enrol::Enrol,
         forward::Forward,
         store::{Store, StoreSettings},
     },
-    spool::{self, Spool, clock::SystemClock, metrics::GateState},
+    spool::{self, Spool, clock::SystemClock},
     tasks::Tasks,
     upstream::UpstreamClient,
 };
@@ -56,6 +56,10 @@ pub(super) struct Services<'a> {
     pub status_line: StatusLine,
     /// For `system/status`, in this order.
     pub status: Vec<(&'static str, Status)>,
+    /// The spools that are there.
+    pub spools: Vec<spool::Status>,
+    /// Watches the certificates of this server.
+    pub expiry: Option<Arc<Expiry>>,
     /// For `system/status`, when there is a database.
     pub database: Option<Check>,
     /// Made when it is first needed.
@@ -70,6 +74,8 @@ pub(super) struct Services<'a> {
     pub cache: Option<Cache>,
     /// Opens files for all who serve some: digests are remembered in one place.
     pub files: Arc<Files>,
+    /// Since when run logs have to be sent again.
+    pub resend: ResendSince,
     /// What answers requests on the gateway and the local API.
     pub called: Called,
 }
@@ -126,7 +132,8 @@ impl Services<'_> {
             reloaded.load();
             Ok::<_, Infallible>(())
         });
-        self.tasks.spawn("watching certificates", expiry.run(self.tasks.stop()));
+        self.tasks.spawn("watching certificates", expiry.clone().run(self.tasks.stop()));
+        self.expiry = Some(expiry);
         Ok(())
     }
 
@@ -138,6 +145,7 @@ impl Services<'_> {
         let spool = Spool::open(kind, settings, self.registry).map_err(starting("a spool"))?;
         let status = spool.status();
         self.status_line.spool(status.clone());
+        self.spools.push(status.clone());
         self.status.push((kind.segment(), Arc::new(move || spool_state(&status))));
         let gateway = self.config.gateway.as_ref();
         let door = gateway.map(|gateway| Door {
@@ -181,7 +189,7 @@ impl Services<'_> {
         let upstream = upstream.map_err(starting("forwarding"))?;
         let forward = Forward::new(upstream, kind, self.compatible.clone(), self.registry)
             .map_err(starting("forwarding"))?;
-        let forward = Arc::new(forward);
+        let forward = Arc::new(forward.telling(self.resend.clone()));
         let reloaded = forward.clone();
         self.reload_upstream_certificates(upstream, move || reloaded.reload());
         self.tasks.spawn(kind.segment(), spool.run(forward, self.tasks.stop()));
@@ -210,6 +218,7 @@ impl Services<'_> {
             contacts: self.contacts.clone(),
             services: self.called.clone(),
             upstream: self.config.upstream.as_ref().map(super::upstream::known_by_key),
+            resend: self.resend.clone(),
         };
         let check = {
             let (clients, ca) = (settings.clients.clone(), self.config.ca.clone());
@@ -246,22 +255,6 @@ fn bare_door(kind: UploadKind, settings: &SpoolSettings) -> Result<Door, StartEr
     // Nobody listens; the gateway does not mind.
     let (notices, _) = tokio::sync::mpsc::channel(1);
     Ok(Door { incoming, notices, max_size: settings.max_file_size })
-}
-
-fn spool_state(status: &spool::Status) -> serde_json::Value {
-    let mut state = serde_json::json!({
-        "status": "success",
-        "depth": status.depth(),
-        "oldestAgeSeconds": status.oldest_age().as_secs(),
-        "inFlight": status.in_flight(),
-        "failed": status.failed(),
-    });
-    if let GateState::Closed { why, since } = status.gate() {
-        state["status"] = "error".into();
-        state["details"] = why.into();
-        state["since"] = since.to_rfc3339_opts(SecondsFormat::Secs, true).into();
-    }
-    state
 }
 
 /// After the spool has drained, what the store still writes is waited for.

@@ -29,7 +29,7 @@ use super::{
     gate::{Change, Evidence, Gate, Leave},
     inspect::{Origin, SETTLED_AGE},
     later::{FileName, Later, Noted},
-    metrics::{GateState, Metrics},
+    metrics::{GateState, LastPutOff, Metrics, PutOff},
     name::is_considered,
     sweep::Sweeper,
     watch::Noticed,
@@ -58,6 +58,7 @@ pub struct Dispatcher<S> {
 
     gate: Gate,
     gate_state: tokio::sync::watch::Sender<GateState>,
+    put_off: LastPutOff,
     settling_fails: bool,
 
     /// Keeps the channel open when there is no gateway.
@@ -90,6 +91,7 @@ impl<S: Sink> Dispatcher<S> {
             directories: spool.directories,
             max_size: spool.settings.max_file_size,
             clock: spool.clock.clone(),
+            waited: spool.metrics.waited.clone(),
         };
         Self {
             task: Arc::new(task),
@@ -108,6 +110,7 @@ impl<S: Sink> Dispatcher<S> {
             deliveries: JoinSet::new(),
             gate: Gate::new(),
             gate_state: spool.gate,
+            put_off: spool.put_off,
             settling_fails: false,
             _notices: spool.notices.0,
         }
@@ -335,6 +338,12 @@ impl<S: Sink> Dispatcher<S> {
                 let seconds = until.saturating_duration_since(now).as_secs();
                 let detail = printable(&release.detail);
                 info!(spool, detail, seconds, "put off");
+                let at = DateTime::<Utc>::from(self.clock.wall());
+                self.put_off.send_replace(Some(PutOff {
+                    file: printable(&name.to_string_lossy()),
+                    why: detail,
+                    at,
+                }));
                 return (Evidence::Up, String::new());
             }
             delivery::What::Incomplete => {
