@@ -54,7 +54,9 @@ documents! {
     identity: "docs/identity.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
+    proxies: "docs/proxies.md",
     remote_run: "docs/remote-run.md",
+    security: "docs/security.md",
     sharing: "docs/sharing.md",
 }
 
