@@ -56,7 +56,9 @@ documents! {
     monitoring: "docs/monitoring.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
+    proxies: "docs/proxies.md",
     remote_run: "docs/remote-run.md",
+    security: "docs/security.md",
     sharing: "docs/sharing.md",
     troubleshooting: "docs/troubleshooting.md",
 }
