@@ -22,19 +22,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use logging::LogControl;
 use protocol::node_id::NodeId;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, kill_process};
 use tokio::{
     process::Command,
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, watch},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use crate::{
     outbox::Outbox,
-    schedule,
+    schedule, service_manager,
     settings::Settings,
-    state::State,
+    state::{SendState, State},
     triggers::{book::Book, link},
     upkeep,
 };
@@ -59,13 +62,17 @@ pub async fn daemon(
     root: &Path,
     settings: Settings,
     node_id: &NodeId,
+    log: &LogControl,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let state = State::open(&settings.paths.state)?;
     let (current, known) = watch::channel(settings.clone());
-    let ((), ended) = tokio::join!(
+    let hangups = signal(SignalKind::hangup())?;
+    service_manager::ready();
+    let ((), (), ended) = tokio::join!(
+        service_manager::signs_of_life(&stop),
         make_runs(root, known, &state, &stop),
-        on_schedule(root, settings, node_id, &state, current, &stop),
+        on_schedule(root, settings, node_id, &state, Reload { current, log, hangups }, &stop),
     );
     ended
 }
@@ -108,7 +115,7 @@ async fn on_schedule(
     mut settings: Settings,
     node_id: &NodeId,
     state: &State,
-    current: watch::Sender<Settings>,
+    mut reload: Reload<'_>,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let delay = |settings: &Settings| schedule::splay(node_id, settings.splay);
@@ -120,24 +127,22 @@ async fn on_schedule(
         let back_fill = back_fill_due(&settings, node_id, state).map(|due| due.max(send_not_before));
         let chores = upkeep::due(&settings, state).map(|due| due.max(chores_not_before));
         let wake = [back_fill, chores].into_iter().flatten().fold(next_run, SystemTime::min);
+        service_manager::status(|| describe(&settings, node_id, state, next_run));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = sleep_until(wake) => {}
+            Some(()) = reload.hangups.recv() => {
+                if reload.read(root, &mut settings) {
+                    info!("settings read again");
+                }
+                next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
+                continue;
+            }
         }
         let now = SystemTime::now();
         if now >= next_run {
             report("run", child(root, &["run", "--send", "--quiet"], stop).await);
-            match Settings::load(root) {
-                Ok((new, _)) => {
-                    settings = new;
-                    current.send_if_modified(|before| {
-                        let is_new = !link::is_same(before, &settings);
-                        before.clone_from(&settings);
-                        is_new
-                    });
-                }
-                Err(problems) => eprintln!("agent: settings are wrong, the last good ones stay:\n{problems}"),
-            }
+            reload.read(root, &mut settings);
             // A run that took longer than the interval is not made up for.
             next_run = schedule::next(SystemTime::now(), settings.run_interval, delay(&settings));
         } else if back_fill.is_some_and(|due| now >= due) {
@@ -159,6 +164,36 @@ async fn on_schedule(
     }
 }
 
+/// Who hears of new settings, and when they are asked for (SIGHUP) besides before each run.
+struct Reload<'a> {
+    current: watch::Sender<Settings>,
+    log: &'a LogControl,
+    hangups: Signal,
+}
+
+impl Reload<'_> {
+    /// Reads the settings again; while they are wrong, the last good ones stay. Whether they are good.
+    fn read(&self, root: &Path, settings: &mut Settings) -> bool {
+        match Settings::load(root) {
+            Ok((new, _)) => *settings = new,
+            Err(problems) => {
+                error!("settings are wrong, the last good ones stay:");
+                problems.to_string().lines().for_each(|line| error!("{line}"));
+                return false;
+            }
+        }
+        if let Err(e) = self.log.refilter(&settings.logging) {
+            error!("{e}");
+        }
+        self.current.send_if_modified(|before| {
+            let is_new = !link::is_same(before, settings);
+            before.clone_from(settings);
+            is_new
+        });
+        true
+    }
+}
+
 /// When what waits in the outbox is to be sent again, if anything waits after a failure.
 fn back_fill_due(settings: &Settings, node_id: &NodeId, state: &State) -> Option<SystemTime> {
     let due = state.send().next_attempt?;
@@ -174,17 +209,16 @@ async fn sleep_until(at: SystemTime) {
 /// Runs this program with other arguments; a stop is passed on and the end still waited for.
 async fn child(root: &Path, arguments: &[&str], stop: &CancellationToken) -> io::Result<ExitStatus> {
     // The file this process was started from, even if it was replaced since.
-    let mut child = Command::new("/proc/self/exe")
-        .arg0("agent")
-        .args([OsStr::new("--root"), root.as_os_str()])
-        .args(arguments)
-        .spawn()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("agent").args([OsStr::new("--root"), root.as_os_str()]).args(arguments);
+    service_manager::keep_from(command.as_std_mut());
+    let mut child = command.spawn()?;
     tokio::select! {
         status = child.wait() => return status,
         () = stop.cancelled() => {}
     }
     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id as i32)) {
-        let _ = kill_process(pid, Signal::TERM);
+        let _ = kill_process(pid, rustix::process::Signal::TERM);
     }
     child.wait().await
 }
@@ -193,12 +227,31 @@ fn report(what: &str, ended: io::Result<ExitStatus>) {
     match ended {
         // The child has said on its own what is wrong, unless it could not.
         Ok(status) if status.code().is_some() => {}
-        Ok(status) => eprintln!("agent: {what} ended abnormally: {status}"),
-        Err(e) => eprintln!("agent: {what} cannot be started: {e}"),
+        Ok(status) => error!("{what} ended abnormally: {status}"),
+        Err(e) => error!("{what} cannot be started: {e}"),
     }
 }
 
 fn announce(next_run: SystemTime) {
-    let at: chrono::DateTime<chrono::Utc> = next_run.into();
-    eprintln!("agent: next run at {}", at.format("%F %T UTC"));
+    info!("next run at {}", time(next_run));
+}
+
+/// What goes on, in one line.
+fn describe(settings: &Settings, node_id: &NodeId, state: &State, next_run: SystemTime) -> String {
+    let waiting = Outbox::open(&settings.paths, node_id).and_then(|outbox| outbox.waiting());
+    let waiting = match waiting {
+        Ok(waiting) => format!("{} run logs waiting", waiting.len()),
+        Err(e) => format!("outbox: {e}"),
+    };
+    let uplink = match state.send() {
+        SendState { problem: Some(problem), .. } => format!("uplink down: {problem}"),
+        SendState { at: Some(_), .. } => "uplink up".to_owned(),
+        _ => "nothing sent yet".to_owned(),
+    };
+    format!("next run at {}; {waiting}; {uplink}", time(next_run))
+}
+
+fn time(at: SystemTime) -> impl std::fmt::Display {
+    let at: chrono::DateTime<chrono::Utc> = at.into();
+    at.format("%F %T UTC")
 }

@@ -35,6 +35,7 @@ pub mod roll;
 pub mod run;
 pub mod schedule;
 pub mod server;
+pub mod service_manager;
 pub mod settings;
 pub mod share;
 pub mod show;

@@ -18,6 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use protocol::{enrolment::State as Standing, private_key::KeyKind};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use crate::{
     enrol::{self, Ended, Enrolment},
@@ -112,7 +113,7 @@ async fn end_change_of_keys(settings: &Settings, stop: &CancellationToken) -> Re
         return Ok(());
     }
     let options = roll::Options { kind: KeyKind::default(), wait: Duration::from_secs(30) };
-    let say = |text: &str| eprintln!("agent: {text}");
+    let say = |text: &str| info!("{text}");
     let identity = match roll::roll(settings, options, say, stop).await {
         Ok(identity) => identity,
         // Somebody is at it.
@@ -139,7 +140,7 @@ async fn look_after_refused(settings: &Settings, stop: &CancellationToken) -> Re
 }
 
 fn new_key(identity: &Identity) {
-    eprintln!("agent: this node has a new key: {}", identity.certificate.key_hash());
+    info!("this node has a new key: {}", identity.certificate.key_hash());
 }
 
 async fn ask_again(
@@ -158,7 +159,7 @@ async fn ask_again(
     let options = enrol::Options { hostname, as_relay, token: None, wait: Some(Duration::ZERO) };
     let ended = enrol::enrol(settings, identity, &options, |_| {}, stop).await;
     if let Ended::Decided(answer) = ended.map_err(|e| e.to_string())? {
-        eprintln!("agent: enrolment: {}", enrol::words::decided(&answer));
+        info!("enrolment: {}", enrol::words::decided(&answer));
     }
     Ok(())
 }
@@ -190,11 +191,11 @@ pub async fn certificates(
     if now || (wanted && may) {
         match issued::fetch(settings, identity).await {
             Ok(Some(same)) if current.as_ref().is_some_and(|current| current.chain() == same.chain()) => {
-                eprintln!("agent: the root's authority has no newer certificate for this node yet");
+                info!("the root's authority has no newer certificate for this node yet");
             }
             Ok(Some(new)) => {
                 let until = new.certificate.not_after().format("%F %T UTC");
-                eprintln!("agent: a new certificate of the root's authority, valid until {until}");
+                info!("a new certificate of the root's authority, valid until {until}");
                 current = Some(new);
             }
             Ok(None) if now || current.is_some() => {
@@ -216,7 +217,7 @@ fn forget_old(settings: &Settings) {
     if age.is_some_and(|age| age > KEEP_OLD)
         && let Err(e) = next::forget_old(&settings.paths)
     {
-        eprintln!("agent: {e}");
+        warn!("{e}");
     }
 }
 
@@ -246,9 +247,7 @@ fn remember(settings: &Settings, state: &State, problems: &[String]) -> io::Resu
         let left = issued.certificate.not_after() - now;
         if renewal <= now && is_to_be_said(left, warned, now) {
             let days = left.num_days();
-            eprintln!(
-                "agent: the certificate of the root's authority ends in {days} days and could not be renewed yet"
-            );
+            warn!("the certificate of the root's authority ends in {days} days and could not be renewed yet");
             warned = Some(now);
         }
     }

@@ -42,6 +42,9 @@ impl NodeEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeList(HashMap<NodeId, NodeEntry>);
 
+/// Shortest start of an id that stands for it, in characters.
+const SHORTEST_START: usize = 8;
+
 /// Where a request for a node goes from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextHop {
@@ -142,6 +145,26 @@ impl NodeList {
     /// Nodes attached to this policy server (`root` belongs to its own).
     pub fn direct<'a>(&'a self, server: &'a NodeId) -> impl Iterator<Item = &'a NodeId> {
         self.0.iter().filter(move |(_, e)| e.policy_server == *server).map(|(id, _)| id)
+    }
+
+    /// The nodes that a text may mean, by id: those with this id, with an id of this start (of 8 or more
+    /// characters), or with this host name. Machines choose both, so there may be several; `id:` before a whole
+    /// id means that one.
+    pub fn meant_by(&self, text: &str) -> Vec<&NodeId> {
+        let mut found: Vec<&NodeId> = match text.strip_prefix("id:") {
+            Some(id) => self.0.keys().filter(|node| node.as_str() == id).collect(),
+            None => {
+                let by_start = text.chars().count() >= SHORTEST_START;
+                let fits = |(node, entry): &(&NodeId, &NodeEntry)| {
+                    node.as_str() == text
+                        || entry.hostname.eq_ignore_ascii_case(text)
+                        || (by_start && node.as_str().starts_with(text))
+                };
+                self.0.iter().filter(fits).map(|(node, _)| node).collect()
+            }
+        };
+        found.sort_unstable();
+        found
     }
 
     /// Where a request for `node` goes from `here`.

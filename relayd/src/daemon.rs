@@ -11,11 +11,13 @@ mod policies;
 mod remote_run;
 mod services;
 mod shared_files;
+mod status;
 mod triggers;
 mod upstream;
 
 use std::{fmt::Display, io, path::Path, process::ExitCode, time::Duration};
 
+use logging::{LogControl, LoggingError, Program, Style};
 use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -24,10 +26,10 @@ use self::services::Services;
 use crate::{
     api::{Api, ApiHandles},
     config::{self, Config, ConfigError},
-    logging::{LogControl, LoggingError},
     metrics::CompatibleMetrics,
     reload::{self, Reload},
     resend::ResendSince,
+    service_manager::{self, PassedSockets, StatusLine},
     tasks::{Fatal, Tasks},
 };
 
@@ -69,8 +71,13 @@ pub fn main(directory: &Path) -> ExitCode {
     match run(directory) {
         Ok(code) => code,
         Err(error) => {
+            service_manager::failed(&error.to_string());
             for line in error.to_string().lines() {
-                eprintln!("error: {line}");
+                if Program::is_in_journal() && !matches!(error, StartError::Logging(_)) {
+                    error!("{line}");
+                } else {
+                    eprintln!("error: {line}");
+                }
             }
             ExitCode::from(error.exit_code())
         }
@@ -78,10 +85,11 @@ pub fn main(directory: &Path) -> ExitCode {
 }
 
 fn run(directory: &Path) -> Result<ExitCode, StartError> {
-    let log = LogControl::start()?;
+    let log = LogControl::start(Program { identifier: "relayd", style: Style::Daemon })?;
+    let sockets = PassedSockets::receive().map_err(starting("with the sockets of the service manager"))?;
     let (_, logging) = config::load_logging(directory)?;
     let loaded = config::load(directory)?;
-    log.configure(&logging)?;
+    log.configure(&logging, &[])?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -94,17 +102,42 @@ fn run(directory: &Path) -> Result<ExitCode, StartError> {
         .map_err(starting("the runtime"))?;
     let result = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(starting("signal handling"))?;
-        let (tasks, reload) = start(directory, &loaded.config, log).await?;
+        let Started { tasks, reload, sockets, status_line } =
+            start(directory, &loaded.config, sockets, log.clone()).await?;
+        for address in sockets.left() {
+            warn!(
+                "the service manager listens on {address}, but no setting does: nobody will answer there; \
+                 add it to gateway.listen, or disable the socket unit"
+            );
+        }
         info!("started as node {}", general.node_id);
+        // Not one of the tasks: it tells of them, to the very end.
+        tokio::spawn(service_manager::keep(status_line, tasks.pulses()));
+        service_manager::ready();
         Ok(live(tasks, &mut signals, reload, general.shutdown_grace).await)
     });
+    log.finish();
     // Threads that still block must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
 }
 
+/// What runs.
+struct Started {
+    tasks: Tasks,
+    reload: Reload,
+    /// Those that no setting asked for.
+    sockets: PassedSockets,
+    status_line: StatusLine,
+}
+
 /// Binds everything and starts the tasks, in the order of protocol 9.7.
-async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Tasks, Reload), StartError> {
+async fn start(
+    directory: &Path,
+    config: &Config,
+    sockets: PassedSockets,
+    log: LogControl,
+) -> Result<Started, StartError> {
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self())).map_err(starting("metrics"))?;
     let compatible = CompatibleMetrics::new(&registry).map_err(starting("metrics"))?;
@@ -131,7 +164,11 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         compatible,
         tasks: &mut tasks,
         reloaders: &mut reloaders,
+        sockets,
+        status_line: StatusLine::new(config.general.node_id.clone(), config.upstream.is_some()),
         status: Vec::new(),
+        spools: Vec::new(),
+        expiry: None,
         database: None,
         upstream_client: None,
         opened: None,
@@ -143,21 +180,24 @@ async fn start(directory: &Path, config: &Config, log: LogControl) -> Result<(Ta
         called: Default::default(),
     };
     services.start().await?;
-    let Services { status, database, called, .. } = services;
+    let overview = services.overview();
+    let Services { mut sockets, status_line, status, database, called, .. } = services;
 
     let handles = ApiHandles {
         configuration: directory.to_owned(),
         database,
         reload: reload.clone(),
         registry,
+        overview: Some(overview),
         status,
         services: called,
     };
-    let api = Api::bind(&config.general.listen, handles).await.map_err(starting("the local API"))?;
+    let api = Api::open(&config.general.listen, &mut sockets, handles).await;
+    let api = api.map_err(starting("the local API"))?;
     let stop = tasks.stop();
     tasks.spawn("local API", api.run(stop.clone()));
     tasks.spawn("reload", reloaders.run(stop));
-    Ok((tasks, reload))
+    Ok(Started { tasks, reload, sockets, status_line })
 }
 
 /// From started to ended: watches tasks and signals, then drains.
@@ -179,6 +219,7 @@ async fn live(mut tasks: Tasks, signals: &mut Signals, reload: Reload, grace: Du
         Err(fatal) => Err(fatal),
         Ok(()) => {
             info!("stopping: finishing what is under way");
+            service_manager::stopping(grace);
             tokio::select! {
                 drained = tasks.drain(grace) => drained,
                 () = signals.stop() => {
@@ -203,7 +244,9 @@ fn farewell(drained: Result<Vec<String>, Fatal>) -> ExitCode {
         Err(fatal) => {
             error!("{fatal}; exiting");
             // Seen also where only errors on standard error are kept.
-            eprintln!("error: {fatal}; exiting");
+            if !Program::is_in_journal() {
+                eprintln!("error: {fatal}; exiting");
+            }
             ExitCode::FAILURE
         }
     }

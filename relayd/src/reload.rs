@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::service_manager;
+
 type Answer = Result<(), ReloadError>;
 
 /// Asks for reloads; cheap to clone.
@@ -89,7 +91,10 @@ impl Reloaders {
     /// Serves until stopped.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
         while let Some(Some(answer)) = stop.run_until_cancelled(self.requests.recv()).await {
+            service_manager::reloading();
             let result = self.reload().await;
+            // Also after an error: what was loaded before works.
+            service_manager::ready();
             match &result {
                 Ok(()) => info!("configuration and data reloaded"),
                 Err(error) => error!("{error}; what was loaded before stays in use"),

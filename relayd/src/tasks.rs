@@ -13,12 +13,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::pulse::Pulses;
+
 /// The tasks of the daemon.
 #[derive(Debug, Default)]
 pub struct Tasks {
     set: JoinSet<Result<(), String>>,
     names: HashMap<Id, String>,
     stop: CancellationToken,
+    pulses: Pulses,
 }
 
 /// A task ended that should not have.
@@ -51,14 +54,21 @@ impl Tasks {
         self.stop.clone()
     }
 
+    /// Whether the tasks live.
+    pub fn pulses(&self) -> Pulses {
+        self.pulses.clone()
+    }
+
     /// Starts a task. It must end when the stop token is cancelled, and not before.
     pub fn spawn<E: Display>(
         &mut self,
         name: impl Into<String>,
         task: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
-        let handle = self.set.spawn(async move { task.await.map_err(|error| error.to_string()) });
-        self.names.insert(handle.id(), name.into());
+        let name = name.into();
+        let task = async move { task.await.map_err(|error| error.to_string()) };
+        let handle = self.set.spawn(self.pulses.watch(name.clone(), task));
+        self.names.insert(handle.id(), name);
     }
 
     /// Watches the tasks until the stop token is cancelled.
@@ -79,6 +89,7 @@ impl Tasks {
 
     /// After the stop: waits for the tasks to end. Returns the names of those that did not within `grace`.
     pub async fn drain(mut self, grace: Duration) -> Result<Vec<String>, Fatal> {
+        self.pulses.forget();
         self.stop.cancel();
         let all = async {
             while let Some(ended) = self.set.join_next_with_id().await {

@@ -47,6 +47,7 @@ fn handles(configuration: &Path, database: Option<Check>) -> (ApiHandles, reload
             database,
             reload,
             registry,
+            overview: None,
             status,
             services: Default::default(),
         },

@@ -16,6 +16,19 @@ pub struct Answer {
     pub status: u16,
     /// Body.
     pub body: String,
+    head: String,
+}
+
+impl Answer {
+    /// A header; empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .next()
+            .unwrap_or("")
+    }
 }
 
 /// One request without a body, on a connection of its own.
@@ -32,7 +45,11 @@ pub fn request(address: SocketAddr, method: &str, path: &str) -> Result<Answer> 
     let (head, body) = text.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or("no HTTP status")?;
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    Ok(Answer { status, body: if chunked { join_chunks(body)? } else { body.to_owned() } })
+    Ok(Answer {
+        status,
+        body: if chunked { join_chunks(body)? } else { body.to_owned() },
+        head: head.to_owned(),
+    })
 }
 
 /// GET.

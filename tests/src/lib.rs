@@ -19,18 +19,22 @@
 //! | [`node`] | a machine with the agent |
 //! | [`simulated`] | realistic signed run logs, made in bulk |
 //! | [`inventory`] | inventories with their signatures |
+//! | [`journal`] | a systemd-journald of its own, and what is in it |
 //! | [`client`] | requests over mutually authenticated TLS |
 //! | [`sink`] | a policy server that takes everything and keeps only names |
 //! | [`proxy`] | delays, cuts, black holes between two parties |
+//! | [`debian`] | a Debian system in a directory, to install packages in and to boot |
 //! | [`judge`] | the oracle: claimed, acknowledged, stored → lost, duplicated, forged |
 
 pub mod client;
+pub mod debian;
 pub mod enrolment;
 pub mod existing_database;
 pub mod fleet;
 pub mod http;
 pub mod identity;
 pub mod inventory;
+pub mod journal;
 pub mod judge;
 pub mod node;
 pub mod ports;

@@ -7,12 +7,7 @@ use crate::Result;
 
 /// The path of one of our programs, such as `relayd` or `agent`.
 pub fn find(name: &str) -> Result<PathBuf> {
-    let own = env::current_exe()?;
-    let directory = own.parent().ok_or("this program has no directory")?;
-    // Test programs live one level below, in `deps/`.
-    let directory =
-        if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
-    let program = directory.join(name);
+    let program = directory()?.join(name);
     if program.is_file() {
         return Ok(program);
     }
@@ -21,6 +16,21 @@ pub fn find(name: &str) -> Result<PathBuf> {
         program.display()
     )
     .into())
+}
+
+/// The target directory of cargo, where tests may keep what is costly to make.
+pub fn target_directory() -> Result<PathBuf> {
+    Ok(directory()?.parent().ok_or("this program is not in a target directory")?.to_owned())
+}
+
+/// `target/<profile>/`.
+fn directory() -> Result<PathBuf> {
+    let own = env::current_exe()?;
+    let directory = own.parent().ok_or("this program has no directory")?;
+    // Test programs live one level below, in `deps/`.
+    let directory =
+        if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+    Ok(directory.to_owned())
 }
 
 /// A program of the system, looked up in PATH, `/usr/sbin` and the usual directories of PostgreSQL.

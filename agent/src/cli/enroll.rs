@@ -5,6 +5,7 @@ use std::{fs, io::Read, path::Path, path::PathBuf, process::ExitCode, time::Dura
 
 use protocol::enrolment::{Answer, State as Standing};
 use serde_json::json;
+use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use super::{
@@ -113,7 +114,7 @@ pub(super) fn run(root: &Path, mut args: Args) -> Result<ExitCode, CliError> {
     };
     let (ended, problems) = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
-        let say = |text: &str| eprintln!("agent: {text}");
+        let say = |text: &str| info!("{text}");
         let ended = enrol::enrol(&settings, &identity, &options, say, &stop).await?;
         let mut problems = vec![];
         if let Ended::Decided(Answer { state: Standing::Accepted, .. }) = &ended {
@@ -129,7 +130,7 @@ pub(super) fn run(root: &Path, mut args: Args) -> Result<ExitCode, CliError> {
         Ok::<_, CliError>((ended, problems))
     })?;
     for problem in problems {
-        eprintln!("agent: {problem}");
+        warn!("{problem}");
     }
     upkeep::wake(&state)?;
     let (answer, code) = match &ended {
@@ -149,9 +150,9 @@ pub(super) fn run(root: &Path, mut args: Args) -> Result<ExitCode, CliError> {
     } else {
         print(&format!("state        {}\n", answer.state.as_str()))?;
         if code == 5 {
-            eprintln!("agent: {}", words::decided(answer));
+            error!("{}", words::decided(answer));
         } else if code == 0 && !answer.detail.is_empty() {
-            eprintln!("agent: {}", answer.detail);
+            info!("{}", answer.detail);
         }
         if let (true, 0, Some(server)) = (args.as_relay, code, &settings.server) {
             let pins = if settings.cert_validation { vec![] } else { trust::pins(&settings)?.pins };

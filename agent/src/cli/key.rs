@@ -5,6 +5,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Subcommand;
 use protocol::node_id::NodeId;
+use tracing::{info, warn};
 
 use super::{CliError, init::Key, print, runtime, stop_on_signals};
 use crate::{
@@ -74,7 +75,7 @@ pub(super) fn run(
     let options = roll::Options { kind: args.key.into(), wait: args.wait };
     let (identity, problems) = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
-        let say = |text: &str| eprintln!("agent: {text}");
+        let say = |text: &str| info!("{text}");
         let rolled = roll::roll(settings, options, say, &stop).await;
         upkeep::wake(&state)?;
         let identity = rolled?;
@@ -82,7 +83,7 @@ pub(super) fn run(
         Ok::<_, CliError>((identity, problems))
     })?;
     for problem in problems {
-        eprintln!("agent: the daemon tries again: {problem}");
+        warn!("the daemon tries again: {problem}");
     }
     let hash = |identity: &Identity| identity.certificate.key_hash();
     print(&format!("old  {}\nnew  {}\n", hash(&before), hash(&identity)))?;

@@ -19,16 +19,17 @@ mod upkeep;
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
+use logging::{Level, LogControl, LoggingError, Program, Style};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    identity::IdentityError,
+    identity::{self, IdentityError},
     run::RunError,
     server::target::TargetError,
     settings::{Settings, problem::Problems},
@@ -143,6 +144,12 @@ impl From<io::Error> for CliError {
     }
 }
 
+impl From<LoggingError> for CliError {
+    fn from(e: LoggingError) -> Self {
+        Self::Configuration(e.to_string())
+    }
+}
+
 impl From<Problems> for CliError {
     fn from(problems: Problems) -> Self {
         Self::Configuration(problems.to_string())
@@ -197,30 +204,58 @@ impl From<SendError> for CliError {
     }
 }
 
+/// Who logs.
+const PROGRAM: Program = Program { identifier: "relayd-agent", style: Style::Command("agent") };
+
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let Cli { root, command } = Cli::parse();
-    let done = match command {
-        Command::Init(args) => init::run(&root, args),
-        Command::Enroll(args) => enroll::run(&root, args),
-        Command::Key(args) => load(&root).and_then(|settings| key::run(&settings, args)),
-        Command::Cert(args) => load(&root).and_then(|settings| cert::run(&settings, args)),
-        Command::Trust(args) => load(&root).and_then(|settings| trust::run(&settings, args)),
-        Command::Triggers(args) => load(&root).and_then(|settings| triggers::run(&root, &settings, args)),
-        Command::Upkeep(args) => load(&root).and_then(|settings| upkeep::run(&settings, args)),
-        Command::Config(args) => config::run(&root, args),
-        Command::Run(args) => load(&root).and_then(|settings| run::run(&root, settings, args)),
-        Command::Update(args) => load(&root).and_then(|settings| update::run(&root, &settings, args)),
-        Command::Share(args) => load(&root).and_then(|settings| share::run(&settings, args)),
-        Command::Send(args) => load(&root).and_then(|settings| send::run(&root, &settings, args)),
-        Command::Resend(args) => load(&root).and_then(|settings| resend::run(&root, &settings, args)),
-        Command::Daemon(args) => load(&root).and_then(|settings| daemon::run(&root, settings, args)),
-        Command::Status(args) => load(&root).and_then(|settings| status::run(&settings, args)),
+    let log = match LogControl::start(PROGRAM) {
+        Ok(log) => log,
+        Err(e) => {
+            eprintln!("agent: {e}");
+            return ExitCode::FAILURE;
+        }
     };
-    done.unwrap_or_else(|e| {
-        eprintln!("agent: {e}");
+    let ended = perform(&root, command, &log).unwrap_or_else(|e| {
+        // What is wrong with settings has several lines: for people all at once, else one event each.
+        match Program::is_in_journal() {
+            true => e.to_string().lines().for_each(|line| tracing::error!("{line}")),
+            false => eprintln!("agent: {e}"),
+        }
         ExitCode::from(e.code())
-    })
+    });
+    log.finish();
+    ended
+}
+
+fn perform(root: &Path, command: Command, log: &LogControl) -> Result<ExitCode, CliError> {
+    log.configure(&logging::Settings::new(Level::Info, ""), &[])?;
+    let load = |root: &Path| -> Result<Settings, CliError> {
+        let settings = Settings::load(root)?.0;
+        // What is wrong with the identity is told by whoever needs it.
+        let node_id = identity::read_node_id(&settings.paths.node_id).ok().flatten();
+        let fields: Vec<_> = node_id.iter().map(|id| ("NODE_ID", id.as_str())).collect();
+        log.configure(&settings.logging, &fields)?;
+        Ok(settings)
+    };
+    match command {
+        Command::Init(args) => init::run(root, args),
+        Command::Enroll(args) => enroll::run(root, args),
+        Command::Key(args) => load(root).and_then(|settings| key::run(&settings, args)),
+        Command::Cert(args) => load(root).and_then(|settings| cert::run(&settings, args)),
+        Command::Trust(args) => load(root).and_then(|settings| trust::run(&settings, args)),
+        Command::Triggers(args) => load(root).and_then(|settings| triggers::run(root, &settings, args)),
+        Command::Upkeep(args) => load(root).and_then(|settings| upkeep::run(&settings, args)),
+        Command::Config(args) => config::run(root, args),
+        Command::Run(args) => load(root).and_then(|settings| run::run(root, settings, args)),
+        Command::Update(args) => load(root).and_then(|settings| update::run(root, &settings, args)),
+        Command::Share(args) => load(root).and_then(|settings| share::run(&settings, args)),
+        Command::Send(args) => load(root).and_then(|settings| send::run(root, &settings, args)),
+        Command::Resend(args) => load(root).and_then(|settings| resend::run(root, &settings, args)),
+        Command::Daemon(args) => load(root).and_then(|settings| daemon::run(root, settings, log, args)),
+        Command::Status(args) => load(root).and_then(|settings| status::run(&settings, args)),
+    }
 }
 
 /// What a lock that cannot be had means.
@@ -231,10 +266,6 @@ fn locked(e: LockError) -> CliError {
     }
 }
 
-fn load(root: &std::path::Path) -> Result<Settings, CliError> {
-    Ok(Settings::load(root)?.0)
-}
-
 /// A runtime that takes this thread only.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
@@ -242,9 +273,14 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 /// Cancelled by the signals that ask a program to end. Needs a runtime.
 fn stop_on_signals() -> io::Result<CancellationToken> {
+    stop_on(&[SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()])
+}
+
+/// Cancelled by these signals. Needs a runtime.
+fn stop_on(kinds: &[SignalKind]) -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
-        let mut signals = signal(kind)?;
+    for kind in kinds {
+        let mut signals = signal(*kind)?;
         let stop = stop.clone();
         tokio::spawn(async move {
             signals.recv().await;

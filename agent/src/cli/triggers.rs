@@ -5,6 +5,7 @@ use std::{path::Path, process::ExitCode};
 
 use protocol::triggers::News;
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use super::{CliError, print, runtime, stop_on_signals};
 use crate::{
@@ -76,8 +77,8 @@ pub(super) async fn take_up(
     stop: &CancellationToken,
 ) {
     match triggers::take_up(root, settings, identity, news, stop).await {
-        Ok(performed) => performed.iter().for_each(|one| eprintln!("agent: {}", words(one))),
-        Err(e) => eprintln!("agent: runs that were asked for cannot be made: {e}"),
+        Ok(performed) => performed.iter().for_each(|one| info!("{}", words(one))),
+        Err(e) => error!("runs that were asked for cannot be made: {e}"),
     }
 }
 
@@ -97,8 +98,8 @@ pub(super) async fn make_noted(
         Err(problems) => Err(problems.to_string()),
     };
     match performed {
-        Ok(performed) => performed.iter().for_each(|one| eprintln!("agent: {}", words(one))),
-        Err(e) => eprintln!("agent: runs that were asked for cannot be made: {e}"),
+        Ok(performed) => performed.iter().for_each(|one| info!("{}", words(one))),
+        Err(e) => error!("runs that were asked for cannot be made: {e}"),
     }
 }
 

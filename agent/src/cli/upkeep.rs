@@ -2,6 +2,7 @@
 //! `agent upkeep`.
 
 use std::process::ExitCode;
+use tracing::error;
 
 use super::{CliError, runtime, stop_on_signals};
 use crate::{settings::Settings, upkeep};
@@ -22,7 +23,7 @@ pub(super) fn run(settings: &Settings, _: Args) -> Result<ExitCode, CliError> {
         upkeep::upkeep(settings, &stop).await
     })?;
     for problem in &problems {
-        eprintln!("agent: {problem}");
+        error!("{problem}");
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -39,6 +39,8 @@ use self::{
     process::{Ending, Limits},
     turn::Turn,
 };
+use tracing::warn;
+
 use crate::{
     identity::Identity,
     outbox::Outbox,
@@ -108,7 +110,7 @@ pub async fn run(
         Limits { time: settings.time_limit, grace: settings.stop_grace, output: settings.max_output_size };
     let started = |pid| {
         if let Some(Err(e)) = Running::of(pid).map(|running| state.save_running(&running)) {
-            eprintln!("agent: the policy command cannot be remembered: {e}");
+            warn!("the policy command cannot be remembered: {e}");
         }
     };
     let (ending, mut capture) =

@@ -2,6 +2,7 @@
 //! The right to run policies or to change them: one process at a time, with everything in order before it starts.
 
 use std::io;
+use tracing::warn;
 
 use super::{RunError, orphan};
 use crate::{
@@ -29,10 +30,10 @@ impl Turn {
             }
         })?;
         if orphan::end(&state, settings.stop_grace).await.map_err(RunError::State)? {
-            eprintln!("agent: the policy command of an agent that was killed still ran; it was ended");
+            warn!("the policy command of an agent that was killed still ran; it was ended");
         }
         if let Some(words) = update::recover(&state, &settings.paths).map_err(RunError::Policies)? {
-            eprintln!("agent: {words}");
+            warn!("{words}");
         }
         Ok(Self { state, _lock: lock })
     }

@@ -5,6 +5,7 @@
 //! Invariant: a [`Settings`] is valid as a whole; every mistake of all files is reported at once.
 
 pub mod agent_conf;
+pub mod logging;
 pub mod own;
 pub mod policies;
 pub mod problem;
@@ -139,6 +140,8 @@ pub struct Settings {
     pub cert_validation: bool,
     /// Pins that came with the policies; they win over the pin file.
     pub policy_pins: Vec<KeyHash>,
+    /// What is logged, and how.
+    pub logging: ::logging::Settings,
     /// Basic authentication, never in certificate validation mode.
     pub credentials: Option<Credentials>,
     /// Whether the daemon keeps a connection to the policy server.
@@ -228,6 +231,7 @@ fn resolve(
             size: own.outbox_max_size,
             sent: own.sent_retention.unwrap_or(Duration::from_secs(2 * 24 * 3600)),
         },
+        logging: own.logging.resolve(),
         update: own.update.unwrap_or(true),
         update_time_limit: own.update_time_limit.unwrap_or(Duration::from_secs(10 * 60)),
         validate_command: own.validate_command,

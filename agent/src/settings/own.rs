@@ -11,6 +11,7 @@ use toml::{
 };
 
 use super::{
+    logging,
     problem::{Problem, nearest},
     units,
 };
@@ -33,7 +34,7 @@ const fn key(name: &'static str, default: &'static str, example: &'static str, d
 
 /// All settings, tables last.
 #[rustfmt::skip]
-pub const KEYS: [Key; 30] = [
+pub const KEYS: [Key; 34] = [
     key("policy_command", "", r#"["/usr/local/bin/policies", "--enforce"]"#,
         "The command that applies the policies: program and arguments, no shell. `agent run -- COMMAND` goes before it."),
     key("run_interval", "", r#""5m""#,
@@ -82,6 +83,10 @@ pub const KEYS: [Key; 30] = [
     key("paths.reports", "", r#""/var/rudder/reports""#, "Directory of the outbox (`ready`) and of refused run logs (`failed`)."),
     key("paths.temporary", "", r#""/var/rudder/tmp/reports""#, "Run logs that are being written; on the same file system as the outbox."),
     key("paths.state", "", r#""/var/rudder/lib/relayd-agent""#, "What the agent remembers, and its lock files."),
+    key("logging.level", r#""info""#, "", "How much is logged: \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\". The daemon reads this table before each run, and at SIGHUP."),
+    key("logging.filter", "", r#""agent::triggers=debug""#, "More directives, separated by commas, that win over level."),
+    key("logging.format", r#""auto""#, "", "\"journal\" for entries of the journal with fields (`journalctl NODE_ID=…`), \"human\" for lines, \"json\" for programs that read the log;\n\"auto\" is the journal where the service manager has connected the program to it, else lines. Applies from the next start on."),
+    key("logging.repeats", "5", "", "How many equal events are written within 30 seconds; further ones are counted, and one line says how many there were. 0: all."),
 ];
 
 /// The commented default file.
@@ -135,6 +140,7 @@ pub struct Own {
     pub validate_command: Option<Vec<String>>,
     pub validate_time_limit: Option<Duration>,
     pub paths: Vec<(&'static str, std::path::PathBuf)>,
+    pub logging: logging::Own,
 }
 
 /// Longest time a run, an interval or a splay may have.
@@ -176,8 +182,10 @@ impl Reader<'_> {
                         );
                     }
                 }
-                (None, DeValue::Table(inner)) if prefix.is_empty() && name == "paths" => {
-                    self.table("paths.", inner);
+                (None, DeValue::Table(inner))
+                    if prefix.is_empty() && ["paths", "logging"].contains(&name.as_str()) =>
+                {
+                    self.table(&format!("{name}."), inner);
                 }
                 (None, _) => {
                     let remedy = match nearest(&name, KEYS.iter().map(|k| k.name)) {
@@ -238,6 +246,7 @@ impl Reader<'_> {
                     _ => return Err("expected \"1.2\" or \"1.3\"".into()),
                 })
             }
+            name if name.starts_with("logging.") => own.logging.set(name, value)?,
             path => match text()? {
                 value if value.starts_with('/') => own.paths.push((path, value.into())),
                 _ => return Err("expected an absolute path".into()),

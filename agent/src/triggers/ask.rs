@@ -10,6 +10,7 @@ use protocol::{
     tls::ServerTrust,
     triggers::{News, news_path},
 };
+use tracing::info;
 
 use super::book::Book;
 use crate::{
@@ -89,7 +90,7 @@ pub async fn once(settings: &Settings, identity: &Identity) -> Result<Answered, 
     succession::heed(settings, &target.trust, &Seen::new(&connection.server_keys, &headers))
         .iter()
         .flatten()
-        .for_each(|text| eprintln!("agent: {text}"));
+        .for_each(|text| info!("{text}"));
     Ok(answered)
 }
 

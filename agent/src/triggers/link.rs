@@ -19,6 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
 use super::{
     ask::{Answered, ask},
@@ -232,7 +233,7 @@ impl Link<'_> {
         };
         let text = apart.to_string();
         if worth_it && self.said.as_ref() != Some(&text) {
-            eprintln!("agent: no connection for remote runs: {text}; trying again in {} s", pause.as_secs());
+            warn!("no connection for remote runs: {text}; trying again in {} s", pause.as_secs());
             self.said = Some(text);
         }
     }
@@ -251,8 +252,8 @@ fn target(settings: &Settings) -> Result<Target, Apart> {
 
 fn heed(settings: &Settings, target: &Target, seen: &Seen) {
     match succession::heed(settings, &target.trust, seen) {
-        Ok(words) => words.iter().for_each(|text| eprintln!("agent: {text}")),
-        Err(e) => eprintln!("agent: the policy server's keys cannot be followed: {e}"),
+        Ok(words) => words.iter().for_each(|text| info!("{text}")),
+        Err(e) => error!("the policy server's keys cannot be followed: {e}"),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use super::{Options, Outcome, has_fetched, update};
 use crate::{identity::Identity, run::turn::Turn, settings::Settings};
@@ -18,7 +19,7 @@ pub async fn update_first(
 ) -> Vec<String> {
     let updated = update(turn, root, settings, identity, Options::default(), stop).await;
     if let Ok(done) = &updated {
-        done.keys.iter().for_each(|change| eprintln!("agent: {change}"));
+        done.keys.iter().for_each(|change| info!("{change}"));
     }
     let problem = match updated {
         Ok(done) if done.outcome == Outcome::Updated => match Settings::load(root) {
@@ -30,7 +31,7 @@ pub async fn update_first(
         },
         Ok(_) => return vec![],
         Err(e) => {
-            eprintln!("agent: the policies were not updated, those that are there are used: {e}");
+            warn!("the policies were not updated, those that are there are used: {e}");
             // Where policies never came from the server, that it cannot be asked is no news of them.
             if !e.is_refusal() && !has_fetched(turn.state()) {
                 return vec![];

@@ -10,6 +10,7 @@
 //! Invariant: without a note of a trial, what is in place has passed.
 
 use std::io;
+use tracing::warn;
 
 use super::{
     memory::{Memory, Trial},
@@ -57,7 +58,7 @@ pub fn commit(state: &State, memory: &mut Memory, ready: &[Ready]) -> io::Result
     for one in ready {
         // What is in use is right: no reason to go back, nor to stop.
         if let Err(e) = one.slot.keep_replaced() {
-            eprintln!("agent: the policies in use before cannot be kept: {e}");
+            warn!("the policies in use before cannot be kept: {e}");
         }
     }
     Ok(())
@@ -92,7 +93,7 @@ pub fn recover(state: &State, slots: &[Slot]) -> io::Result<Option<String>> {
         };
         // What is in place has passed: that something beside it is in the way stops no run.
         if let Err(e) = cleared {
-            eprintln!("agent: left of an update, and cannot be removed: {e}");
+            warn!("left of an update, and cannot be removed: {e}");
         }
     }
     Ok(words)

@@ -4,6 +4,7 @@
 use std::{ffi::OsString, path::Path};
 
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::{
     run::{
@@ -42,7 +43,7 @@ pub async fn validate(turn: &Turn, root: &Path, settings: &Settings, stop: &Canc
     let limits = Limits { time: settings.validate_time_limit, grace: settings.stop_grace, output: OUTPUT };
     let started = |pid| {
         if let Some(Err(e)) = Running::of(pid).map(|running| turn.state().save_running(&running)) {
-            eprintln!("agent: the validation command cannot be remembered: {e}");
+            warn!("the validation command cannot be remembered: {e}");
         }
     };
     let (ending, output) = process::execute(&command, &environment, limits, None, started, stop).await;

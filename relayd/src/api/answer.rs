@@ -32,7 +32,7 @@ pub struct Envelope<T> {
 }
 
 /// How something is, or went.
-#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// As it should.

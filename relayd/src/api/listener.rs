@@ -2,6 +2,7 @@
 //! The API's listener: connections are bounded in number, header size and header time.
 
 use std::{
+    convert::Infallible,
     fs, io,
     net::SocketAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt},
@@ -10,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -26,7 +32,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use warp::{filters::BoxedFilter, reply::Response};
 
-use crate::config::LocalAddress;
+use crate::{
+    config::LocalAddress,
+    http::request_id::{self, REQUEST_ID},
+    service_manager::PassedSockets,
+};
 
 const MOST_CONNECTIONS: usize = 256;
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -60,17 +70,32 @@ pub enum BindError {
 pub enum Listener {
     /// Loopback.
     Tcp(TcpListener),
-    /// A Unix socket, removed in the end.
-    Unix(UnixListener, PathBuf),
+    /// A Unix socket; its file is removed in the end if it is this program's.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Listener {
-    /// Binds.
-    pub async fn bind(address: &LocalAddress) -> Result<Self, BindError> {
+    /// Binds, unless the service manager has done so.
+    pub async fn bind(address: &LocalAddress, passed: &mut PassedSockets) -> Result<Self, BindError> {
         let failed = |address: String| move |source| BindError::Bind { address, source };
+        match address {
+            LocalAddress::Tcp(tcp) if tcp.ip().is_loopback() => {
+                if let Some(listener) = passed.take_tcp(*tcp).pop() {
+                    return TcpListener::from_std(listener).map(Self::Tcp).map_err(failed(tcp.to_string()));
+                }
+            }
+            LocalAddress::Tcp(_) => {}
+            LocalAddress::Unix(path) => {
+                if let Some(listener) = passed.take_unix(path) {
+                    let listener = UnixListener::from_std(listener);
+                    let listener = listener.map_err(failed(path.display().to_string()))?;
+                    return Ok(Self::Unix(listener, None));
+                }
+            }
+        }
         match address {
             LocalAddress::Tcp(address) if !address.ip().is_loopback() => {
                 Err(BindError::NotLoopback(*address))
@@ -83,7 +108,7 @@ impl Listener {
                 remove_stale(path).await?;
                 let listener = UnixListener::bind(path).map_err(failed(text.clone()))?;
                 fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed(text))?;
-                Ok(Self::Unix(listener, path.clone()))
+                Ok(Self::Unix(listener, Some(path.clone())))
             }
         }
     }
@@ -121,11 +146,21 @@ impl Listener {
                     continue;
                 }
             };
+            let routes = service.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let id = request_id::of(request.headers());
+                let answer = request_id::within(id.clone(), routes.call(request));
+                async move {
+                    let mut response = answer.await?;
+                    response.headers_mut().insert(REQUEST_ID, id);
+                    Ok::<_, Infallible>(response)
+                }
+            });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIME)
                 .max_buf_size(HEADER_BYTES)
-                .serve_connection(TokioIo::new(stream), service.clone());
+                .serve_connection(TokioIo::new(stream), service);
             let connection = connections.watch(connection);
             tokio::spawn(async move {
                 let _slot = slot;
@@ -137,7 +172,7 @@ impl Listener {
         // Nobody new gets in while the last ones are served.
         if let Self::Unix(listener, path) = self {
             drop(listener);
-            let _ = fs::remove_file(path);
+            path.map(fs::remove_file);
         }
         if timeout(DRAIN, connections.shutdown()).await.is_err() {
             warn!("local API: requests under way were cut off");

@@ -8,10 +8,12 @@
 //! | `system` | `system/info`, `system/status`, `system/reload`, `/metrics` |
 //! | `described` | what is answered, for the documents |
 //! | `calls` | what the services answer that the gateway has as well |
+//! | [`client`] | asking it |
 //! | `listener` | TCP or Unix socket; connections with limits |
 
 mod answer;
 mod calls;
+pub mod client;
 pub(crate) mod described;
 mod listener;
 mod system;
@@ -22,13 +24,14 @@ use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use warp::{Filter, filters::BoxedFilter, reply::Response};
 
-use crate::{config::LocalAddress, http::Services, reload::Reload};
+use crate::{config::LocalAddress, http::Services, reload::Reload, service_manager::PassedSockets, status};
 
+pub use answer::Outcome;
 pub use listener::BindError;
 
 /// Looks at something that may take a while (a query); blocking.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
-/// Tells the state of a part of the daemon for `system/status`; must not block.
+/// Tells the state of a part of the daemon for `system/status`; on a thread that may block for a short time.
 pub type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 /// What the API shows and triggers.
@@ -41,7 +44,9 @@ pub struct ApiHandles {
     pub reload: Reload,
     /// All metrics.
     pub registry: Registry,
-    /// More members of `system/status`, after those of the protocol, by name.
+    /// What each daemon tells of itself, after the members of the protocol.
+    pub overview: Option<status::Source>,
+    /// More members of `system/status`, after those, by name.
     pub status: Vec<(&'static str, Status)>,
     /// Answer the other requests.
     pub services: Services,
@@ -58,7 +63,16 @@ pub struct Api {
 impl Api {
     /// Binds the address.
     pub async fn bind(address: &LocalAddress, handles: ApiHandles) -> Result<Self, BindError> {
-        let listener = listener::Listener::bind(address).await?;
+        Self::open(address, &mut PassedSockets::default(), handles).await
+    }
+
+    /// As [`Api::bind`], unless the service manager has bound the address.
+    pub async fn open(
+        address: &LocalAddress,
+        passed: &mut PassedSockets,
+        handles: ApiHandles,
+    ) -> Result<Self, BindError> {
+        let listener = listener::Listener::bind(address, passed).await?;
         let stop = CancellationToken::new();
         Ok(Self { listener, routes: routes(Arc::new(handles), stop.clone()), stop })
     }

@@ -14,7 +14,7 @@ use super::{
     ApiHandles,
     answer::{NoData, Outcome, answer, envelope, internal_error},
 };
-use crate::config::load;
+use crate::{config::load, status::Overview};
 
 /// The endpoints below the prefix.
 pub fn routes(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
@@ -23,7 +23,7 @@ pub fn routes(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
     let status = warp::path!("system" / "status")
         .and(warp::get())
         .and(with.clone())
-        .and_then(async |handles: Arc<ApiHandles>| Ok::<_, Infallible>(status(&handles).await));
+        .and_then(async |handles: Arc<ApiHandles>| Ok::<_, Infallible>(status(handles).await));
     let reload = warp::path!("system" / "reload")
         .and(warp::post())
         .and(with)
@@ -68,7 +68,11 @@ pub struct Status {
     configuration: Entry,
     /// Version of OpenSSL.
     openssl: &'static str,
-    /// Other parts of the server, each with a `status` of its own.
+    /// What each daemon tells of itself.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    overview: Option<Overview>,
+    /// Other parts of the server, each with a `status` of its own: `reports`, `inventories` and
+    /// `inventory-updates` (files that wait, with the age of the oldest), `nodes`, `cache`.
     #[serde(flatten)]
     more: BTreeMap<&'static str, Value>,
 }
@@ -93,20 +97,23 @@ impl From<Result<(), String>> for Entry {
     }
 }
 
-async fn status(handles: &ApiHandles) -> Response {
-    let directory = handles.configuration.clone();
-    let database = handles.database.clone();
-    let checks = spawn_blocking(move || {
-        let configuration = load::check(&directory).map(drop).map_err(|error| error.to_string());
-        (database.map(|check| check().into()), configuration.into())
-    });
-    let (database, configuration) = match checks.await {
-        Ok(checks) => checks,
-        Err(error) => return internal_error(&error),
-    };
-    let more = handles.status.iter().map(|(name, status)| (*name, status())).collect();
-    let openssl = openssl::version::version();
-    envelope("getStatus", Ok(Some(Status { database, configuration, openssl, more })))
+async fn status(handles: Arc<ApiHandles>) -> Response {
+    match spawn_blocking(move || state(&handles)).await {
+        Ok(status) => envelope("getStatus", Ok(Some(status))),
+        Err(error) => internal_error(&error),
+    }
+}
+
+/// Looks at everything. Blocks: at disks, and as long as the check of the database may take.
+fn state(handles: &ApiHandles) -> Status {
+    let configuration = load::check(&handles.configuration).map(drop).map_err(|error| error.to_string());
+    Status {
+        database: handles.database.as_ref().map(|check| check().into()),
+        configuration: configuration.into(),
+        openssl: openssl::version::version(),
+        overview: handles.overview.as_ref().map(|overview| overview()),
+        more: handles.status.iter().map(|(name, status)| (*name, status())).collect(),
+    }
 }
 
 async fn reload(handles: &ApiHandles) -> Response {

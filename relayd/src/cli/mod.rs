@@ -6,6 +6,7 @@
 mod ca;
 mod config;
 mod database;
+mod finding;
 mod node;
 mod output;
 mod policy;
@@ -14,7 +15,9 @@ mod run;
 mod run_log;
 mod server_key;
 pub mod spool;
+mod status;
 mod token;
+mod why;
 
 use std::{
     fmt::Display,
@@ -64,6 +67,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Status(status::Command),
+    Why(why::Command),
     /// Look into run logs.
     #[command(subcommand)]
     RunLog(run_log::Command),
@@ -152,6 +157,12 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         None if cli.test => config::test(&cli.config),
         None => return daemon::main(&cli.config),
+        Some(Command::Status(command)) => {
+            configuration(&cli.config).and_then(|config| status::run(command, &config))
+        }
+        Some(Command::Why(command)) => {
+            configuration(&cli.config).and_then(|config| why::run(command, &config))
+        }
         Some(Command::Config(command)) => config::run(command, &cli.config),
         Some(Command::RunLog(command)) => run_log::run(command),
         Some(Command::Node(command)) => {

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What several commands print and ask.
 
-use std::{
-    io::{self, IsTerminal},
-    time::Duration,
-};
+use std::io::{self, IsTerminal};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
 use protocol::private_key::KeyKind;
+
+pub use crate::spool::clock::short;
 
 /// Which key to make.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -62,14 +61,4 @@ pub fn confirm(question: &str) -> io::Result<Option<bool>> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
-}
-
-/// `42s`, `7m`, `5h`, `3d`.
-pub fn short(age: Duration) -> String {
-    match age.as_secs() {
-        seconds @ 0..120 => format!("{seconds}s"),
-        seconds @ 120..7200 => format!("{}m", seconds / 60),
-        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use tracing_subscriber::EnvFilter;
+pub use logging::{Format, Level};
 
 use super::{
     declare::settings,
@@ -12,32 +12,15 @@ use super::{
     value::words,
 };
 
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Level {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
 words!(Level:
     "off" => Level::Off, "error" => Level::Error, "warn" => Level::Warn,
     "info" => Level::Info, "debug" => Level::Debug, "trace" => Level::Trace,
     "warning" => Level::Warn,
 );
 
-/// In which form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A line for people.
-    Human,
-    /// A JSON object on a line.
-    Json,
-}
-words!(Format: "human" => Format::Human, "json" => Format::Json);
+words!(Format:
+    "auto" => Format::Auto, "human" => Format::Human, "json" => Format::Json, "journal" => Format::Journal,
+);
 
 settings! {
     /// `logging.conf` as typed.
@@ -49,36 +32,37 @@ settings! {
             /// More directives, separated by commas, that win over level: `relayd::gateway=debug` for a
             /// part of the program, `[report{node_id=root}]=trace` for what happens to run logs of a node.
             filter: String = String::new();
-            /// `human`, or `json` for programs that read the log. Applies from the next start on.
-            format: Format = Format::Human;
+            /// `journal` for entries of the journal with fields (`journalctl NODE_ID=…`), `human` for lines,
+            /// `json` for programs that read the log, each on standard output; `auto` is the journal where the
+            /// service manager has connected the program to it, else lines. Applies from the next start on.
+            format: Format = Format::Auto;
+            /// How many equal events are written within 30 seconds; further ones are counted, and one line says
+            /// how many there were. 0: all are written. `debug` and `trace` always are.
+            repeats: u32 = logging::REPEATS;
         }
     }
 }
 
 /// `logging.conf`, resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logging {
-    /// Level and directives, checked, in the notation of [`EnvFilter`].
-    pub directives: String,
-    /// In which form.
-    pub format: Format,
-}
+pub use logging::Settings as Logging;
 
 /// Reads the text of `logging.conf`, found in `file`.
 pub fn read(file: &Path, text: &str) -> Result<(LoggingFile, Logging), ConfigError> {
     let mut document = Document::parse(file, text, LoggingFile::KEYS);
     let typed = LoggingFile::read(&mut document);
-    let level = format!("{:?}", typed.general.level.value).to_lowercase();
-    let filter = typed.general.filter.value.trim();
-    let directives = if filter.is_empty() { level } else { format!("{level},{filter}") };
-    if let Err(error) = EnvFilter::builder().parse(&directives) {
+    let general = &typed.general;
+    let logging = Logging {
+        format: general.format.value,
+        repeats: general.repeats.value,
+        ..Logging::new(general.level.value, &general.filter.value)
+    };
+    if let Err(error) = logging::check(&logging.directives) {
         let text =
             format!("{error}; write directives such as \"relayd::gateway=debug\", separated by commas");
-        document.note(Class::Form, typed.general.filter.line, "general.filter", text);
+        document.note(Class::Form, general.filter.line, "general.filter", text);
     }
-    let format = typed.general.format.value;
     match document.finish() {
-        problems if problems.is_empty() => Ok((typed, Logging { directives, format })),
+        problems if problems.is_empty() => Ok((typed, logging)),
         problems => Err(ConfigError::Problems(problems)),
     }
 }

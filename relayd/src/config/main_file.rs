@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     NodesSource, RunLogOutput,
     declare::settings,
-    value::{Secret, Size, Url, words},
+    value::{Secret, Size, Texts, Url, words},
 };
 
 /// How servers that this one connects to are known.
@@ -269,8 +269,10 @@ settings! {
         /// The HTTPS listener for nodes and relays. Off unless listen is set: then an HTTP server in
         /// front of this daemon writes uploads into the spools.
         ["gateway"] gateway: GatewaySection {
-            /// Address and port.
-            listen: Option<String> = None, "\"0.0.0.0:443\"";
+            /// Address and port, or a list of them. `[::]:443` is for IPv4 as well, unless an IPv4 address is
+            /// listed beside it. Where systemd listens already (relayd-gateway.socket), its socket is used:
+            /// then the daemon needs no privileges for port 443.
+            listen: Option<Texts> = None, "[\"0.0.0.0:443\", \"[::]:443\"]";
             /// The server's certificate, a PEM file.
             certificate: PathBuf = "/opt/rudder/etc/ssl/agent.cert".into();
             /// The key of the certificate, a PEM file.

@@ -5,7 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`declare`], [`value`] | how settings are declared; types of settings |
+//! | [`declare`], [`value`], `secret` | how settings are declared; types of settings |
 //! | [`main_file`], [`logging_file`] | the settings: as typed |
 //! | [`document`], [`problem`] | taking a file apart; what is wrong with it |
 //! | [`resolve`], [`load`] | rules between settings: from typed to [`Config`] |
@@ -23,6 +23,7 @@ pub mod resolve;
 mod resolve_downward;
 mod resolve_nodes;
 mod resolve_outputs;
+mod secret;
 pub mod value;
 
 pub use load::{Loaded, load, load_logging};
@@ -275,8 +276,8 @@ pub struct IdentityFiles {
 /// `[gateway]`: the HTTPS listener for nodes and relays.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    /// Address and port.
-    pub listen: SocketAddr,
+    /// Addresses and ports, at least one.
+    pub listen: Vec<SocketAddr>,
     /// The server's certificate and key.
     pub identity: IdentityFiles,
     /// Oldest TLS version spoken.
@@ -285,6 +286,10 @@ pub struct Gateway {
     pub clients: ClientTrust,
     /// Basic authentication for agents without client certificate, by upload kind; `None` is off.
     pub basic_auth: Option<BasicAuth>,
+    /// Threads that serve connections.
+    pub threads: usize,
+    /// Most threads for work that blocks, for each of them.
+    pub blocking_threads: usize,
     /// Most connections.
     pub max_connections: usize,
     /// Time for TLS handshake and a request's header, each.

@@ -20,7 +20,7 @@ use super::{
     main_file::MainFile,
     problem::{Class, ConfigError},
     resolve_downward,
-    value::{Secret, Size},
+    value::{Secret, Size, Texts},
 };
 
 /// Reads the text of `main.conf`, found in `file`.
@@ -91,13 +91,12 @@ impl Resolver<'_> {
         let typed = &self.typed.general;
         let node_id = self.node_id();
         let listen = self.local_address(&typed.listen);
-        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         Some(General {
             node_id: node_id?,
             nodes_list_file: typed.nodes_list_file.value.clone(),
             nodes_certs_file: typed.nodes_certs_file.value.clone(),
             listen: listen?,
-            core_threads: typed.core_threads.value.map_or_else(cpus, usize::from),
+            core_threads: self.threads(),
             blocking_threads: typed.blocking_threads.value.get(),
             shutdown_grace: typed.shutdown_grace.value,
         })
@@ -231,6 +230,11 @@ impl Resolver<'_> {
         }
     }
 
+    fn threads(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.typed.general.core_threads.value.map_or_else(processors, usize::from)
+    }
+
     /// The outer `None` is a mistake, the inner one says that there is no gateway.
     fn gateway(&mut self) -> Option<Option<Gateway>> {
         let typed = self.typed;
@@ -251,10 +255,22 @@ impl Resolver<'_> {
         }
         let basic_auth = self.basic_auth();
         let clients = self.client_trust();
-        let Some(listen) = &section.listen.value else { return Some(None) };
-        let listen = self.socket_address(section.listen.line, "gateway.listen", listen)?;
+        let Some(Texts(listen)) = &section.listen.value else { return Some(None) };
+        if listen.is_empty() {
+            let text = "the list is empty; write at least one address, or remove the line to have no gateway";
+            self.broken(&section.listen, "gateway.listen", text);
+        }
+        let mut addresses = Vec::new();
+        for text in listen {
+            addresses.extend(self.socket_address(section.listen.line, "gateway.listen", text));
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        let threads = self.threads();
         Some(Some(Gateway {
-            listen,
+            listen: addresses,
+            threads,
+            blocking_threads: typed.general.blocking_threads.value.get().div_ceil(threads),
             identity: IdentityFiles {
                 certificate: section.certificate.value.clone(),
                 key: section.key.value.clone(),

@@ -11,7 +11,9 @@ use protocol::{
     tls::TlsVersion,
 };
 use toml::de::DeValue;
-use zeroize::Zeroizing;
+
+use super::secret;
+pub use super::secret::Secret;
 
 /// A type of setting.
 pub trait Value: Sized {
@@ -31,15 +33,9 @@ pub trait Value: Sized {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 
-/// A text that is never shown, and erased when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub Zeroizing<String>);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(***)")
-    }
-}
+/// Texts, of which one may be typed without brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts(pub Vec<String>);
 
 /// A URL that may hold a password, which is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,18 +72,22 @@ impl Value for String {
     }
 }
 
-impl Value for Secret {
+impl Value for Texts {
     fn kind() -> String {
-        "text in double quotes; a secret, never logged".to_owned()
+        "text in double quotes, or a list of texts in brackets".to_owned()
     }
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
-        String::read(value).map(|text| Self(text.into()))
+        match value {
+            DeValue::Array(_) => Vec::read(value).map(Self),
+            DeValue::String(text) => Ok(Self(vec![text.clone().into_owned()])),
+            _ => Err(wrong::<Self>(value)),
+        }
     }
     fn show(&self) -> Option<String> {
-        Some(quoted(&self.0))
-    }
-    fn masked(&self) -> Option<String> {
-        Some(quoted("***"))
+        match self.0.as_slice() {
+            [one] => one.show(),
+            all => all.to_vec().show(),
+        }
     }
 }
 
@@ -128,7 +128,7 @@ impl Value for PathBuf {
             Some(text) if text.contains('\0') => {
                 Err("a path cannot hold a NUL character; remove it".to_owned())
             }
-            Some(text) => Ok(text.into()),
+            Some(text) => Ok(secret::credential(text)?.unwrap_or_else(|| text.into())),
             None => Err(wrong::<Self>(value)),
         }
     }

@@ -12,12 +12,11 @@
 
 use std::{convert::Infallible, fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc};
 
-use chrono::SecondsFormat;
 use prometheus::Registry;
 use protocol::urls::UploadKind;
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, starting};
+use super::{StartError, starting, status::spool_state};
 use crate::{
     api::{Check, Status},
     cache::Cache,
@@ -25,7 +24,7 @@ use crate::{
     db::Database,
     expiry::Expiry,
     files::Files,
-    gateway::{Behind, Door, Doors, Enrolment, Gateway, authorities},
+    gateway::{self, Behind, Door, Doors, Enrolment, Gateway, authorities},
     http::{ServiceKind, Services as Called},
     metrics::CompatibleMetrics,
     nodes::Nodes,
@@ -33,12 +32,13 @@ use crate::{
     registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
     resend::ResendSince,
+    service_manager::{PassedSockets, StatusLine},
     sink::{
         enrol::Enrol,
         forward::Forward,
         store::{Store, StoreSettings},
     },
-    spool::{self, Spool, clock::SystemClock, metrics::GateState},
+    spool::{self, Spool, clock::SystemClock},
     tasks::Tasks,
     upstream::UpstreamClient,
 };
@@ -50,8 +50,16 @@ pub(super) struct Services<'a> {
     pub compatible: CompatibleMetrics,
     pub tasks: &'a mut Tasks,
     pub reloaders: &'a mut Reloaders,
+    /// What the service manager has bound already.
+    pub sockets: PassedSockets,
+    /// For the service manager.
+    pub status_line: StatusLine,
     /// For `system/status`, in this order.
     pub status: Vec<(&'static str, Status)>,
+    /// The spools that are there.
+    pub spools: Vec<spool::Status>,
+    /// Watches the certificates of this server.
+    pub expiry: Option<Arc<Expiry>>,
     /// For `system/status`, when there is a database.
     pub database: Option<Check>,
     /// Made when it is first needed.
@@ -124,7 +132,8 @@ impl Services<'_> {
             reloaded.load();
             Ok::<_, Infallible>(())
         });
-        self.tasks.spawn("watching certificates", expiry.run(self.tasks.stop()));
+        self.tasks.spawn("watching certificates", expiry.clone().run(self.tasks.stop()));
+        self.expiry = Some(expiry);
         Ok(())
     }
 
@@ -135,6 +144,8 @@ impl Services<'_> {
     ) -> Result<(Spool, Option<Door>), StartError> {
         let spool = Spool::open(kind, settings, self.registry).map_err(starting("a spool"))?;
         let status = spool.status();
+        self.status_line.spool(status.clone());
+        self.spools.push(status.clone());
         self.status.push((kind.segment(), Arc::new(move || spool_state(&status))));
         let gateway = self.config.gateway.as_ref();
         let door = gateway.map(|gateway| Door {
@@ -214,9 +225,16 @@ impl Services<'_> {
             move || authorities::check(&clients, &ca)
         };
         check().map_err(starting("the gateway"))?;
-        let gateway = Gateway::bind(settings, &self.config.general.node_id, nodes, behind, self.registry)
+        let own_id = &self.config.general.node_id;
+        let gateway = gateway::listen(&settings.listen, &mut self.sockets)
+            .and_then(|listeners| Gateway::open(listeners, settings, own_id, nodes, behind, self.registry))
             .map_err(starting("the gateway"))?;
-        tracing::info!("gateway listens on {}", gateway.local_addr());
+        for address in gateway.local_addrs() {
+            tracing::info!("gateway listens on {address}");
+        }
+        for (number, runtime) in gateway.runtimes().enumerate() {
+            self.tasks.pulses().watch_runtime(format!("gateway-{number}"), runtime.clone());
+        }
         let reload = gateway.reload_handle();
         self.reloaders.add_blocking("authorities of clients", check);
         self.reloaders.add_blocking("gateway certificate", move || reload.reload());
@@ -237,22 +255,6 @@ fn bare_door(kind: UploadKind, settings: &SpoolSettings) -> Result<Door, StartEr
     // Nobody listens; the gateway does not mind.
     let (notices, _) = tokio::sync::mpsc::channel(1);
     Ok(Door { incoming, notices, max_size: settings.max_file_size })
-}
-
-fn spool_state(status: &spool::Status) -> serde_json::Value {
-    let mut state = serde_json::json!({
-        "status": "success",
-        "depth": status.depth(),
-        "oldestAgeSeconds": status.oldest_age().as_secs(),
-        "inFlight": status.in_flight(),
-        "failed": status.failed(),
-    });
-    if let GateState::Closed { why, since } = status.gate() {
-        state["status"] = "error".into();
-        state["details"] = why.into();
-        state["since"] = since.to_rfc3339_opts(SecondsFormat::Secs, true).into();
-    }
-    state
 }
 
 /// After the spool has drained, what the store still writes is waited for.

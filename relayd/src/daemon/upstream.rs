@@ -63,6 +63,8 @@ impl Services<'_> {
         let started = Follower::start(&self.config.general, client, self.compatible.clone(), self.registry);
         let (follower, nodes) = started.map_err(starting("the node table"))?;
         let (status, hurry) = (follower.status(), follower.hurry());
+        let following = status.clone();
+        self.status_line.uplink(Arc::new(move || following.trouble()));
         self.status.push(("nodes", Arc::new(move || status.to_json())));
         // After the certificates: an upstream that did not know them is asked again at once.
         self.reloaders.add_blocking("node table", move || {

@@ -101,6 +101,28 @@ impl Database {
         Ok(Self { config: Arc::new(config.clone()), checking: Arc::default() })
     }
 
+    /// Connects and checks as [`Database::open`] does, and changes nothing: for tools that only look.
+    pub fn look(config: &config::Database) -> Result<Connection, DbError> {
+        if let config::DatabaseUrl::Sqlite(path) = &config.url
+            && !path.exists()
+        {
+            // Opening would make it, perhaps for another user than the daemon's.
+            return Err(DbError::Connect(format!("{} is not there: the daemon makes it", path.display())));
+        }
+        let mut connection = Connection::open(&config.url)?;
+        let state = migrations::State::read(&mut connection)?;
+        state.refuse_newer()?;
+        if !state.missing.is_empty() {
+            let why = "nobody has applied it yet".to_owned();
+            return Err(DbError::NotMigrated { missing: state.missing.join(", "), why });
+        }
+        let missing = migrations::missing_rights(&mut connection)?;
+        if !missing.is_empty() {
+            return Err(DbError::MissingRights(missing.join(", ")));
+        }
+        Ok(connection)
+    }
+
     /// A new connection, for the caller alone.
     pub fn connect(&self) -> Result<Connection, DbError> {
         Connection::open(&self.config.url)
@@ -156,6 +178,18 @@ impl Database {
         };
         *kept = Some(connection);
         Ok(())
+    }
+}
+
+/// A database, for people: without user and password.
+pub fn place(url: &config::DatabaseUrl) -> String {
+    match url {
+        config::DatabaseUrl::Sqlite(path) => path.display().to_string(),
+        config::DatabaseUrl::Postgres(url) => {
+            let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+            let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+            format!("postgres://{}", rest.split('?').next().unwrap_or_default())
+        }
     }
 }
 

@@ -10,11 +10,12 @@
 
 mod metrics;
 mod nodes;
-mod watched;
+pub mod watched;
 
 use std::{
     collections::HashMap,
     convert::Infallible,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -60,6 +61,19 @@ struct State {
     ends: HashMap<&'static str, DateTime<Utc>>,
     /// When the last warning about each was given.
     warned: HashMap<&'static str, Instant>,
+}
+
+/// A certificate in use, for people.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// In metrics.
+    pub label: &'static str,
+    /// Where it is.
+    pub file: PathBuf,
+    /// End of its validity.
+    pub not_after: DateTime<Utc>,
+    /// What to say about that, if anything.
+    pub warning: Option<Warning>,
 }
 
 /// Something to be logged.
@@ -110,6 +124,17 @@ impl Expiry {
                 None => state.ends.remove(watched.label),
             };
         }
+    }
+
+    /// The certificates of this server that are in use.
+    pub fn shown(&self) -> Vec<Shown> {
+        let now = DateTime::<Utc>::from(self.clock.wall());
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = self.watched.iter().filter_map(|watched| {
+            let end = *state.ends.get(watched.label)?;
+            Some(watched.shown(end, now))
+        });
+        shown.collect()
     }
 
     /// Counts, and says what has to be said now: of each certificate once a day. Takes its time when there

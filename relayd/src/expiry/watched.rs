@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which certificates of this server are watched, and what their end means.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use protocol::certificate::Certificate;
 
-use super::{EARLY, LATE, Warning};
+use super::{EARLY, LATE, Shown, Warning};
 use crate::{
     ca,
     config::{ClientTrust, Config},
@@ -30,6 +33,17 @@ impl Watched {
     /// Until when the certificate is valid that is there now.
     pub fn not_after(&self) -> Option<DateTime<Utc>> {
         Some(Certificate::from_pem(&fs::read(&self.file).ok()?).ok()?.not_after())
+    }
+
+    /// Where it is.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What people are told of a certificate that is valid until then.
+    pub fn shown(&self, end: DateTime<Utc>, now: DateTime<Utc>) -> Shown {
+        let warning = self.warning(end, now);
+        Shown { label: self.label, file: self.file.clone(), not_after: end, warning }
     }
 
     /// What to say about a certificate that is valid until then.

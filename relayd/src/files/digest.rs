@@ -14,7 +14,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::open::{OpenFile, Stamp, time};
 
-/// Digests remembered in one generation; there are two. About 150 bytes each.
+/// Digests remembered in one generation; there are two. About 170 bytes each.
 const GENERATION: usize = 32 * 1024;
 /// Files whose digest may be worked out at a time: no more than may be useful to read at a time.
 const LANES: usize = 4;
@@ -33,9 +33,20 @@ pub struct Digests<const N: usize> {
 /// When the newer is full it becomes the older, and what was not asked for since then is forgotten.
 #[derive(Default)]
 struct Generations<const N: usize> {
-    newer: HashMap<(u64, u64), (Stamp, [u8; N])>,
-    older: HashMap<(u64, u64), (Stamp, [u8; N])>,
+    newer: HashMap<(u64, u64), Remembered<N>>,
+    older: HashMap<(u64, u64), Remembered<N>>,
 }
+
+#[derive(Clone, Copy)]
+struct Remembered<const N: usize> {
+    stamp: Stamp,
+    digest: [u8; N],
+    way: Option<Way>,
+}
+
+/// The path by which a file was opened, as a number that nobody outside can foresee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way(pub u64);
 
 impl Digests<32> {
     /// Those of SHA-256.
@@ -59,7 +70,17 @@ impl<const N: usize> Digests<N> {
 
     /// The digest, if it is known already.
     pub fn known(&self, file: &OpenFile) -> Option<[u8; N]> {
-        self.lock().get(file.stamp())
+        self.lock().get(file.stamp()).map(|known| known.digest)
+    }
+
+    /// The digest of the file with this stamp, if it is known and it was opened this way last.
+    pub fn known_by(&self, stamp: &Stamp, way: Way) -> Option<[u8; N]> {
+        self.lock().get(stamp).filter(|known| known.way == Some(way)).map(|known| known.digest)
+    }
+
+    /// Remembers by which way a file was opened, where its digest is known.
+    pub fn opened(&self, file: &OpenFile, way: Way) {
+        self.lock().opened(file.stamp(), way);
     }
 
     /// The digest.
@@ -100,7 +121,7 @@ impl<const N: usize> Digests<N> {
 
     fn remember(&self, file: &OpenFile, digest: [u8; N]) {
         if is_settled(file.stamp()) {
-            self.lock().put(*file.stamp(), digest);
+            self.lock().put(Remembered { stamp: *file.stamp(), digest, way: None });
         }
     }
 
@@ -110,21 +131,27 @@ impl<const N: usize> Digests<N> {
 }
 
 impl<const N: usize> Generations<N> {
-    fn get(&mut self, stamp: &Stamp) -> Option<[u8; N]> {
-        let current = |(known, digest): &(Stamp, [u8; N])| (known == stamp).then_some(*digest);
+    fn get(&mut self, stamp: &Stamp) -> Option<Remembered<N>> {
+        let current = |known: &Remembered<N>| (known.stamp == *stamp).then_some(*known);
         if let Some(found) = self.newer.get(&stamp.identity) {
             return current(found);
         }
-        let digest = self.older.get(&stamp.identity).and_then(current)?;
-        self.put(*stamp, digest);
-        Some(digest)
+        let known = self.older.get(&stamp.identity).and_then(current)?;
+        self.put(known);
+        Some(known)
     }
 
-    fn put(&mut self, stamp: Stamp, digest: [u8; N]) {
+    fn put(&mut self, known: Remembered<N>) {
         if self.newer.len() >= GENERATION {
             self.older = std::mem::take(&mut self.newer);
         }
-        self.newer.insert(stamp.identity, (stamp, digest));
+        self.newer.insert(known.stamp.identity, known);
+    }
+
+    fn opened(&mut self, stamp: &Stamp, way: Way) {
+        if let Some(known) = self.newer.get_mut(&stamp.identity).filter(|known| known.stamp == *stamp) {
+            known.way = Some(way);
+        }
     }
 }
 
@@ -212,18 +239,20 @@ mod tests {
     #[test]
     fn what_is_not_asked_for_is_forgotten_in_the_end() {
         let stamp = |inode: u64| Stamp { identity: (1, inode), size: 0, modified: (0, 0), changed: (0, 0) };
+        let known = |inode, digest| Remembered { stamp: stamp(inode), digest, way: None };
         let mut generations = Generations::<32>::default();
-        generations.put(stamp(0), [1; 32]);
+        generations.put(known(0, [1; 32]));
         for inode in 1..=3 * GENERATION as u64 {
-            generations.put(stamp(inode), [2; 32]);
+            generations.put(known(inode, [2; 32]));
             if inode % 1000 == 0 {
-                assert_eq!(generations.get(&stamp(0)), Some([1; 32]), "asked for all the time");
+                let found = generations.get(&stamp(0)).map(|known| known.digest);
+                assert_eq!(found, Some([1; 32]), "asked for all the time");
             }
         }
-        assert_eq!(generations.get(&stamp(1)), None);
+        assert!(generations.get(&stamp(1)).is_none());
         assert!(generations.newer.len() + generations.older.len() <= 2 * GENERATION);
         let changed = Stamp { size: 1, ..stamp(0) };
-        assert_eq!(generations.get(&changed), None, "another content");
+        assert!(generations.get(&changed).is_none(), "another content");
     }
 
     #[test]

@@ -30,14 +30,19 @@ mod representation;
 mod stream;
 mod tag;
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    hash::{BuildHasher, RandomState},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use hyper::{HeaderMap, Method, Response, header};
 use protocol::relative_path::RelativePath;
 
-use self::digest::Digests;
+use self::digest::{Digests, Way};
 pub use self::{
-    open::{OpenError, OpenFile, Stamp, open_blocking},
+    open::{OpenError, OpenFile, Stamp, open_blocking, open_directory_blocking},
     representation::{Representation, content_type},
     tag::Tag,
 };
@@ -52,11 +57,16 @@ pub struct Files {
     digests: Arc<Digests<32>>,
     /// Asked for by nobody but the shared folder.
     long_digests: Digests<64>,
+    ways: RandomState,
 }
 
 impl Default for Files {
     fn default() -> Self {
-        Self { digests: Arc::new(Digests::sha256()), long_digests: Digests::sha512() }
+        Self {
+            digests: Arc::new(Digests::sha256()),
+            long_digests: Digests::sha512(),
+            ways: RandomState::new(),
+        }
     }
 }
 
@@ -70,6 +80,34 @@ impl Files {
     /// else on a thread that may wait for a disk.
     pub async fn open(&self, directory: &Path, path: &RelativePath) -> Result<OpenFile, OpenError> {
         open::open(directory, path).await
+    }
+
+    /// Answers GET and HEAD for the file beneath a directory.
+    ///
+    /// What most requests come to is that a client asks whether a file is still what it has. A file that was
+    /// opened by this way, and is the same by its inode, size and times, has the content that it had: that
+    /// takes one system call, of names that are in memory, and nothing is opened.
+    pub async fn get(
+        &self,
+        directory: &Path,
+        path: &RelativePath,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, OpenError> {
+        let asked = Representation::plain_digest(headers).map(|said| (said, directory.join(path.as_path())));
+        let asked = asked.map(|(said, whole)| (said, Way(self.ways.hash_one(&whole)), whole));
+        if let Some((said, way, whole)) = &asked
+            && let Some(stamp) = open::stamp_of(whole)
+            && self.digests.known_by(&stamp, *way) == Some(*said)
+        {
+            return Ok(Representation::had(headers));
+        }
+        let file = open::open(directory, path).await?;
+        let answer = self.answer(method, headers, file.clone(), || content_type(path)).await;
+        if let Some((_, way, _)) = asked {
+            self.digests.opened(&file, way);
+        }
+        Ok(answer)
     }
 
     /// The SHA-256 of a file; worked out once while the file stays the same.
@@ -99,11 +137,6 @@ impl Files {
         file: OpenFile,
         content_type: impl FnOnce() -> header::HeaderValue,
     ) -> Response<Body> {
-        // What most requests come to.
-        let known = self.digests.known(&file);
-        if let Some(unchanged) = known.and_then(|digest| Representation::is_had(&digest, headers)) {
-            return unchanged;
-        }
         let tag = match self.tag(headers, &file).await {
             Ok(tag) => tag,
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
@@ -130,5 +163,56 @@ impl Files {
             tokio::spawn(async move { digests.of(&file).await });
         }
         Ok(known.as_ref().map(Tag::of))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::symlink,
+        time::{Duration, Instant},
+    };
+
+    use openssl::sha::sha256;
+
+    use super::*;
+
+    /// The status for who says that it has a content with this SHA-256; 404 when there is none.
+    async fn ask(files: &Files, directory: &Path, path: &str, had: &[u8; 32]) -> u16 {
+        let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, Tag::of(had).header().clone())]);
+        let answer = files.get(directory, &path.parse().unwrap(), &Method::GET, &headers).await;
+        answer.map_or(404, |answer| answer.status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn the_short_way_tells_what_the_long_one_would() {
+        let temp = tempfile::tempdir().unwrap();
+        let (tree, outside) = (temp.path().join("tree"), temp.path().join("outside"));
+        fs::create_dir_all(tree.join("a")).unwrap();
+        fs::write(tree.join("a/file"), "one").unwrap();
+        let (one, two) = (sha256(b"one"), sha256(b"two"));
+        let files = Files::new();
+        let file = open_blocking(&tree, &"a/file".parse().unwrap()).unwrap();
+        // Digests of files that were just written are not remembered yet.
+        let begun = Instant::now();
+        while files.digests.known(&file).is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "never remembered");
+            assert_eq!(ask(&files, &tree, "a/file", &one).await, 304);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(ask(&files, &tree, "a/file", &one).await, 304);
+        let way = Way(files.ways.hash_one(tree.join("a/file")));
+        assert_eq!(files.digests.known_by(file.stamp(), way), Some(one), "the short way is there");
+        assert_eq!(ask(&files, &tree, "a/file", &two).await, 200);
+        // The same file by a link that leads to it: that is another way.
+        fs::rename(tree.join("a"), &outside).unwrap();
+        symlink(&outside, tree.join("b")).unwrap();
+        assert_eq!(ask(&files, &tree, "b/file", &one).await, 404);
+        assert_eq!(ask(&files, &tree, "a/file", &one).await, 404, "gone");
+        fs::create_dir(tree.join("a")).unwrap();
+        fs::write(tree.join("a/file"), "two").unwrap();
+        assert_eq!(ask(&files, &tree, "a/file", &one).await, 200, "replaced");
+        assert_eq!(ask(&files, &tree, "a/file", &two).await, 304);
     }
 }

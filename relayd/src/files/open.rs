@@ -12,7 +12,7 @@ use std::{
 
 use protocol::relative_path::RelativePath;
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2},
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat},
     io::Errno,
 };
 use tokio::task::spawn_blocking;
@@ -142,12 +142,19 @@ impl From<Errno> for OpenError {
     }
 }
 
+/// The stamp of what is at a path now, links followed: it proves nothing but that a file with the same stamp
+/// is still there.
+pub fn stamp_of(path: &Path) -> Option<Stamp> {
+    stat(path).ok().map(|stat| Stamp::of(&stat))
+}
+
 /// Opens a file beneath a directory, on a thread that may wait for a disk only when the kernel would have
 /// to read the way there.
 pub async fn open(directory: &Path, path: &RelativePath) -> Result<OpenFile, OpenError> {
-    match open_how(directory, path.as_path(), ResolveFlags::CACHED) {
+    match open_how(directory, path.as_path(), READ, ResolveFlags::CACHED) {
         // EINVAL: kernels before 5.12 do not know CACHED.
         Err(Missed::Top(Errno::AGAIN | Errno::INVAL) | Missed::Beneath(Errno::AGAIN)) => {}
+        Err(Missed::Top(error)) if is_forbidden(error) => {}
         found => return OpenFile::new(found?),
     }
     let (directory, path): (PathBuf, _) = (directory.to_owned(), path.clone());
@@ -158,14 +165,34 @@ pub async fn open(directory: &Path, path: &RelativePath) -> Result<OpenFile, Ope
 
 /// The same for who may block.
 pub fn open_blocking(directory: &Path, path: &RelativePath) -> Result<OpenFile, OpenError> {
-    match open_how(directory, path.as_path(), ResolveFlags::empty()) {
-        Err(Missed::Top(Errno::NOSYS)) => OpenFile::new(walk(directory, path)?),
+    match open_how(directory, path.as_path(), READ, ResolveFlags::empty()) {
+        Err(Missed::Top(error)) if is_forbidden(error) => OpenFile::new(walk(directory, path, READ)?),
         found => OpenFile::new(found?),
     }
 }
 
+/// Opens a directory beneath another, or that one itself, to read the names in it. Blocks.
+pub fn open_directory_blocking(
+    directory: &Path,
+    beneath: Option<&RelativePath>,
+) -> Result<OwnedFd, OpenError> {
+    let Some(path) = beneath else {
+        return openat(CWD, directory, LIST, Mode::empty()).map_err(|error| Missed::Top(error).into());
+    };
+    match open_how(directory, path.as_path(), LIST, ResolveFlags::empty()) {
+        Err(Missed::Top(error)) if is_forbidden(error) => Ok(walk(directory, path, LIST)?),
+        found => Ok(found?),
+    }
+}
+
+/// Whether there is no such system call, or some container's filter does not let it pass.
+fn is_forbidden(error: Errno) -> bool {
+    matches!(error, Errno::NOSYS | Errno::PERM)
+}
+
 /// A pipe or a device is opened without waiting for it, and closed again when its kind is seen.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Where the way ended.
@@ -187,20 +214,20 @@ impl From<Missed> for OpenError {
 }
 
 /// The directory itself may be a link: that is the operator's choice.
-fn open_how(directory: &Path, path: &Path, how: ResolveFlags) -> Result<OwnedFd, Missed> {
+fn open_how(directory: &Path, path: &Path, flags: OFlags, how: ResolveFlags) -> Result<OwnedFd, Missed> {
     let top = openat2(CWD, directory, DIRECTORY, Mode::empty(), how).map_err(Missed::Top)?;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    openat2(top, path, READ, Mode::empty(), beneath | how).map_err(Missed::Beneath)
+    openat2(top, path, flags, Mode::empty(), beneath | how).map_err(Missed::Beneath)
 }
 
 /// The same, step by step, for where `openat2` is not allowed (some containers).
-fn walk(directory: &Path, path: &RelativePath) -> Result<OwnedFd, Missed> {
+fn walk(directory: &Path, path: &RelativePath, flags: OFlags) -> Result<OwnedFd, Missed> {
     let mut at = openat(CWD, directory, DIRECTORY, Mode::empty()).map_err(Missed::Top)?;
     let last = path.file_name();
     for segment in path.segments().take(path.segments().count() - 1) {
         at = openat(&at, segment, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(Missed::Beneath)?;
     }
-    openat(&at, last, READ | OFlags::NOFOLLOW, Mode::empty()).map_err(Missed::Beneath)
+    openat(&at, last, flags | OFlags::NOFOLLOW, Mode::empty()).map_err(Missed::Beneath)
 }
 
 #[cfg(test)]
@@ -217,7 +244,7 @@ mod tests {
     /// Each way to open, to a word about the outcome.
     fn outcomes(directory: &Path, path: &str) -> [&'static str; 2] {
         let path: RelativePath = path.parse().unwrap();
-        let walked = walk(directory, &path).map_err(OpenError::from).and_then(OpenFile::new);
+        let walked = walk(directory, &path, READ).map_err(OpenError::from).and_then(OpenFile::new);
         [open_blocking(directory, &path), walked].map(|found| match found {
             Ok(_) => "file",
             Err(OpenError::NotFound) => "not found",

@@ -72,25 +72,35 @@ impl Representation {
         is_had.then(|| bare(StatusCode::NOT_MODIFIED, Some(tag)))
     }
 
-    /// The same for a content with this SHA-256, where the request says in the plainest way that it has
-    /// it. `None` says nothing: then the fields have to be taken apart.
-    pub fn is_had(digest: &[u8; 32], headers: &HeaderMap) -> Option<Response<Body>> {
+    /// The tag that the client has, where the request says in the plainest way that it has one. `None` says
+    /// nothing: then the fields have to be taken apart.
+    pub fn plain_tag(headers: &HeaderMap) -> Option<&HeaderValue> {
         // These two come first (RFC 9110, 13.2.2).
         if headers.contains_key(IF_MATCH) || headers.contains_key(IF_UNMODIFIED_SINCE) {
             return None;
         }
         let mut fields = headers.get_all(IF_NONE_MATCH).iter();
-        let (Some(tag), None) = (fields.next(), fields.next()) else { return None };
+        let tag = fields.next()?;
+        fields.next().is_none().then_some(tag)
+    }
+
+    /// The same, where the tag is the SHA-256 of the content.
+    pub fn plain_digest(headers: &HeaderMap) -> Option<[u8; 32]> {
+        let tag = Self::plain_tag(headers)?;
         let digits = tag.as_bytes().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         let mut said = [0; 32];
         hex::decode_to_slice(digits, &mut said).ok()?;
-        if said != *digest || digits.iter().any(u8::is_ascii_uppercase) {
-            return None;
-        }
+        (!digits.iter().any(u8::is_ascii_uppercase)).then_some(said)
+    }
+
+    /// The answer to such a request, where the content is that one.
+    pub fn had(headers: &HeaderMap) -> Response<Body> {
         let mut response = Response::new(empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response.headers_mut().insert(ETAG, tag.clone());
-        Some(response)
+        if let Some(tag) = headers.get(IF_NONE_MATCH) {
+            response.headers_mut().insert(ETAG, tag.clone());
+        }
+        response
     }
 
     /// Answers a GET, or a HEAD as a GET without body.
@@ -173,7 +183,9 @@ mod tests {
                     (hyper::header::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
                 })
                 .collect();
-            let plain = Representation::is_had(&digest, &headers);
+            let plain = Representation::plain_digest(&headers)
+                .filter(|said| *said == digest)
+                .map(|_| Representation::had(&headers));
             let taken_apart = Representation::unchanged(&tag, &headers);
             // What is told quickly is what is told at length.
             if let Some(plain) = &plain {

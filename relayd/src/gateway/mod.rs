@@ -29,6 +29,7 @@ pub(crate) mod disk;
 mod enrolment;
 mod guard;
 mod guarded_io;
+mod lanes;
 mod listener;
 mod metrics;
 mod open;
@@ -47,22 +48,27 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 use protocol::node_id::NodeId;
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::enrolment::Enrolment;
 use self::{
     directory::{CommitQueue, Directory, Failure},
     disk::DiskPool,
     enrolment::IdentityRequests,
+    lanes::Lanes,
     metrics::GatewayMetrics,
     service::Service,
     tls::Acceptor,
     uploads::{OpenDoor, OpenDoors, Uploads},
 };
-use crate::{config, http::Services, nodes::Nodes, registry::Contacts, resend::ResendSince, spool::Hint};
+pub use self::{enrolment::Enrolment, listener::listen};
+use crate::{
+    config, http::Services, nodes::Nodes, registry::Contacts, resend::ResendSince,
+    service_manager::PassedSockets, spool::Hint,
+};
 
 /// Where the files of one kind of upload go.
 #[derive(Debug, Clone)]
@@ -112,13 +118,16 @@ pub type KnowsUpstream = Arc<dyn Fn(&protocol::certificate::Certificate) -> bool
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// The address cannot be listened on.
-    #[error("gateway: cannot listen on {address}: {error}; is another server running there?")]
+    #[error("gateway: cannot listen on {address}: {error}; {}", remedy(.error))]
     Listen {
         /// `gateway.listen`.
         address: SocketAddr,
         /// What the system said.
         error: io::Error,
     },
+    /// A socket does not say where it listens.
+    #[error("gateway: {0}")]
+    Listener(io::Error),
     /// The server's certificate or key cannot be used.
     #[error(transparent)]
     Identity(#[from] tls::IdentityError),
@@ -141,7 +150,7 @@ pub enum GatewayError {
     /// A background task panicked: a bug.
     #[error("gateway: {0}; this is a bug")]
     Task(tokio::task::JoinError),
-    /// No thread for disk work can be started.
+    /// No thread can be started.
     #[error("gateway: cannot start threads: {0}")]
     Threads(io::Error),
     /// Metrics are registered twice.
@@ -149,18 +158,27 @@ pub enum GatewayError {
     Metrics(#[from] prometheus::Error),
 }
 
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "let systemd listen there (relayd-gateway.socket), or use a port from 1024 on"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address; correct gateway.listen"
+        }
+        _ => "is another server running there?",
+    }
+}
+
 /// A gateway that listens, but does not accept yet.
 pub struct Gateway {
-    listener: TcpListener,
-    address: SocketAddr,
-    acceptor: Arc<Acceptor>,
-    service: Arc<Service>,
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    shared: listener::Shared,
     nodes: Nodes,
     weights: watch::Sender<Arc<rate::Weights>>,
     commits: Vec<CommitQueue>,
     failures: mpsc::Receiver<GatewayError>,
-    limits: connection::Limits,
-    max_connections: usize,
 }
 
 /// Lets a running gateway read its certificate and key again, and the authorities of its clients.
@@ -182,11 +200,24 @@ impl Reload {
 }
 
 impl Gateway {
-    /// Reads the identity, listens, and clears the spool directories of what an earlier process
-    /// left half-written. Listening comes first: it fails while such a process is still alive.
+    /// Listens where the settings say, and opens a gateway there.
     ///
     /// Needs a tokio runtime with I/O and time.
     pub fn bind(
+        settings: &config::Gateway,
+        own_id: &NodeId,
+        nodes: Nodes,
+        behind: Behind,
+        registry: &prometheus::Registry,
+    ) -> Result<Self, GatewayError> {
+        let listeners = listen(&settings.listen, &mut PassedSockets::default())?;
+        Self::open(listeners, settings, own_id, nodes, behind, registry)
+    }
+
+    /// Reads the identity, and clears the spool directories of what an earlier process left half-written.
+    /// Listening came first: it fails while such a process is still alive.
+    pub fn open(
+        listeners: Vec<TcpListener>,
         settings: &config::Gateway,
         own_id: &NodeId,
         nodes: Nodes,
@@ -200,12 +231,10 @@ impl Gateway {
             settings.clients.clone(),
             nodes.clone(),
         )?);
-        let listener = listener::listen(settings.listen)
-            .map_err(|error| GatewayError::Listen { address: settings.listen, error })?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| GatewayError::Listen { address: settings.listen, error })?;
-
+        let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
+        let addresses = addresses.map_err(GatewayError::Listener)?;
+        let lanes =
+            Lanes::start(settings.threads, settings.blocking_threads).map_err(GatewayError::Threads)?;
         let pool = DiskPool::new().map_err(GatewayError::Threads)?;
         let (failure, failures) = Failure::watch();
         let mut commits = Vec::new();
@@ -244,31 +273,39 @@ impl Gateway {
         .below(upstream)
         .asking(resend);
         Ok(Self {
-            listener,
-            address,
-            acceptor,
-            service: Arc::new(service),
+            listeners,
+            addresses,
+            shared: listener::Shared {
+                acceptor,
+                service: Arc::new(service),
+                limits: connection::Limits {
+                    header_timeout: settings.header_timeout,
+                    idle_timeout: settings.idle_timeout,
+                    slowest: settings.slowest_body,
+                },
+                max_connections: settings.max_connections,
+                lanes,
+            },
             nodes,
             weights,
             commits,
             failures,
-            limits: connection::Limits {
-                header_timeout: settings.header_timeout,
-                idle_timeout: settings.idle_timeout,
-                slowest: settings.slowest_body,
-            },
-            max_connections: settings.max_connections,
         })
     }
 
-    /// The address listened on, with the port that the system chose for port 0.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    /// The addresses listened on, with the ports that the system chose for port 0.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The runtimes that serve connections.
+    pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+        self.shared.lanes.runtimes()
     }
 
     /// A handle to reload certificate and key while the gateway runs.
     pub fn reload_handle(&self) -> Reload {
-        Reload { acceptor: self.acceptor.clone(), service: self.service.clone() }
+        Reload { acceptor: self.shared.acceptor.clone(), service: self.shared.service.clone() }
     }
 
     /// Serves until `stop`, then takes no new connections, lets requests under way finish and
@@ -284,15 +321,8 @@ impl Gateway {
             background.spawn(queue.run());
         }
         background.spawn(rate::keep_weights(self.nodes, self.weights));
-        background.spawn(self.service.connections().clone().watch());
-        let serving = listener::run(
-            self.listener,
-            self.acceptor,
-            self.service,
-            self.limits,
-            self.max_connections,
-            stop,
-        );
+        background.spawn(self.shared.service.connections().clone().watch());
+        let serving = listener::run(self.listeners, self.shared, stop);
         tokio::pin!(serving);
         loop {
             tokio::select! {

@@ -36,7 +36,10 @@ use super::{
 };
 use crate::{
     config::ClientTrust,
-    http::{self, Body, Call, Caller, Services, content_length},
+    http::{
+        self, Body, Call, Caller, Services, content_length,
+        request_id::{self, REQUEST_ID},
+    },
     nodes::{NodeTable, Nodes},
     registry::{Contact, Contacts},
     resend::ResendSince,
@@ -170,6 +173,20 @@ impl Service {
 
     /// Answers a request; one that waits for news stops waiting at `stop`.
     pub async fn answer(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+        activity: &Activity,
+        stop: &CancellationToken,
+    ) -> Response<Body> {
+        let id = request_id::of(request.headers());
+        let answer = self.answer_known(peer, request, activity, stop);
+        let mut response = request_id::within(id.clone(), answer).await;
+        response.headers_mut().insert(REQUEST_ID, id);
+        response
+    }
+
+    async fn answer_known(
         &self,
         peer: &Peer,
         request: Request<Incoming>,

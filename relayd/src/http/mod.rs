@@ -14,6 +14,7 @@ mod body;
 mod call;
 mod paced;
 mod problem;
+pub mod request_id;
 
 pub use self::{
     body::{Body, BodyError, RequestBody, empty, held, text, whole},

@@ -34,6 +34,16 @@ pub fn age(now: SystemTime, then: SystemTime) -> Option<Duration> {
     now.duration_since(then).ok()
 }
 
+/// `42s`, `7m`, `5h`, `3d`.
+pub fn short(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// How long the wall clock has agreed with the steady one.
 ///
 /// A wall clock that jumped says nothing about the age of a file; from a jump on, only the time

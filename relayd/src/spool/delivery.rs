@@ -7,6 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tracing::{Instrument, Span};
+
 use super::{
     Sink,
     clock::{Clock, age},
@@ -14,6 +16,7 @@ use super::{
     gate::Evidence,
     inspect::{Finding, Identity, Origin, inspect},
     later::FileName,
+    name::Ids,
     settle::{Directories, Settled, settle},
 };
 
@@ -30,6 +33,8 @@ pub struct Ended {
     pub name: FileName,
     /// Whether it was the probe of a closed gate.
     pub probe: bool,
+    /// Says in log lines which file it was.
+    pub span: Span,
     pub what: What,
 }
 
@@ -66,8 +71,9 @@ const INCOMPLETE_AGE: Duration = Duration::from_secs(30);
 impl<S: Sink> Task<S> {
     /// Delivers one file.
     pub async fn deliver(self: Arc<Self>, name: FileName, origin: Origin, probe: bool) -> Ended {
-        let what = self.attempt(&name, origin).await;
-        Ended { name, probe, what }
+        let span = Ids::of(self.directories.kind, &name).span();
+        let what = self.attempt(&name, origin).instrument(span.clone()).await;
+        Ended { name, probe, span, what }
     }
 
     async fn attempt(self: &Arc<Self>, name: &FileName, origin: Origin) -> What {

@@ -29,8 +29,8 @@ use super::{
     gate::{Change, Evidence, Gate, Leave},
     inspect::{Origin, SETTLED_AGE},
     later::{FileName, Later, Noted},
-    metrics::{GateState, Metrics},
-    name::{Ids, is_considered},
+    metrics::{GateState, LastPutOff, Metrics, PutOff},
+    name::is_considered,
     sweep::Sweeper,
     watch::Noticed,
 };
@@ -58,6 +58,7 @@ pub struct Dispatcher<S> {
 
     gate: Gate,
     gate_state: tokio::sync::watch::Sender<GateState>,
+    put_off: LastPutOff,
     settling_fails: bool,
 
     /// Keeps the channel open when there is no gateway.
@@ -108,6 +109,7 @@ impl<S: Sink> Dispatcher<S> {
             deliveries: JoinSet::new(),
             gate: Gate::new(),
             gate_state: spool.gate,
+            put_off: spool.put_off,
             settling_fails: false,
             _notices: spool.notices.0,
         }
@@ -289,18 +291,17 @@ impl<S: Sink> Dispatcher<S> {
     /// Counts, logs and remembers how a delivery ended; says what it showed of the outlet.
     fn conclude(&mut self, ended: &Ended, now: Instant) -> (Evidence, String) {
         let (spool, name) = (self.spool(), &ended.name);
-        let ids = Ids::of(self.task.directories.kind, name);
-        let (queue_id, node_id) = (&ids.queue_id, ids.node_id.as_deref().unwrap_or("-"));
+        let _about_it = ended.span.enter();
         match &ended.what {
             delivery::What::Gone => self.later.forget(name),
             delivery::What::TooYoung => self.look_again(name.clone(), now + LOOK_AGAIN),
             delivery::What::Changed => {
-                debug!(spool, %queue_id, node_id, "the file was changed while it was delivered");
+                debug!(spool, "the file was changed while it was delivered");
                 self.look_again(name.clone(), now + LOOK_AGAIN);
                 return (Evidence::Up, String::new());
             }
             delivery::What::Accepted(outcome, evidence) => {
-                debug!(spool, %queue_id, node_id, ?outcome, "accepted");
+                debug!(spool, ?outcome, "accepted");
                 self.later.forget(name);
                 self.metrics.accepted.inc();
                 self.settled();
@@ -308,10 +309,10 @@ impl<S: Sink> Dispatcher<S> {
             }
             delivery::What::Rejected(rejection, evidence, unexplained) => {
                 let (reason, detail) = (rejection.reason.as_str(), printable(&rejection.detail));
-                let file = ids.name;
-                warn!(spool, %queue_id, node_id, file, reason, detail, "rejected, moved to failed/");
+                let file = printable(&name.to_string_lossy());
+                warn!(spool, file, reason, detail, "rejected, moved to failed/");
                 if let Some(e) = unexplained {
-                    warn!(spool, %queue_id, node_id, "cannot write its reason file: {e}");
+                    warn!(spool, "cannot write its reason file: {e}");
                 }
                 self.later.forget(name);
                 self.metrics.rejected.with_label_values(&[reason]).inc();
@@ -335,11 +336,17 @@ impl<S: Sink> Dispatcher<S> {
                 let until = self.hold(name.clone(), release.retry_after, now);
                 let seconds = until.saturating_duration_since(now).as_secs();
                 let detail = printable(&release.detail);
-                info!(spool, %queue_id, node_id, detail, seconds, "put off");
+                info!(spool, detail, seconds, "put off");
+                let at = DateTime::<Utc>::from(self.clock.wall());
+                self.put_off.send_replace(Some(PutOff {
+                    file: printable(&name.to_string_lossy()),
+                    why: detail,
+                    at,
+                }));
                 return (Evidence::Up, String::new());
             }
             delivery::What::Incomplete => {
-                debug!(spool, %queue_id, node_id, "possibly still being written");
+                debug!(spool, "possibly still being written");
                 self.metrics.released.inc();
                 self.look_again(name.clone(), now + LOOK_AGAIN);
             }
@@ -349,13 +356,13 @@ impl<S: Sink> Dispatcher<S> {
                 if let Disposition::Rejected(Rejection { reason: Reason::NotAFile, .. }) = disposition {
                     // A foreign directory may be impossible to move, which says nothing about others.
                     if first {
-                        let file = ids.name;
+                        let file = printable(&name.to_string_lossy());
                         warn!(spool, file, "cannot move what is no regular file to failed/: {e}; left there");
                     }
                     return (Evidence::None, String::new());
                 }
                 if !std::mem::replace(&mut self.settling_fails, true) {
-                    error!(spool, %queue_id, node_id, "cannot remove or move a finished file: {e}; will retry");
+                    error!(spool, "cannot remove or move a finished file: {e}; will retry");
                 }
                 // Going on would deliver the same files over and over.
                 return (Evidence::Down(None), format!("finished files cannot be removed: {e}"));

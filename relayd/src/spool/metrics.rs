@@ -91,15 +91,67 @@ pub enum GateState {
     },
 }
 
+/// How many files ended in which way since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Accepted.
+    pub accepted: u64,
+    /// Refused for good.
+    pub rejected: u64,
+    /// Put off until later.
+    pub released: u64,
+}
+
+/// A file that was put off, though its outlet works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutOff {
+    /// Its name, fit to be shown.
+    pub file: String,
+    /// Why.
+    pub why: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// The last file that was put off.
+pub type LastPutOff = watch::Sender<Option<PutOff>>;
+
 /// The state of a spool, for the local API. Cheap to clone; always current.
 #[derive(Debug, Clone)]
 pub struct Status {
-    pub(super) kind: UploadKind,
-    pub(super) metrics: Metrics,
-    pub(super) gate: watch::Receiver<GateState>,
+    kind: UploadKind,
+    metrics: Metrics,
+    gate: watch::Receiver<GateState>,
+    put_off: watch::Receiver<Option<PutOff>>,
 }
 
 impl Status {
+    /// Of the spool that counts and tells here.
+    pub fn new(
+        kind: UploadKind,
+        metrics: Metrics,
+        gate: &watch::Sender<GateState>,
+        put_off: &LastPutOff,
+    ) -> Self {
+        Self { kind, metrics, gate: gate.subscribe(), put_off: put_off.subscribe() }
+    }
+
+    /// How many files ended in which way since the start.
+    pub fn totals(&self) -> Totals {
+        let rejected =
+            Reason::ALL.map(|reason| self.metrics.rejected.with_label_values(&[reason.as_str()]).get());
+        Totals {
+            accepted: self.metrics.accepted.get(),
+            rejected: rejected.iter().sum(),
+            released: self.metrics.released.get(),
+        }
+    }
+
+    /// The last file that was put off though the outlet works.
+    pub fn put_off(&self) -> Option<PutOff> {
+        self.put_off.borrow().clone()
+    }
+
     /// What the spool holds.
     pub fn kind(&self) -> UploadKind {
         self.kind

@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::SpoolSettings;
 use clock::{Clock, SystemClock};
 pub use metrics::Status;
-use metrics::{GateState, Metrics};
+use metrics::{GateState, LastPutOff, Metrics};
 pub use name::SpoolName;
 use settle::Directories;
 
@@ -128,6 +128,7 @@ pub struct Spool {
     clock: Arc<dyn Clock>,
     notices: (mpsc::Sender<Hint>, mpsc::Receiver<Hint>),
     gate: tokio::sync::watch::Sender<GateState>,
+    put_off: LastPutOff,
 }
 
 /// Hints kept from each source while the dispatcher is busy; more become a sweep.
@@ -155,6 +156,7 @@ impl Spool {
             clock,
             notices: mpsc::channel(HINTS),
             gate: tokio::sync::watch::Sender::new(GateState::Open),
+            put_off: tokio::sync::watch::Sender::new(None),
         })
     }
 
@@ -170,7 +172,7 @@ impl Spool {
 
     /// A handle to its state.
     pub fn status(&self) -> Status {
-        Status { kind: self.directories.kind, metrics: self.metrics.clone(), gate: self.gate.subscribe() }
+        Status::new(self.directories.kind, self.metrics.clone(), &self.gate, &self.put_off)
     }
 
     /// Delivers what is and comes into the directory, until `stop`; then finishes what is in flight.

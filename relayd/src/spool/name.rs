@@ -8,7 +8,7 @@ use protocol::{
     run_id::RunLogName, urls::UploadKind,
 };
 
-use super::disposition::printable;
+use tracing::{Span, error_span};
 
 /// The checked name of a spooled file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,22 +61,42 @@ impl fmt::Display for SpoolName {
 
 /// What log lines say about a file.
 pub struct Ids {
+    kind: UploadKind,
     /// The id of the file on every hop.
     pub queue_id: QueueId,
     /// The node that the name names.
     pub node_id: Option<String>,
-    /// The name, fit to be shown.
-    pub name: String,
+    /// When the run began, by the node's clock.
+    run: Option<String>,
 }
 
 impl Ids {
     /// Those of a file, whatever its name.
     pub fn of(kind: UploadKind, name: &OsStr) -> Self {
-        let text = name.to_string_lossy();
+        let parsed = SpoolName::parse(kind, name).ok();
+        let run = match &parsed {
+            Some(SpoolName::RunLog(name)) => Some(name.run_id().start.to_rfc3339()),
+            _ => None,
+        };
         Self {
-            queue_id: QueueId::of_file_name(&text),
-            node_id: SpoolName::parse(kind, name).ok().and_then(|name| name.node_id()).map(String::from),
-            name: printable(&text),
+            kind,
+            queue_id: QueueId::of_file_name(&name.to_string_lossy()),
+            node_id: parsed.and_then(|name| name.node_id()).map(String::from),
+            run,
+        }
+    }
+
+    /// Where all lines about the file are logged; the names are those of protocol 9.5. Of the level that is
+    /// logged longest: a span that is left out takes its fields with it.
+    pub fn span(&self) -> Span {
+        let Self { kind, queue_id, node_id, run } = self;
+        let node = node_id.as_deref().map(|node_id| error_span!("node", node_id));
+        let node = node.as_ref().and_then(Span::id);
+        match kind {
+            UploadKind::RunLog => error_span!(parent: node, "report", %queue_id, run),
+            UploadKind::NewInventory | UploadKind::InventoryUpdate => {
+                error_span!(parent: node, "inventory", %queue_id)
+            }
         }
     }
 }

@@ -286,6 +286,11 @@ impl FollowerStatus {
         json
     }
 
+    /// Why the upstream does not say it now.
+    pub fn trouble(&self) -> Option<String> {
+        self.lock().trouble.as_ref().map(|(_, why)| why.clone())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

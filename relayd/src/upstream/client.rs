@@ -27,7 +27,10 @@ use super::{
 };
 use crate::{
     config::Upstream,
-    http::{Body, RequestBody},
+    http::{
+        Body, RequestBody,
+        request_id::{self, REQUEST_ID},
+    },
 };
 
 /// A client of the upstream, with the relay's own certificate. Shared by all who ask it something.
@@ -225,6 +228,9 @@ impl UpstreamClient {
             all.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
             all.insert(HOST, self.host.clone());
             all.insert(USER_AGENT, AGENT);
+            if let Some(id) = request_id::current() {
+                all.insert(REQUEST_ID, id);
+            }
         }
         request.body(())
     }

@@ -61,6 +61,7 @@ impl Rig {
             database: None,
             reload: reload::service().0,
             registry: gateway.registry.clone(),
+            overview: None,
             status: Vec::new(),
             services,
         };

@@ -156,7 +156,7 @@ fn open(
     write_identity(directory, identity);
     let metrics = prometheus::Registry::new();
     let gateway = Gateway::bind(&settings(directory), &id(own_id), nodes, behind, &metrics).unwrap();
-    Door { address: gateway.local_addr(), task: tokio::spawn(gateway.run(stop.clone())) }
+    Door { address: gateway.local_addrs()[0], task: tokio::spawn(gateway.run(stop.clone())) }
 }
 
 impl Door {

@@ -121,11 +121,13 @@ pub const MAX_RUN_LOG: u64 = 1024 * 1024;
 
 pub fn settings(directory: &Path) -> config::Gateway {
     config::Gateway {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
         identity: IdentityFiles { certificate: directory.join("cert"), key: directory.join("key") },
         oldest_tls: TlsVersion::V1_3,
         clients: config::ClientTrust::Key,
         basic_auth: None,
+        threads: 2,
+        blocking_threads: 64,
         max_connections: 1000,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
@@ -198,7 +200,7 @@ pub async fn start_as(
     let gateway = Gateway::bind(&settings, &id(own_id), table, behind, &registry).unwrap();
     let stop = CancellationToken::new();
     Running {
-        address: gateway.local_addr(),
+        address: gateway.local_addrs()[0],
         fleet,
         registry,
         nodes,

@@ -111,7 +111,7 @@ async fn what_cannot_start_says_why() {
         let registry = prometheus::Registry::new();
         Gateway::bind(&settings, &id("root"), table(), Behind::default(), &registry).err().unwrap()
     };
-    let error = bind(&|settings| settings.listen = gateway.address);
+    let error = bind(&|settings| settings.listen = vec![gateway.address]);
     assert!(error.to_string().contains(&gateway.address.to_string()), "{error}");
     let error = bind(&|settings| settings.identity.key = directory.join("missing"));
     assert!(error.to_string().contains("missing"), "{error}");

@@ -36,11 +36,13 @@ struct Serving {
 impl Serving {
     fn start(server: &Relay, nodes: Nodes) -> Self {
         let settings = config::Gateway {
-            listen: "127.0.0.1:0".parse().unwrap(),
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
             identity: server.files(),
             oldest_tls: TlsVersion::V1_3,
             clients: config::ClientTrust::Key,
             basic_auth: None,
+            threads: 1,
+            blocking_threads: 64,
             max_connections: 100,
             header_timeout: Duration::from_secs(1),
             // Much less than a relay waits for news.
@@ -54,7 +56,7 @@ impl Serving {
         };
         let bound = Gateway::bind(&settings, &server.id, nodes, Behind::default(), &Registry::new());
         let (gateway, stop) = (bound.unwrap(), CancellationToken::new());
-        let (address, run) = (gateway.local_addr(), gateway.run(stop.clone()));
+        let (address, run) = (gateway.local_addrs()[0], gateway.run(stop.clone()));
         Self { address, stop, task: tokio::spawn(async move { run.await.unwrap() }) }
     }
 

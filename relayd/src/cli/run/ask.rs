@@ -8,18 +8,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
-    client::conn::http1,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HOST},
 };
-use hyper_util::rt::TokioIo;
 use protocol::remote_run::{Line, LineReader, RunOrder};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-    time::timeout,
-};
+use tokio::time::timeout;
 
-use crate::{cli::CliError, config::LocalAddress, remote_run::VERSION_2, upstream::with_causes};
+use crate::{api::client, cli::CliError, config::LocalAddress, remote_run::VERSION_2, upstream::with_causes};
 
 /// The daemon says something each five seconds.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -32,25 +26,12 @@ pub struct Asked {
     reader: LineReader,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 impl Asked {
     /// Sends the request to the daemon that listens there.
     pub async fn send(listen: &LocalAddress, order: &RunOrder) -> Result<Self, CliError> {
-        let (stream, place): (Box<dyn Stream>, _) = match listen {
-            LocalAddress::Tcp(address) => {
-                let place = address.to_string();
-                (Box::new(TcpStream::connect(address).await.map_err(|e| away(&place, &e))?), place)
-            }
-            LocalAddress::Unix(path) => {
-                let place = path.display().to_string();
-                (Box::new(UnixStream::connect(path).await.map_err(|e| away(&place, &e))?), place)
-            }
-        };
+        let place = client::place(listen);
         let lost = |error: hyper::Error| away(&place, &with_causes(&error));
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
-        tokio::spawn(connection);
+        let mut sender = client::connect(listen).await.map_err(|error| away(&place, &error.why))?;
         let body = Bytes::from(order.to_json());
         let request = Request::post(VERSION_2)
             .header(HOST, "localhost")

@@ -7,15 +7,13 @@ use protocol::{node_id::NodeId, node_list::NodeList};
 
 use crate::cli::CliError;
 
-/// Shortest start of an id that stands for it, in characters, as in `relayd node`.
-const SHORTEST: usize = 8;
 /// Most nodes that are named when a text may mean several.
 const MOST_NAMED: usize = 10;
 
 /// Ids and host names of all nodes.
 #[derive(Debug, Default)]
 pub struct Names {
-    hosts: HashMap<NodeId, String>,
+    list: NodeList,
     /// Why there are none.
     problem: Option<String>,
 }
@@ -25,14 +23,9 @@ impl Names {
     pub fn read(file: &Path) -> Self {
         let read = fs::read(file).map_err(|error| error.to_string());
         match read.and_then(|json| NodeList::from_json(&json).map_err(|error| error.to_string())) {
-            Ok(list) => Self::of(&list),
-            Err(error) => Self { hosts: HashMap::new(), problem: Some(error) },
+            Ok(list) => Self { list, problem: None },
+            Err(error) => Self { list: NodeList::default(), problem: Some(error) },
         }
-    }
-
-    fn of(list: &NodeList) -> Self {
-        let hosts = list.iter().map(|(node, entry)| (node.clone(), entry.hostname.clone()));
-        Self { hosts: hosts.collect(), problem: None }
     }
 
     /// The node that an operator means: by its id, by the start of its id, or by its host name. What fits
@@ -48,20 +41,7 @@ impl Names {
                 ))
             });
         }
-        let mut found: Vec<&NodeId> = match text.strip_prefix("id:") {
-            Some(id) => self.hosts.keys().filter(|node| node.as_str() == id).collect(),
-            None => {
-                let by_start = text.chars().count() >= SHORTEST;
-                let fits = |(node, host): &(&NodeId, &String)| {
-                    node.as_str() == text
-                        || host.eq_ignore_ascii_case(text)
-                        || (by_start && node.as_str().starts_with(text))
-                };
-                self.hosts.iter().filter(fits).map(|(node, _)| node).collect()
-            }
-        };
-        found.sort_unstable();
-        match found.as_slice() {
+        match self.list.meant_by(text).as_slice() {
             [one] => Ok((*one).clone()),
             [] => Err(CliError::nothing(format!("there is no node {text:?} in {}", file.display()))),
             several => {
@@ -76,9 +56,10 @@ impl Names {
     /// What a node is called: its host name, unless another node has the same.
     pub fn show(&self) -> HashMap<NodeId, String> {
         let mut count: HashMap<&str, usize> = HashMap::new();
-        self.hosts.values().for_each(|host| *count.entry(host).or_default() += 1);
-        let named = self.hosts.iter().filter(|(_, host)| !host.is_empty() && count[host.as_str()] == 1);
-        named.map(|(node, host)| (node.clone(), host.clone())).collect()
+        self.list.iter().for_each(|(_, entry)| *count.entry(&entry.hostname).or_default() += 1);
+        let named = self.list.iter().filter(|(_, entry)| count[entry.hostname.as_str()] == 1);
+        let named = named.filter(|(_, entry)| !entry.hostname.is_empty());
+        named.map(|(node, entry)| (node.clone(), entry.hostname.clone())).collect()
     }
 }
 
@@ -94,7 +75,7 @@ mod tests {
             "bbbbbbbb-1": {"hostname": "twin", "policy-server": "root"},
             "cccccccc-1": {"hostname": "aaaaaaaa-2", "policy-server": "root"}
         }"#;
-        Names::of(&NodeList::from_json(json.as_bytes()).unwrap())
+        Names { list: NodeList::from_json(json.as_bytes()).unwrap(), problem: None }
     }
 
     fn find(text: &str) -> Result<String, CliError> {

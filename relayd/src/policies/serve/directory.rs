@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The files of a tree that another program writes.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use protocol::{
@@ -14,13 +10,13 @@ use protocol::{
     policy_manifest::{FileList, ManifestError, ManifestFile},
     relative_path::RelativePath,
 };
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Dir, FileType};
 
 use super::{
     asked::is_archive_in_tree,
     plan::{Contents, Tree},
 };
-use crate::files::{Files, OpenError, OpenFile, open_blocking};
+use crate::files::{Files, OpenError, OpenFile, open_blocking, open_directory_blocking};
 
 /// Reads the tree in a directory; `None` when there is no such directory, or no file in it. Blocks.
 ///
@@ -82,21 +78,10 @@ fn entry(files: &Files, path: RelativePath, file: &OpenFile) -> io::Result<Manif
 /// Names and kinds of what is in a directory beneath another; `None` when it is not there. No link is
 /// followed on the way.
 fn names_in(directory: &Path, beneath: Option<&RelativePath>) -> io::Result<Option<Vec<(String, FileType)>>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let path: PathBuf = beneath.map_or(PathBuf::new(), |path| path.as_path().to_owned());
-    let opened = openat2(CWD, directory, flags, Mode::empty(), ResolveFlags::empty());
-    let opened = opened.and_then(|top| match beneath {
-        None => Ok(top),
-        Some(_) => {
-            let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            openat2(top, &path, flags, Mode::empty(), how)
-        }
-    });
-    let opened = match opened {
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
-            return Ok(None);
-        }
-        opened => opened?,
+    let opened = match open_directory_blocking(directory, beneath) {
+        Err(OpenError::Failed(error)) => return Err(error),
+        Err(_) => return Ok(None),
+        Ok(opened) => opened,
     };
     let mut names = Vec::new();
     for entry in Dir::new(opened)? {
@@ -120,7 +105,7 @@ mod tests {
         os::unix::fs::{PermissionsExt, symlink},
     };
 
-    use rustix::fs::mknodat;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 

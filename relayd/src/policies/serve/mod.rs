@@ -100,8 +100,8 @@ impl PolicyServer {
             Asked::OfNode(node, path) => (self.place(node), path),
             Asked::Common(path) => (self.directory.join(COMMON), path),
         };
-        match self.files.open(&tree, path).await {
-            Ok(file) => Ok(self.files.answer(&call.method, &call.headers, file, || content_type(path)).await),
+        match self.files.get(&tree, path, &call.method, &call.headers).await {
+            Ok(answer) => Ok(answer),
             Err(OpenError::NoDirectory) => match &self.above {
                 Some(cache) => Ok(cache.answer(&asked.url_path(), &call.method, &call.headers).await),
                 None => Err(Problem::NotFound),
@@ -216,7 +216,11 @@ impl PolicyServer {
 
 /// The signed manifest. Who has it already is told so without reading it.
 async fn manifest(call: &Call, published: Published) -> io::Result<Response<Body>> {
-    let tag = Tag::read(&format!("\"{}\"", published.tag())).ok_or_else(|| io::Error::other("no tag"))?;
+    let tag = format!("\"{}\"", published.tag());
+    if Representation::plain_tag(&call.headers).is_some_and(|had| had == tag.as_str()) {
+        return Ok(Representation::had(&call.headers));
+    }
+    let tag = Tag::read(&tag).ok_or_else(|| io::Error::other("no tag"))?;
     if let Some(unchanged) = Representation::unchanged(&tag, &call.headers) {
         return Ok(unchanged);
     }

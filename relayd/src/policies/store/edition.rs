@@ -36,7 +36,8 @@ impl FromStr for Edition {
         let (version, list) = text.split_once('-').ok_or(())?;
         let edition = Self { version: version.parse().map_err(|_| ())?, list: list.parse().map_err(|_| ())? };
         // `007` and `+7` are not what was written here.
-        let is_own = edition.version <= MAX_VERSION && edition.to_string() == text;
+        let is_number = version == "0" || version.starts_with(|first: char| matches!(first, '1'..='9'));
+        let is_own = edition.version <= MAX_VERSION && is_number;
         if is_own { Ok(edition) } else { Err(()) }
     }
 }

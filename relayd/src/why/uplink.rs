@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Is the server above reached, and does it take what is sent?
+
+use super::gather::{Evidence, Trouble};
+use crate::{
+    config::RunLogOutput,
+    finding::{Finding, Level, split},
+};
+
+pub(super) const NAME: &str = "uplink";
+
+pub(super) fn check(e: &Evidence<'_>) -> Vec<Finding> {
+    let Some(upstream) = &e.config.upstream else { return Vec::new() };
+    let place = format!("{}:{}", upstream.host, upstream.port);
+    let forwards = e.config.run_logs.output == RunLogOutput::Upstream;
+    let mut found = Vec::new();
+    if let (true, Some(details)) = (forwards, e.outlet_down()) {
+        let otherwise = "see that it runs and is reached from here, and [output.upstream] in main.conf";
+        let (cause, remedy) = split(&details, otherwise);
+        found.push(Finding::error(NAME, &place, format!("it takes nothing: {cause}"), remedy));
+    }
+    match &e.uplink {
+        Some(Err(Trouble::Failed(cause, remedy))) => found.push(Finding::error(NAME, &place, cause, remedy)),
+        Some(Err(Trouble::Late(wait))) => {
+            let text = format!("it does not answer within {wait:?}");
+            let remedy = "see that it runs and is reached from here; --wait gives it more time";
+            found.push(Finding::error(NAME, &place, text, remedy));
+        }
+        Some(Ok(_)) | None => {}
+    }
+    if !forwards {
+        // It has no part in the way of run logs.
+        return found.into_iter().map(|finding| finding.at_most(Level::Warning)).collect();
+    }
+    found
+}
