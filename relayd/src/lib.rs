@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod db;
+pub mod doctor;
 pub mod durable;
 pub mod expiry;
 pub mod files;

@@ -23,6 +23,7 @@
 //! | [`client`] | requests over mutually authenticated TLS |
 //! | [`sink`] | a policy server that takes everything and keeps only names |
 //! | [`proxy`] | delays, cuts, black holes between two parties |
+//! | [`tunnels`] | an HTTP proxy on the way |
 //! | [`debian`] | a Debian system in a directory, to install packages in and to boot |
 //! | [`judge`] | the oracle: claimed, acknowledged, stored → lost, duplicated, forged |
 
@@ -47,6 +48,7 @@ pub mod server;
 pub mod simulated;
 pub mod sink;
 pub mod site;
+pub mod tunnels;
 pub mod wait;
 
 /// What went wrong, for people.

@@ -9,7 +9,7 @@ pub mod logging;
 pub mod own;
 pub mod policies;
 pub mod problem;
-pub mod proxy;
+pub mod reference;
 pub mod units;
 
 use std::{
@@ -19,11 +19,11 @@ use std::{
     time::Duration,
 };
 
-use protocol::{hash::KeyHash, tls::TlsVersion};
+use protocol::{hash::KeyHash, proxy::ProxyRule, tls::TlsVersion};
 use zeroize::Zeroizing;
 
 use self::{
-    agent_conf::{AgentConf, ProxySetting},
+    agent_conf::AgentConf,
     own::Own,
     policies::{Policies, ReportMode},
     problem::{Problem, Problems},
@@ -135,7 +135,7 @@ pub struct Settings {
     /// The policy server, when one is configured.
     pub server: Option<Server>,
     /// Proxy towards it.
-    pub proxy: ProxySetting,
+    pub proxy: ProxyRule,
     /// Chain and host name instead of pins.
     pub cert_validation: bool,
     /// Pins that came with the policies; they win over the pin file.

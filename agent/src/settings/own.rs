@@ -28,9 +28,18 @@ pub struct Key {
     pub doc: &'static str,
 }
 
-const fn key(name: &'static str, default: &'static str, example: &'static str, doc: &'static str) -> Key {
+pub(super) const fn key(
+    name: &'static str,
+    default: &'static str,
+    example: &'static str,
+    doc: &'static str,
+) -> Key {
     Key { name, default, example, doc }
 }
+
+/// What the file is.
+pub const ABOUT: &str = "`/opt/rudder/etc/relayd-agent.conf`, in TOML. It may be missing; unknown keys are refused. \
+                         `agent config default` prints it commented, `agent config check` names all mistakes.";
 
 /// All settings, tables last.
 #[rustfmt::skip]

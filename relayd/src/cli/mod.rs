@@ -4,12 +4,15 @@
 //! Each subcommand is a file here with its arguments and a `run` function.
 
 mod ca;
+mod completions;
 mod config;
 mod database;
+mod doctor;
 mod finding;
 mod node;
 mod output;
 mod policy;
+mod reload;
 mod routes;
 mod run;
 mod run_log;
@@ -69,6 +72,7 @@ pub struct Cli {
 enum Command {
     Status(status::Command),
     Why(why::Command),
+    Doctor(doctor::Command),
     /// Look into run logs.
     #[command(subcommand)]
     RunLog(run_log::Command),
@@ -76,6 +80,7 @@ enum Command {
     #[command(subcommand)]
     Spool(spool::Command),
     Run(run::Command),
+    Reload(reload::Args),
     /// Say which nodes there are, and which of them belong to the instance.
     #[command(subcommand)]
     Node(node::Command),
@@ -99,6 +104,7 @@ enum Command {
     /// Print defaults, reference and effective settings; check the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    Completions(completions::Command),
 }
 
 /// Why a command failed: what to print, and the exit code.
@@ -160,6 +166,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(command)) => {
             configuration(&cli.config).and_then(|config| status::run(command, &config))
         }
+        Some(Command::Doctor(command)) => doctor::run(command, &cli.config),
         Some(Command::Why(command)) => {
             configuration(&cli.config).and_then(|config| why::run(command, &config))
         }
@@ -171,6 +178,9 @@ pub fn main() -> ExitCode {
         Some(Command::Run(command)) => {
             configuration(&cli.config).and_then(|config| run::run(command, &config))
         }
+        Some(Command::Reload(reload::Args {})) => {
+            configuration(&cli.config).and_then(|config| reload::run(&config.general.listen))
+        }
         Some(Command::Token(command)) => {
             configuration(&cli.config).and_then(|config| token::run(command, &config))
         }
@@ -178,6 +188,7 @@ pub fn main() -> ExitCode {
             configuration(&cli.config).and_then(|config| policy::run(command, &config))
         }
         Some(Command::Routes(command)) => routes::run(command),
+        Some(Command::Completions(command)) => completions::run(command),
         Some(Command::Ca(command)) => {
             configuration(&cli.config).and_then(|config| ca::run(command, &config.ca))
         }

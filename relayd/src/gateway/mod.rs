@@ -37,6 +37,7 @@ mod part_file;
 mod rate;
 mod route;
 mod rules;
+mod seen;
 mod service;
 pub(crate) mod throttle;
 mod tls;
