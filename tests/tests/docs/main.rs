@@ -49,13 +49,16 @@ macro_rules! documents {
 documents! {
     readme: "README.md",
     api_versions: "docs/api-versions.md",
+    backup: "docs/backup.md",
     configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
     identity: "docs/identity.md",
+    migration: "docs/migration.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
     remote_run: "docs/remote-run.md",
     sharing: "docs/sharing.md",
+    upgrade: "docs/upgrade.md",
 }
 
 fn workspace() -> PathBuf {
