@@ -52,9 +52,12 @@ documents! {
     configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
     identity: "docs/identity.md",
+    index: "docs/README.md",
+    install: "docs/install.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
     remote_run: "docs/remote-run.md",
+    run_by_hand: "docs/run-by-hand.md",
     sharing: "docs/sharing.md",
 }
 
