@@ -53,10 +53,13 @@ documents! {
     configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
     identity: "docs/identity.md",
+    index: "docs/README.md",
+    install: "docs/install.md",
     migration: "docs/migration.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
     remote_run: "docs/remote-run.md",
+    run_by_hand: "docs/run-by-hand.md",
     sharing: "docs/sharing.md",
     upgrade: "docs/upgrade.md",
 }
