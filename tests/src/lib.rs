@@ -10,6 +10,7 @@
 //! | [`wait`] | conditions with deadlines, interruption by Ctrl-C |
 //! | [`programs`], [`process`] | the built programs, and one running |
 //! | [`postgres`] | a private PostgreSQL cluster |
+//! | [`existing_database`] | the tables of an existing server |
 //! | [`identity`], [`fleet`] | keys and certificates; who is below whom |
 //! | [`server`] | a root or relay: directories, configuration, process |
 //! | [`site`] | a directory with a root and its fleet; spool helpers |
@@ -29,6 +30,7 @@
 pub mod client;
 pub mod debian;
 pub mod enrolment;
+pub mod existing_database;
 pub mod fleet;
 pub mod http;
 pub mod identity;

@@ -34,14 +34,20 @@ pub struct Postgres {
     process: Option<Process>,
 }
 
+const SOCKETS: &str = "sockets";
+
 impl Postgres {
     /// Makes a cluster and starts it.
     pub fn start_new(durability: Durability) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("relayd-postgres-").tempdir()?;
-        let data = directory.path().join("data");
+        let (data, sockets) = (directory.path().join("data"), directory.path().join(SOCKETS));
+        fs::create_dir(&sockets)?;
         if rustix::process::geteuid().is_root() {
-            chown(directory.path(), Some(id_of_postgres("-u")?), Some(id_of_postgres("-g")?))?;
+            for path in [directory.path(), &sockets] {
+                chown(path, Some(id_of_postgres("-u")?), Some(id_of_postgres("-g")?))?;
+            }
         }
+        fs::set_permissions(&sockets, PermissionsExt::from_mode(0o755))?;
         fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o700))?;
         let output = unprivileged("initdb")?
             .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"])
@@ -56,7 +62,7 @@ impl Postgres {
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n\
              max_connections = 60\nshared_buffers = 256MB\nmax_wal_size = 4GB\nlog_min_messages = warning\n{fsync}",
-            directory.path().display()
+            sockets.display()
         );
         let file = data.join("postgresql.conf");
         let text = fs::read_to_string(&file)? + &settings;
@@ -120,6 +126,11 @@ impl Postgres {
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where its Unix socket is. The directory above is closed to others; this one may be mounted elsewhere.
+    pub fn socket_directory(&self) -> PathBuf {
+        self.directory.path().join(SOCKETS)
     }
 
     /// The processes of the cluster: the server's and one for each connection.

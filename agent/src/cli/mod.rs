@@ -8,6 +8,7 @@ mod daemon;
 mod enroll;
 mod init;
 mod key;
+mod resend;
 mod run;
 mod send;
 mod share;
@@ -69,6 +70,7 @@ enum Command {
     Enroll(enroll::Args),
     Run(run::Args),
     Send(send::Args),
+    Resend(resend::Args),
     Share(share::Args),
     Daemon(daemon::Args),
     Update(update::Args),
@@ -258,6 +260,7 @@ fn perform(root: &Path, command: Command, log: &LogControl) -> Result<ExitCode, 
         Command::Update(args) => load(root).and_then(|settings| update::run(root, &settings, args)),
         Command::Share(args) => load(root).and_then(|settings| share::run(&settings, args)),
         Command::Send(args) => load(root).and_then(|settings| send::run(root, &settings, args)),
+        Command::Resend(args) => load(root).and_then(|settings| resend::run(root, &settings, args)),
         Command::Daemon(args) => load(root).and_then(|settings| daemon::run(root, settings, log, args)),
         Command::Status(args) => load(root).and_then(|settings| status::run(&settings, args)),
     }

@@ -95,6 +95,8 @@ pub struct Retention {
     pub age: Duration,
     /// Bytes of all run logs together.
     pub size: Option<u64>,
+    /// How long copies of sent run logs are kept; zero for not at all.
+    pub sent: Duration,
 }
 
 /// Everything that is configured, checked.
@@ -227,6 +229,7 @@ fn resolve(
         retention: Retention {
             age: own.outbox_retention.unwrap_or(Duration::from_secs(7 * 24 * 3600)),
             size: own.outbox_max_size,
+            sent: own.sent_retention.unwrap_or(Duration::from_secs(2 * 24 * 3600)),
         },
         logging: own.logging.resolve(),
         update: own.update.unwrap_or(true),

@@ -7,10 +7,12 @@ mod ca;
 mod completions;
 mod config;
 mod database;
+mod doctor;
 mod finding;
 mod node;
 mod output;
 mod policy;
+mod reload;
 mod routes;
 mod run;
 mod run_log;
@@ -70,6 +72,7 @@ pub struct Cli {
 enum Command {
     Status(status::Command),
     Why(why::Command),
+    Doctor(doctor::Command),
     /// Look into run logs.
     #[command(subcommand)]
     RunLog(run_log::Command),
@@ -77,6 +80,7 @@ enum Command {
     #[command(subcommand)]
     Spool(spool::Command),
     Run(run::Command),
+    Reload(reload::Args),
     /// Say which nodes there are, and which of them belong to the instance.
     #[command(subcommand)]
     Node(node::Command),
@@ -162,6 +166,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(command)) => {
             configuration(&cli.config).and_then(|config| status::run(command, &config))
         }
+        Some(Command::Doctor(command)) => doctor::run(command, &cli.config),
         Some(Command::Why(command)) => {
             configuration(&cli.config).and_then(|config| why::run(command, &config))
         }
@@ -172,6 +177,9 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Run(command)) => {
             configuration(&cli.config).and_then(|config| run::run(command, &config))
+        }
+        Some(Command::Reload(reload::Args {})) => {
+            configuration(&cli.config).and_then(|config| reload::run(&config.general.listen))
         }
         Some(Command::Token(command)) => {
             configuration(&cli.config).and_then(|config| token::run(command, &config))

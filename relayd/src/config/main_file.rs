@@ -4,6 +4,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use chrono::{DateTime, Utc};
 use protocol::{hash::KeyHash, limits, node_id::NodeId, node_id_rule::NodeIdRule, tls::TlsVersion};
 use zeroize::Zeroizing;
 
@@ -139,6 +140,10 @@ settings! {
             max_file_size: Size = Size(limits::RUN_LOG_COMPRESSED);
             /// Files that inflate to more are refused.
             max_inflated_size: Size = Size(limits::RUN_LOG_INFLATED);
+            /// After this server came back from a backup: when that was made. Agents that send a run log through
+            /// the gateway, or that of a relay below, then send again what they had sent since. Remove it
+            /// after a day or two.
+            resend_since: Option<DateTime<Utc>> = None, "\"2026-11-22T03:00:00Z\"";
         }
 
         /// Looking through the spool for files that no notification announced.

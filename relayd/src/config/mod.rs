@@ -37,6 +37,7 @@ pub use resolve_outputs::{AGENT_CERTIFICATE, AGENT_KEY};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use chrono::{DateTime, Utc};
 use protocol::{hash::KeyHash, node_id::NodeId, node_id_rule::NodeIdRule, proxy::ProxyRule, tls::TlsVersion};
 use zeroize::Zeroizing;
 
@@ -167,6 +168,8 @@ pub struct RunLogs {
     pub skip_event_types: Vec<String>,
     /// Largest inflated run log, in bytes.
     pub max_inflated: u64,
+    /// Since when this server lacks run logs.
+    pub resend_since: Option<DateTime<Utc>>,
 }
 
 /// `[processing.inventory]`.

@@ -23,7 +23,8 @@ const PLACES: [(&str, &str); 12] = [
 ];
 
 impl Server {
-    pub(super) fn write_configuration(&self) -> Result<()> {
+    /// Writes the configuration, for a daemon that somebody else starts.
+    pub fn write_configuration(&self) -> Result<()> {
         fs::write(self.directory.join("etc/main.conf"), self.configuration())?;
         let logging = format!("[general]\nlevel = {:?}\n", self.log_level);
         fs::write(self.directory.join("etc/logging.conf"), logging)?;
