@@ -10,7 +10,7 @@ use tests::{
 
 use crate::{
     built::{VERSION, debian_with, other, output},
-    machine::{DIRECTORIES, DIRECTORIES_OF_AGENT, ROOT, check_modes, failed, owner_and_mode, state},
+    machine::{DIRECTORIES, DIRECTORIES_OF_AGENT, ROOT, check_modes, expect, failed, owner_and_mode},
 };
 
 const MAIN: &str = "/opt/rudder/etc/relayd/main.conf";
@@ -34,8 +34,8 @@ fn the_archive_installs_upgrades_and_removes() {
     machine.run(&install, &["relayd", "relayd-agent"]).unwrap();
     check_modes(&debian, DIRECTORIES).unwrap();
     check_modes(&debian, DIRECTORIES_OF_AGENT).unwrap();
-    assert_eq!(state(&machine, "rudder-relayd").unwrap(), "enabled inactive");
-    assert_eq!(state(&machine, "relayd-agent").unwrap(), "enabled inactive");
+    expect(&machine, "rudder-relayd", "enabled inactive").unwrap();
+    expect(&machine, "relayd-agent", "enabled inactive").unwrap();
 
     // Missing ones are filled with the server's own certificate; the daemon goes on with the one of them.
     for (file, owner) in [("nodescerts.pem", "rudder-relayd:rudder"), ("policy_server.pem", "root:rudder")] {
@@ -46,7 +46,7 @@ fn the_archive_installs_upgrades_and_removes() {
 
     debian.write(MAIN, ROOT).unwrap();
     machine.run(&install, &["relayd"]).unwrap();
-    assert_eq!(state(&machine, "rudder-relayd").unwrap(), "enabled active");
+    expect(&machine, "rudder-relayd", "enabled active").unwrap();
     assert_eq!(fs::read_to_string(debian.path(MAIN)).unwrap(), ROOT);
     assert!(debian.path(MAIN.to_owned() + ".new").exists(), "the new default is beside what was changed");
 

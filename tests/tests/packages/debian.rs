@@ -10,7 +10,7 @@ use tests::{
 
 use crate::{
     built::{Debs, OLDER, VERSION, debian_with, debs},
-    machine::{DIRECTORIES, DIRECTORIES_OF_AGENT, ROOT, check_modes, failed, state},
+    machine::{DIRECTORIES, DIRECTORIES_OF_AGENT, ROOT, check_modes, expect, failed, state},
 };
 
 const SERVICE: &str = "rudder-relayd.service";
@@ -80,9 +80,9 @@ fn fresh(debian: &Debian, machine: &Machine) -> Result<()> {
     assert_eq!(machine.run("id", &["-Gn", "rudder-relayd"])?, "rudder rudder-policy-reader\n");
     check_modes(debian, DIRECTORIES)?;
     check_modes(debian, DIRECTORIES_OF_AGENT)?;
-    assert_eq!(state(machine, SERVICE)?, "enabled inactive");
-    assert_eq!(state(machine, AGENT)?, "enabled inactive");
-    assert_eq!(state(machine, "relayd-gateway.socket")?, "disabled inactive");
+    expect(machine, SERVICE, "enabled inactive")?;
+    expect(machine, AGENT, "enabled inactive")?;
+    expect(machine, "relayd-gateway.socket", "disabled inactive")?;
     assert_eq!(failed(machine)?, "");
     // No server's certificate is there to begin with.
     assert!(!debian.path("/var/rudder/lib/ssl/policy_server.pem").exists());
@@ -99,7 +99,7 @@ fn fresh(debian: &Debian, machine: &Machine) -> Result<()> {
 fn configure(debian: &Debian, machine: &Machine) -> Result<()> {
     debian.write("/opt/rudder/etc/relayd/main.conf", ROOT)?;
     machine.run("systemctl", &["start", SERVICE])?;
-    assert_eq!(state(machine, SERVICE)?, "enabled active");
+    expect(machine, SERVICE, "enabled active")?;
     assert_eq!(running_version(machine)?, VERSION);
     assert_eq!(owner(machine)?, "rudder-relayd\n");
     debian.write("/var/rudder/reports/incoming/kept", "a run log that nobody has stored yet")?;
@@ -113,9 +113,9 @@ fn upgrade(debian: &Debian, machine: &Machine) -> Result<()> {
     let before = main_process(machine)?;
     install(machine, &["new.deb", "new-agent.deb"])?;
     assert_eq!(installed(machine)?, format!("{VERSION}-1"));
-    assert_eq!(state(machine, SERVICE)?, "enabled active");
+    expect(machine, SERVICE, "enabled active")?;
     assert_ne!(main_process(machine)?, before, "restarted with the new program");
-    assert_eq!(state(machine, AGENT)?, "disabled inactive");
+    expect(machine, AGENT, "disabled inactive")?;
     assert_eq!(
         debian_text(debian, "/opt/rudder/etc/relayd/main.conf")?,
         ROOT,
@@ -132,7 +132,7 @@ fn upgrade(debian: &Debian, machine: &Machine) -> Result<()> {
 fn downgrade(debian: &Debian, machine: &Machine) -> Result<()> {
     install(machine, &["old.deb", "old-agent.deb"])?;
     assert_eq!(installed(machine)?, format!("{OLDER}-1"));
-    assert_eq!(state(machine, SERVICE)?, "enabled active");
+    expect(machine, SERVICE, "enabled active")?;
     assert_eq!(debian_text(debian, "/opt/rudder/etc/relayd/main.conf")?, ROOT);
     check_modes(debian, DIRECTORIES)?;
     install(machine, &["new.deb", "new-agent.deb"])?;
@@ -149,8 +149,8 @@ fn remove(debian: &Debian, machine: &Machine) -> Result<()> {
     assert_eq!(failed(machine)?, "");
     // Back again, as it was.
     install(machine, &["new.deb", "new-agent.deb"])?;
-    assert_eq!(state(machine, SERVICE)?, "enabled active");
-    assert_eq!(state(machine, AGENT)?, "disabled inactive");
+    expect(machine, SERVICE, "enabled active")?;
+    expect(machine, AGENT, "disabled inactive")?;
     Ok(())
 }
 

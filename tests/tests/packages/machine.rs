@@ -65,7 +65,16 @@ fn name_of(file: &Path, id: u32) -> Result<String> {
     Ok(line.and_then(|line| line.split(':').next()).map_or_else(|| id.to_string(), str::to_owned))
 }
 
-/// The state of a unit: its enablement and its activity, such as `enabled inactive`.
+/// Checks the state of a unit: its enablement and its activity, such as `enabled inactive`.
+pub fn expect(machine: &Machine, unit: &str, expected: &str) -> Result<()> {
+    let found = state(machine, unit)?;
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{unit} is {found} instead of {expected}\n{}", machine.journal(unit)?).into())
+}
+
+/// The state of a unit, as [`expect`] has it.
 pub fn state(machine: &Machine, unit: &str) -> Result<String> {
     let ask = |verb: &str| -> Result<String> {
         // The status says the same as the output.

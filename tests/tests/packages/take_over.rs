@@ -15,7 +15,7 @@ use tests::{
 
 use crate::{
     built::{debian_with, debs, output},
-    machine::{owner_and_mode, state},
+    machine::{expect, owner_and_mode},
 };
 
 const SERVICE: &str = "rudder-relayd.service";
@@ -37,13 +37,13 @@ fn an_existing_daemon_gives_way_and_comes_back() {
     // In its place, by dpkg alone and without a question.
     machine.run("dpkg", &["--install", "/srv/relayd.deb"]).unwrap();
     assert_eq!(description(&machine).unwrap(), "relayd: the road between managed machines and the centre");
-    assert_eq!(state(&machine, SERVICE).unwrap(), "enabled active");
+    expect(&machine, SERVICE, "enabled active").unwrap();
     assert!(!machine.run("dpkg", &["--list", "rudder-relay"]).unwrap().contains("\nii"));
     taken_over(&debian).unwrap();
     // Nobody needs the remains of the old package, and they are not ours.
     machine.run("dpkg", &["--purge", "rudder-relay"]).unwrap();
     taken_over(&debian).unwrap();
-    assert_eq!(state(&machine, SERVICE).unwrap(), "enabled active");
+    expect(&machine, SERVICE, "enabled active").unwrap();
 
     // And back.
     machine.run("dpkg", &["--remove", "relayd"]).unwrap();
