@@ -2,24 +2,28 @@
 //! Run logs that wait for their upload: a directory that is the queue, oldest first (protocol 2.1).
 //!
 //! ```text
-//! temporary/<name>.tmp ─fsync, rename─▶ ready/<name> ─2xx─▶ gone
+//! temporary/<name>.tmp ─fsync, rename─▶ ready/<name> ─2xx─▶ sent/<name> ─▶ gone
 //!                                            ├─ refused for good ─▶ failed/<name> + .reason
 //!                                            └─ too old, too much ─▶ dropped and counted
 //! ```
 //!
 //! Invariant: a file in `ready` is whole and on stable storage. One file is in memory at a time.
 
+mod kept;
+
 use std::{
     fs::{self, File},
     io::{self, Read},
+    ops::Range,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use chrono::Utc;
 use protocol::{compression::Compression, limits, node_id::NodeId, run_id::RunLogName};
 use rustix::io::Errno;
 
+use self::kept::Kept;
 use crate::{
     durable::{self, PRIVATE},
     paths::Paths,
@@ -33,6 +37,7 @@ pub struct Outbox {
     ready: PathBuf,
     failed: PathBuf,
     temporary: PathBuf,
+    kept: Kept,
 }
 
 /// A run log that waits.
@@ -56,7 +61,8 @@ impl Outbox {
         for directory in [&ready, &temporary] {
             durable::create_private_directory(directory)?;
         }
-        Ok(Self { node_id: node_id.clone(), ready, failed: paths.failed(), temporary })
+        let kept = Kept(paths.sent());
+        Ok(Self { node_id: node_id.clone(), ready, failed: paths.failed(), temporary, kept })
     }
 
     /// Whether a run log with this name waits.
@@ -64,8 +70,18 @@ impl Outbox {
         self.ready.join(name.as_str()).exists()
     }
 
-    /// Puts a run log in; it is on stable storage when this returns.
+    /// Puts a run log in; it is on stable storage when this returns. Copies of what was sent make room for it.
     pub fn put(&self, name: &RunLogName, content: &[u8]) -> io::Result<PathBuf> {
+        match self.write(name, content) {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull && !self.kept.all()?.is_empty() => {
+                self.kept.expire(Duration::ZERO, Some(0), SystemTime::now())?;
+                self.write(name, content)
+            }
+            done => done,
+        }
+    }
+
+    fn write(&self, name: &RunLogName, content: &[u8]) -> io::Result<PathBuf> {
         let path = self.ready.join(name.as_str());
         match durable::publish(&self.temporary.join(temporary_name(name)), &path, content, PRIVATE) {
             // Configured on another file system: a hidden file in the outbox does as well.
@@ -113,8 +129,32 @@ impl Outbox {
         Ok(Some(content))
     }
 
-    /// Removes one that the server has.
-    pub fn remove(&self, name: &RunLogName) -> io::Result<()> {
+    /// Takes out one that the server has; a copy is kept where `retention` says so.
+    pub fn sent(&self, name: &RunLogName, retention: Retention) -> io::Result<()> {
+        let file = self.ready.join(name.as_str());
+        match retention.sent.is_zero() {
+            true => gone_is_fine(fs::remove_file(file)),
+            false => gone_is_fine(self.kept.take(&file, name)),
+        }
+    }
+
+    /// Puts back what was sent in this time, as far as copies are there; a server that has one of them already
+    /// does not mind. Gives what waits now because of it. Needs the send lock.
+    pub fn resend(&self, sent: Range<SystemTime>) -> io::Result<Vec<Waiting>> {
+        let mut again = self.kept.sent(sent)?;
+        again.retain(|one| one.name.run_id().node_id == self.node_id);
+        for one in &again {
+            fs::rename(self.kept.path(&one.name), self.ready.join(one.name.as_str()))?;
+        }
+        Ok(again)
+    }
+
+    /// How many copies there are of what was sent.
+    pub fn copies(&self) -> io::Result<usize> {
+        Ok(self.kept.all()?.len())
+    }
+
+    fn remove(&self, name: &RunLogName) -> io::Result<()> {
         gone_is_fine(fs::remove_file(self.ready.join(name.as_str())))
     }
 
@@ -154,6 +194,7 @@ impl Outbox {
         let too_old = |written: SystemTime| now.duration_since(written).is_ok_and(|age| age > retention.age);
         let waiting = self.waiting()?;
         let mut size: u64 = waiting.iter().map(|w| w.size).sum();
+        self.kept.expire(retention.sent, retention.size.map(|limit| limit.saturating_sub(size)), now)?;
         let mut dropped = (0, 0);
         for one in &waiting {
             let too_much = retention.size.is_some_and(|limit| size > limit);
@@ -205,8 +246,6 @@ fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn name(second: u32) -> RunLogName {
@@ -254,12 +293,13 @@ mod tests {
             outbox.put(&name(second), b"12345").unwrap();
         }
         let week = Duration::from_secs(7 * 24 * 3600);
+        let keep = |size| Retention { age: week, size, sent: Duration::ZERO };
         let now = SystemTime::now();
-        assert_eq!(outbox.expire(Retention { age: week, size: Some(12) }, now).unwrap(), (2, 10));
+        assert_eq!(outbox.expire(keep(Some(12)), now).unwrap(), (2, 10));
         assert_eq!(names(&outbox), [name(3), name(4)]);
-        assert_eq!(outbox.expire(Retention { age: week, size: None }, now + week / 2).unwrap(), (0, 0));
-        assert_eq!(outbox.expire(Retention { age: week, size: None }, now + week * 2).unwrap(), (2, 10));
-        assert_eq!(outbox.expire(Retention { age: week, size: None }, now - week).unwrap(), (0, 0));
+        assert_eq!(outbox.expire(keep(None), now + week / 2).unwrap(), (0, 0));
+        assert_eq!(outbox.expire(keep(None), now + week * 2).unwrap(), (2, 10));
+        assert_eq!(outbox.expire(keep(None), now - week).unwrap(), (0, 0));
     }
 
     #[test]
@@ -273,5 +313,38 @@ mod tests {
         let reason: serde_json::Value = serde_json::from_str(&reason).unwrap();
         assert_eq!(reason["reason"], "status 400");
         assert_eq!(reason["queue_id"], name(1).queue_id().to_string());
+    }
+
+    #[test]
+    fn what_was_sent_is_kept_for_a_while_and_can_go_again() {
+        let (_root, outbox) = outbox();
+        let day = Duration::from_secs(24 * 3600);
+        let keep = |size| Retention { age: day * 7, size, sent: day };
+        for second in 1..=3 {
+            outbox.put(&name(second), b"12345").unwrap();
+            outbox.sent(&name(second), keep(None)).unwrap();
+        }
+        assert_eq!((names(&outbox), outbox.copies().unwrap()), (vec![], 3));
+        let now = SystemTime::now();
+        // Nothing of that is counted as dropped: the server has it.
+        assert_eq!(outbox.expire(keep(None), now + day / 2).unwrap(), (0, 0));
+        assert_eq!(outbox.copies().unwrap(), 3);
+        assert_eq!(outbox.resend(now + day..now + day * 2).unwrap().len(), 0, "sent before");
+        let mut again: Vec<_> =
+            outbox.resend(now..now + day).unwrap().into_iter().map(|one| one.name).collect();
+        again.sort_by_key(RunLogName::to_string);
+        assert_eq!(again, [name(1), name(2), name(3)]);
+        assert_eq!((names(&outbox).len(), outbox.copies().unwrap()), (3, 0));
+        for second in 1..=3 {
+            outbox.sent(&name(second), keep(None)).unwrap();
+        }
+        // What waits goes before copies when there is little room.
+        outbox.put(&name(4), b"12345").unwrap();
+        assert_eq!(outbox.expire(keep(Some(11)), now).unwrap(), (0, 0));
+        assert_eq!((names(&outbox), outbox.copies().unwrap()), (vec![name(4)], 1));
+        assert_eq!(outbox.expire(keep(None), now + day * 2).unwrap(), (0, 0));
+        assert_eq!(outbox.copies().unwrap(), 0);
+        outbox.sent(&name(4), Retention { sent: Duration::ZERO, ..keep(None) }).unwrap();
+        assert_eq!((names(&outbox), outbox.copies().unwrap()), (vec![], 0));
     }
 }

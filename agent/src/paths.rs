@@ -78,6 +78,11 @@ impl Paths {
         self.reports.join("ready")
     }
 
+    /// Copies of run logs that the policy server has.
+    pub fn sent(&self) -> PathBuf {
+        self.reports.join("sent")
+    }
+
     /// Run logs that the policy server refused for good.
     pub fn failed(&self) -> PathBuf {
         self.reports.join("failed")

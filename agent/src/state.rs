@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is remembered from one invocation to the next: small JSON files and the locks beside them.
 //!
-//! Each file has one writer: `run.json`, `running.json`, `update.json` and `counter` whoever holds the run lock, `send.json`
-//! and `dropped.json` whoever holds the send lock, `enrolment.json` whoever holds the enrolment lock, `exports.json`
+//! Each file has one writer: `run.json`, `running.json`, `update.json` and `counter` whoever holds the run lock, `send.json`,
+//! `resend.json` and `dropped.json` whoever holds the send lock, `enrolment.json` whoever holds the enrolment lock, `exports.json`
 //! whoever holds the identity lock. A file that cannot be read counts as empty: nothing here is needed
 //! to keep a promise about run logs.
 

@@ -25,4 +25,5 @@ mod settings;
 
 pub use control::{LogControl, LoggingError, Program, Style};
 pub use journal::lost;
+pub use repeats::counted;
 pub use settings::{Format, Level, REPEATS, Settings, check};

@@ -11,7 +11,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -36,6 +36,22 @@ const QUOTED: usize = 500;
 thread_local! {
     /// Summaries are written in any case.
     static SUMMING_UP: Cell<bool> = const { Cell::new(false) };
+}
+
+static ERRORS: AtomicU64 = AtomicU64::new(0);
+static WARNINGS: AtomicU64 = AtomicU64::new(0);
+
+/// Errors and warnings that passed the filter, whether they were written or held back.
+pub fn counted() -> (u64, u64) {
+    (ERRORS.load(Ordering::Relaxed), WARNINGS.load(Ordering::Relaxed))
+}
+
+fn count(level: Level) {
+    match level {
+        Level::ERROR => drop(ERRORS.fetch_add(1, Ordering::Relaxed)),
+        Level::WARN => drop(WARNINGS.fetch_add(1, Ordering::Relaxed)),
+        _ => {}
+    }
 }
 
 #[derive(Clone)]
@@ -90,6 +106,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, context: Context<'_, S>) -> bool {
         let allowed = self.0.allowed.load(Ordering::Relaxed);
         let level = *event.metadata().level();
+        if !SUMMING_UP.get() {
+            count(level);
+        }
         if allowed == 0 || level > Level::INFO || SUMMING_UP.get() {
             return true;
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! HTTP headers of our own, in the lower case that libraries want.
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use crate::{hash::KeyHash, limits::RELAY_DEPTH};
 
 /// Node id of the policy server to which a node itself talked, set by the first relay.
@@ -14,6 +16,19 @@ pub const HOPS: &str = "relayd-hops";
 
 /// Keys of this server, present and next, while it has a next one.
 pub const SERVER_PINS: &str = "relayd-server-pins";
+
+/// Since when this server lacks run logs, because it came back from a backup: RFC 3339, UTC, whole seconds.
+pub const RESEND_SINCE: &str = "relayd-resend-since";
+
+/// As [`RESEND_SINCE`] has it.
+pub fn print_resend_since(since: DateTime<Utc>) -> String {
+    since.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Reads [`RESEND_SINCE`]. `None` when malformed.
+pub fn parse_resend_since(text: &str) -> Option<DateTime<Utc>> {
+    text.parse::<DateTime<Utc>>().ok().filter(|since| print_resend_since(*since) == text)
+}
 
 /// Most pins of one server that are read.
 const MAX_PINS: usize = 8;
@@ -51,6 +66,17 @@ mod tests {
         let pin = pins[0].to_string();
         for text in ["", ";", &format!("{pin};"), &format!("{pin};x"), &[&*pin; 9].join(";")] {
             assert_eq!(parse_pins(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_have_one_form() {
+        let text = "2026-11-22T03:00:00Z";
+        assert_eq!(parse_resend_since(text).map(print_resend_since).as_deref(), Some(text));
+        for text in
+            ["", "yesterday", "2026-11-22T03:00:00+00:00", "2026-11-22T03:00:00.5Z", "2026-13-01T00:00:00Z"]
+        {
+            assert_eq!(parse_resend_since(text), None, "{text}");
         }
     }
 

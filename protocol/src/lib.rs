@@ -16,6 +16,7 @@
 //! | [`succession`] | server keys signed by their predecessors |
 //! | [`node_list`], [`node_tree`] | who is below whom, and changes of that |
 //! | [`node_id_rule`] | where certificates of a user's own PKI name their node |
+//! | [`proxy`] | HTTP proxies on the way: which, when, how a tunnel is asked for |
 //! | [`tls`] | TLS settings both sides share: versions, pins |
 //! | [`remote_run`] | who is asked to run, and what became of it |
 //! | [`triggers`] | how a node hears of that, and tells |
@@ -42,6 +43,7 @@ pub mod node_tree;
 mod pem;
 pub mod policy_manifest;
 pub mod private_key;
+pub mod proxy;
 pub mod public_key;
 pub mod relative_path;
 pub mod remote_run;

@@ -26,8 +26,9 @@ use self::services::Services;
 use crate::{
     api::{Api, ApiHandles},
     config::{self, Config, ConfigError},
-    metrics::CompatibleMetrics,
+    metrics::{self, CompatibleMetrics},
     reload::{self, Reload},
+    resend::ResendSince,
     service_manager::{self, PassedSockets, StatusLine},
     tasks::{Fatal, Tasks},
 };
@@ -140,8 +141,10 @@ async fn start(
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self())).map_err(starting("metrics"))?;
     let compatible = CompatibleMetrics::new(&registry).map_err(starting("metrics"))?;
+    metrics::server::register(config, &registry).map_err(starting("metrics"))?;
     let mut tasks = Tasks::new();
     let (reload, mut reloaders) = reload::service();
+    reloaders.count_in(&registry).map_err(starting("metrics"))?;
     let logging_directory = directory.to_owned();
     reloaders.add_blocking("logging.conf", move || {
         let (_, logging) = config::load_logging(&logging_directory).map_err(|error| error.to_string())?;
@@ -174,6 +177,7 @@ async fn start(
         node_registry: None,
         contacts: None,
         cache: None,
+        resend: ResendSince::new(config.run_logs.resend_since),
         files: Default::default(),
         called: Default::default(),
     };

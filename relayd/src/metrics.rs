@@ -5,6 +5,8 @@
 //! each service keeps its own struct of metrics, made with `new(&Registry)`, beside its code.
 //! The compatible names of protocol 7.7 live here because several flows count into them.
 
+pub mod server;
+
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
 /// The metrics that existing daemons export, with the same names (protocol 7.7).

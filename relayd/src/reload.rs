@@ -7,6 +7,8 @@
 
 use std::{fmt::Display, pin::Pin};
 
+use chrono::Utc;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -50,15 +52,47 @@ type Reloader = Box<dyn FnMut() -> Pin<Box<dyn Future<Output = Result<(), String
 pub struct Reloaders {
     reloaders: Vec<(&'static str, Reloader)>,
     requests: mpsc::Receiver<oneshot::Sender<Answer>>,
+    counted: Option<Counted>,
+}
+
+struct Counted {
+    reloads: IntCounterVec,
+    succeeded: IntGauge,
+    since: IntGauge,
 }
 
 /// Makes the service and the handle to it.
 pub fn service() -> (Reload, Reloaders) {
     let (sender, requests) = mpsc::channel(8);
-    (Reload(sender), Reloaders { reloaders: Vec::new(), requests })
+    (Reload(sender), Reloaders { reloaders: Vec::new(), requests, counted: None })
 }
 
 impl Reloaders {
+    /// Counts reloads.
+    pub fn count_in(&mut self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let reloads = Opts::new("relayd_reloads_total", "Reloads of configuration and data, by result");
+        let counted = Counted {
+            reloads: IntCounterVec::new(reloads, &["result"])?,
+            succeeded: IntGauge::new(
+                "relayd_last_reload_successful",
+                "1 when configuration and data were read as they are on disk, at start or by the last reload, else 0",
+            )?,
+            since: IntGauge::new(
+                "relayd_last_reload_success_timestamp_seconds",
+                "When configuration and data were last read without error, in seconds since 1970",
+            )?,
+        };
+        for result in ["success", "error"] {
+            counted.reloads.with_label_values(&[result]);
+        }
+        counted.note_success();
+        registry.register(Box::new(counted.reloads.clone()))?;
+        registry.register(Box::new(counted.succeeded.clone()))?;
+        registry.register(Box::new(counted.since.clone()))?;
+        self.counted = Some(counted);
+        Ok(())
+    }
+
     /// Adds a reloader that blocks (reads files); it runs on a thread for blocking work.
     pub fn add_blocking<E: Display>(
         &mut self,
@@ -99,6 +133,9 @@ impl Reloaders {
                 Ok(()) => info!("configuration and data reloaded"),
                 Err(error) => error!("{error}; what was loaded before stays in use"),
             }
+            if let Some(counted) = &self.counted {
+                counted.note(&result);
+            }
             // Whoever asked may be gone.
             let _ = answer.send(result);
         }
@@ -110,6 +147,21 @@ impl Reloaders {
             reload().await.map_err(|error| ReloadError::Failed { what, error })?;
         }
         Ok(())
+    }
+}
+
+impl Counted {
+    fn note(&self, result: &Answer) {
+        self.reloads.with_label_values(&[if result.is_ok() { "success" } else { "error" }]).inc();
+        match result {
+            Ok(()) => self.note_success(),
+            Err(_) => self.succeeded.set(0),
+        }
+    }
+
+    fn note_success(&self) {
+        self.succeeded.set(1);
+        self.since.set(Utc::now().timestamp());
     }
 }
 

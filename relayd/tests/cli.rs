@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The program: help, exit codes, signals, run logs.
+//! The program: help, manual pages, exit codes, signals, run logs.
 
+#[path = "cli/manual.rs"]
+mod manual_pages;
 mod support;
 
 use std::{

@@ -181,6 +181,7 @@ fn upstream(address: SocketAddr, trust: UpstreamTrust) -> Upstream {
         client_identity: None,
         idle_timeout: Duration::from_secs(5),
         oldest_tls: TlsVersion::V1_3,
+        proxy: protocol::proxy::ProxyRule::None,
     }
 }
 

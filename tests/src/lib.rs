@@ -10,6 +10,7 @@
 //! | [`wait`] | conditions with deadlines, interruption by Ctrl-C |
 //! | [`programs`], [`process`] | the built programs, and one running |
 //! | [`postgres`] | a private PostgreSQL cluster |
+//! | [`existing_database`] | the tables of an existing server |
 //! | [`identity`], [`fleet`] | keys and certificates; who is below whom |
 //! | [`server`] | a root or relay: directories, configuration, process |
 //! | [`site`] | a directory with a root and its fleet; spool helpers |
@@ -22,12 +23,14 @@
 //! | [`client`] | requests over mutually authenticated TLS |
 //! | [`sink`] | a policy server that takes everything and keeps only names |
 //! | [`proxy`] | delays, cuts, black holes between two parties |
+//! | [`tunnels`] | an HTTP proxy on the way |
 //! | [`debian`] | a Debian system in a directory, to install packages in and to boot |
 //! | [`judge`] | the oracle: claimed, acknowledged, stored → lost, duplicated, forged |
 
 pub mod client;
 pub mod debian;
 pub mod enrolment;
+pub mod existing_database;
 pub mod fleet;
 pub mod http;
 pub mod identity;
@@ -45,6 +48,7 @@ pub mod server;
 pub mod simulated;
 pub mod sink;
 pub mod site;
+pub mod tunnels;
 pub mod wait;
 
 /// What went wrong, for people.

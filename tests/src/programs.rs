@@ -33,7 +33,7 @@ fn directory() -> Result<PathBuf> {
     Ok(directory.to_owned())
 }
 
-/// A program of the system, looked up in PATH and the usual directories of PostgreSQL.
+/// A program of the system, looked up in PATH, `/usr/sbin` and the usual directories of PostgreSQL.
 pub fn of_system(name: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut postgres: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
@@ -41,6 +41,7 @@ pub fn of_system(name: &str) -> Result<PathBuf> {
         .unwrap_or_default();
     postgres.sort_by_key(|bin| bin.parent().and_then(|v| v.file_name()?.to_str()?.parse::<u32>().ok()));
     env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
         .chain(postgres.into_iter().rev())
         .map(|directory| directory.join(name))
         .find(|program| program.is_file())

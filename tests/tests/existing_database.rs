@@ -10,6 +10,7 @@ use diesel::{
 };
 use tests::{
     Result,
+    existing_database::{RIGHTS, TABLES, definitions},
     judge::Judge,
     postgres::{Durability, Postgres},
     server::{DatabaseUrl, Server},
@@ -19,70 +20,10 @@ use tests::{
 
 const PATIENCE: Duration = Duration::from_secs(25);
 
-/// Made from the description in protocol 4.1 and 4.2, with a row that was there before.
-const EXISTING: &str = "
-CREATE SEQUENCE serial START 101;
-CREATE TABLE ruddersysevents (
-    id bigint PRIMARY KEY DEFAULT nextval('serial'),
-    executiondate timestamp with time zone NOT NULL,
-    nodeid text NOT NULL CHECK (nodeid <> ''),
-    directiveid text NOT NULL CHECK (directiveid <> ''),
-    ruleid text NOT NULL CHECK (ruleid <> ''),
-    reportid text NOT NULL CHECK (reportid <> ''),
-    component text NOT NULL CHECK (component <> ''),
-    keyvalue text,
-    executiontimestamp timestamp with time zone NOT NULL,
-    eventtype text,
-    policy text,
-    msg text
-);
-CREATE INDEX executiontimestamp_idx ON ruddersysevents (executiontimestamp);
-CREATE INDEX composite_node_execution_idx ON ruddersysevents (nodeid, executiontimestamp);
-CREATE INDEX ruleid_idx ON ruddersysevents (ruleid);
-CREATE INDEX endrun_control_idx ON ruddersysevents (id) WHERE eventtype = 'control' AND component = 'end';
-CREATE INDEX changes_executiontimestamp_idx ON ruddersysevents (executiontimestamp) WHERE eventtype = 'result_repaired';
-CREATE TABLE reportsexecution (
-    nodeid text NOT NULL,
-    date timestamp with time zone NOT NULL,
-    nodeconfigid text,
-    insertionid bigint,
-    insertiondate timestamp with time zone DEFAULT now(),
-    compliancecomputationdate timestamp with time zone,
-    PRIMARY KEY (nodeid, date)
-);
-CREATE INDEX reportsexecution_date_idx ON reportsexecution (date);
-CREATE INDEX reportsexecution_nodeid_nodeconfigid_idx ON reportsexecution (nodeid, nodeconfigid);
-CREATE INDEX reportsexecution_uncomputedrun_idx ON reportsexecution (compliancecomputationdate)
-    WHERE compliancecomputationdate IS NULL;
-";
-
-/// What the relay daemon of an existing server may do.
-const RIGHTS: &str = "
-GRANT SELECT, INSERT ON ruddersysevents, reportsexecution TO rudder;
-GRANT USAGE ON SEQUENCE serial TO rudder;
-";
-
-#[derive(Debug, PartialEq, QueryableByName)]
-struct Definition {
+#[derive(QueryableByName)]
+struct Said {
     #[diesel(sql_type = Text)]
-    definition: String,
-}
-
-/// Everything the catalogue says about the two tables.
-fn definitions(connection: &mut PgConnection) -> Result<Vec<Definition>> {
-    Ok(sql_query(
-        "SELECT definition FROM (
-            SELECT table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' ||
-                   coalesce(column_default, '') AS definition
-            FROM information_schema.columns WHERE table_name IN ('ruddersysevents', 'reportsexecution')
-            UNION ALL
-            SELECT indexdef FROM pg_indexes WHERE tablename IN ('ruddersysevents', 'reportsexecution')
-            UNION ALL
-            SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
-            WHERE conrelid IN ('ruddersysevents'::regclass, 'reportsexecution'::regclass)
-        ) definitions ORDER BY definition",
-    )
-    .load(connection)?)
+    said: String,
 }
 
 fn stores(
@@ -108,7 +49,7 @@ fn the_owner_of_an_existing_database_gets_our_tables_at_start() -> Result<()> {
     let postgres = Postgres::start_new(Durability::Fast)?;
     let database = postgres.create_database("existing")?;
     let mut connection = postgres.connect("rudder", "existing")?;
-    connection.batch_execute(EXISTING)?;
+    connection.batch_execute(TABLES)?;
     let before = definitions(&mut connection)?;
     assert!(before.len() > 25, "{}", before.len());
 
@@ -126,7 +67,7 @@ fn without_the_right_to_make_tables_the_start_names_the_command_that_does() -> R
     let postgres = Postgres::start_new(Durability::Fast)?;
     postgres.create_database("existing")?;
     let mut owner = postgres.connect("postgres", "existing")?;
-    owner.batch_execute(EXISTING)?;
+    owner.batch_execute(TABLES)?;
     owner.batch_execute(RIGHTS)?;
     owner.batch_execute(
         "ALTER DATABASE existing OWNER TO postgres; REVOKE CREATE ON SCHEMA public FROM public, rudder;",
@@ -156,7 +97,7 @@ fn rows_that_were_there_stay_readable() -> Result<()> {
     let database = postgres.create_database("existing")?;
     let DatabaseUrl::Postgres(url) = &database else { unreachable!("made by PostgreSQL") };
     let mut connection = PgConnection::establish(url)?;
-    connection.batch_execute(EXISTING)?;
+    connection.batch_execute(TABLES)?;
     connection.batch_execute(
         "INSERT INTO ruddersysevents (executiondate, nodeid, directiveid, ruleid, reportid, component, executiontimestamp, eventtype, msg)
          VALUES (now(), 'earlier', 'd', 'r', '0', 'c', now(), 'result_success', 'kept')",
@@ -168,13 +109,13 @@ fn rows_that_were_there_stay_readable() -> Result<()> {
     let log = simulated::many(&machines, 1, simulated::USUAL_ROWS, Utc::now())?.remove(0);
     spool(&root.incoming(), &log.name, &log.content)?;
     wait_drained(&mut root, PATIENCE)?;
-    let kept: Vec<Definition> = sql_query(
-        "SELECT msg || ' ' || id AS definition FROM ruddersysevents WHERE nodeid = 'earlier'
+    let kept: Vec<Said> = sql_query(
+        "SELECT msg || ' ' || id AS said FROM ruddersysevents WHERE nodeid = 'earlier'
          UNION ALL SELECT 'first of ours ' || min(id) FROM ruddersysevents WHERE nodeid <> 'earlier'
          UNION ALL SELECT 'run points to ' || insertionid FROM reportsexecution",
     )
     .load(&mut connection)?;
-    let said: Vec<_> = kept.iter().map(|row| row.definition.as_str()).collect();
+    let said: Vec<_> = kept.iter().map(|row| row.said.as_str()).collect();
     assert_eq!(said, ["kept 101", "first of ours 102", "run points to 102"]);
     Ok(())
 }

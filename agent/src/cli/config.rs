@@ -6,7 +6,7 @@ use std::{path::Path, process::ExitCode};
 use clap::Subcommand;
 
 use super::{CliError, print};
-use crate::settings::{Settings, own};
+use crate::settings::{Settings, own, reference};
 
 /// Show or check the settings.
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,8 @@ pub(super) struct Args {
 enum Action {
     /// Print a relayd-agent.conf with every setting explained and commented out.
     Default,
+    /// Print all settings with default and meaning, in Markdown.
+    Reference,
     /// Check all settings files, and name every mistake with its line and remedy.
     Check,
 }
@@ -30,6 +32,7 @@ enum Action {
 pub(super) fn run(root: &Path, args: Args) -> Result<ExitCode, CliError> {
     match args.action {
         Action::Default => print(&own::default_text())?,
+        Action::Reference => print(&reference::markdown())?,
         Action::Check => {
             let (_, warnings) = Settings::load(root)?;
             for warning in warnings {

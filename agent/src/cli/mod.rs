@@ -2,11 +2,13 @@
 //! The command line: one file per command. Help texts are the docs of the argument types.
 
 mod cert;
+mod completions;
 mod config;
 mod daemon;
 mod enroll;
 mod init;
 mod key;
+mod resend;
 mod run;
 mod send;
 mod share;
@@ -22,7 +24,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use logging::{Level, LogControl, LoggingError, Program, Style};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +70,7 @@ enum Command {
     Enroll(enroll::Args),
     Run(run::Args),
     Send(send::Args),
+    Resend(resend::Args),
     Share(share::Args),
     Daemon(daemon::Args),
     Update(update::Args),
@@ -78,6 +81,7 @@ enum Command {
     Triggers(triggers::Args),
     Upkeep(upkeep::Args),
     Config(config::Args),
+    Completions(completions::Args),
 }
 
 /// When to colour.
@@ -202,6 +206,11 @@ impl From<SendError> for CliError {
     }
 }
 
+/// The command line as declared, for its manual pages.
+pub fn declared() -> clap::Command {
+    Cli::command()
+}
+
 /// Who logs.
 const PROGRAM: Program = Program { identifier: "relayd-agent", style: Style::Command("agent") };
 
@@ -246,10 +255,12 @@ fn perform(root: &Path, command: Command, log: &LogControl) -> Result<ExitCode, 
         Command::Triggers(args) => load(root).and_then(|settings| triggers::run(root, &settings, args)),
         Command::Upkeep(args) => load(root).and_then(|settings| upkeep::run(&settings, args)),
         Command::Config(args) => config::run(root, args),
+        Command::Completions(args) => completions::run(&args),
         Command::Run(args) => load(root).and_then(|settings| run::run(root, settings, args)),
         Command::Update(args) => load(root).and_then(|settings| update::run(root, &settings, args)),
         Command::Share(args) => load(root).and_then(|settings| share::run(&settings, args)),
         Command::Send(args) => load(root).and_then(|settings| send::run(root, &settings, args)),
+        Command::Resend(args) => load(root).and_then(|settings| resend::run(root, &settings, args)),
         Command::Daemon(args) => load(root).and_then(|settings| daemon::run(root, settings, log, args)),
         Command::Status(args) => load(root).and_then(|settings| status::run(&settings, args)),
     }

@@ -35,6 +35,13 @@ pub(super) struct Args {
     quiet: bool,
 }
 
+impl Args {
+    /// Whether nothing else than the result may be printed.
+    pub(super) fn is_silent(&self) -> bool {
+        self.json || self.quiet
+    }
+}
+
 pub(super) fn run(root: &Path, settings: &Settings, args: Args) -> Result<ExitCode, CliError> {
     let identity = Identity::load(&settings.paths)?;
     let result = runtime()?.block_on(async {
@@ -62,6 +69,9 @@ pub(super) fn describe(sent: &Sent) -> String {
     let mut parts = vec![format!("{} sent", sent.sent)];
     if sent.rejected > 0 {
         parts.push(format!("{} refused for good", sent.rejected));
+    }
+    if sent.again > 0 {
+        parts.push(format!("{} of them again, which the server asked for", sent.again));
     }
     if sent.dropped > 0 {
         parts.push(format!("{} dropped by retention", sent.dropped));

@@ -65,6 +65,7 @@ fn gather(settings: &Settings, identity: &Identity) -> Result<Value, CliError> {
             "bytes": waiting.iter().map(|one| one.size).sum::<u64>(),
             "oldest": waiting.first().map(|one| one.name.run_id().start),
             "failed": outbox.failed()?,
+            "copies": outbox.copies()?,
         },
         "dropped": state.dropped(),
         "last_run": run.start.map(|start| json!({
@@ -92,11 +93,12 @@ fn for_people(status: &Value) -> String {
         format!("server     {}, {}", text(&status["server"]), known(&status["trust"])),
         format!("policies   {}", in_use(&status["policies"])),
         format!(
-            "outbox     {} waiting ({} bytes), oldest {}; {} refused for good",
+            "outbox     {} waiting ({} bytes), oldest {}; {} refused for good; {} copies of what was sent",
             outbox["waiting"],
             outbox["bytes"],
             text(&outbox["oldest"]),
-            outbox["failed"]
+            outbox["failed"],
+            outbox["copies"]
         ),
         format!(
             "dropped    {} by retention ({} bytes)",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One kept-alive HTTPS connection to the policy server.
 //!
-//! Time-outs: 5 s to connect, 15 s without any byte moving. An untrusted server fails the handshake,
+//! Time-outs: 5 s to connect, 15 s for the tunnel of a proxy, 15 s without any byte moving. An untrusted server fails the handshake,
 //! before a request is made.
 
 use std::{io, net::IpAddr, pin::Pin, time::Duration};
@@ -18,24 +18,16 @@ use hyper_util::rt::TokioIo;
 use openssl::{stack::StackRef, x509::X509};
 use protocol::{
     hash::KeyHash,
+    proxy::TunnelError,
     tls::{self, ServerTrust},
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
 };
 use tokio_openssl::SslStream;
 use zeroize::Zeroizing;
 
-use super::{download::Download, progress::Progress, target::Target};
-use crate::settings::{Credentials, Server, proxy::Proxy};
+use super::{download::Download, progress::Progress, target::Target, tcp};
+use crate::settings::Credentials;
 
-const CONNECT: Duration = Duration::from_secs(5);
 const NO_PROGRESS: Duration = Duration::from_secs(15);
-
-/// Small, so that bytes count as sent about when they leave: else a slow link looks like no progress.
-const SEND_BUFFER: usize = 256 * 1024;
 
 /// Body of a request: may be a stream.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -99,10 +91,7 @@ impl Connection {
 
     /// As [`Connection::open`], with another time without any byte after which the connection is broken.
     pub async fn open_patient(target: &Target, no_progress: Duration) -> Result<Self, ConnectionError> {
-        let stream = timeout(CONNECT, connect(target)).await.map_err(|_| ConnectionError::Connect {
-            to: target.server.to_string(),
-            error: io::Error::new(io::ErrorKind::TimedOut, "no answer for 5 s"),
-        })??;
+        let stream = tcp::connect(target).await?;
         let own_address = stream.local_addr().ok().map(|address| address.ip());
         let ssl = target
             .connector
@@ -192,48 +181,6 @@ fn keys_of(chain: &StackRef<X509>) -> Vec<Vec<u8>> {
     chain.iter().filter_map(|one| one.public_key().ok()?.public_key_to_der().ok()).collect()
 }
 
-async fn connect(target: &Target) -> Result<TcpStream, ConnectionError> {
-    let (host, port) = match &target.proxy {
-        Some(proxy) => (proxy.host.as_str(), proxy.port),
-        None => (target.server.host.as_str(), target.server.port),
-    };
-    let failed = |error| ConnectionError::Connect { to: format!("{host}:{port}"), error };
-    let mut stream = TcpStream::connect((host, port)).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
-    rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER).map_err(|e| failed(e.into()))?;
-    if let Some(proxy) = &target.proxy {
-        tunnel(&mut stream, proxy, &target.server).await?;
-    }
-    Ok(stream)
-}
-
-/// Asks a proxy for a tunnel (RFC 9110 9.3.6).
-async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, server: &Server) -> Result<(), ConnectionError> {
-    let authorization = match &proxy.authorization {
-        Some(text) => Zeroizing::new(format!("Proxy-Authorization: {}\r\n", &**text)),
-        None => Zeroizing::default(),
-    };
-    let request =
-        Zeroizing::new(format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n{}\r\n", &**authorization));
-    let failed =
-        |error| ConnectionError::Connect { to: format!("proxy {}:{}", proxy.host, proxy.port), error };
-    stream.write_all(request.as_bytes()).await.map_err(failed)?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        // Byte by byte: what follows the header belongs to TLS.
-        answer.push(stream.read_u8().await.map_err(failed)?);
-        if answer.len() > 8 * 1024 {
-            return Err(failed(io::Error::other("its answer is too long")));
-        }
-    }
-    let line = String::from_utf8_lossy(&answer);
-    let line = line.lines().next().unwrap_or_default();
-    match line.split(' ').nth(1) {
-        Some(status) if status.len() == 3 && status.starts_with('2') => Ok(()),
-        _ => Err(failed(io::Error::other(format!("it answered {line:?}")))),
-    }
-}
-
 fn listed(pins: &[KeyHash]) -> String {
     pins.iter().map(KeyHash::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -248,6 +195,16 @@ pub enum ConnectionError {
         to: String,
         /// Why not.
         error: io::Error,
+    },
+    /// The proxy makes no tunnel.
+    #[error("cannot reach {server} through the proxy {proxy}: {error}")]
+    Tunnel {
+        /// Where to.
+        server: String,
+        /// Which proxy.
+        proxy: String,
+        /// Why not.
+        error: TunnelError,
     },
     /// Another key than the pinned.
     #[error(

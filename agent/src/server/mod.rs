@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`target`] | address, proxy, trust and identity, resolved for one attempt |
+//! | [`tcp`] | the way there, straight or through a proxy |
 //! | [`connection`], [`progress`] | one kept-alive HTTPS connection and its time-outs |
 //! | [`download`] | an answer whose body streams |
 //! | [`session`] | several requests over one kept-alive connection |
@@ -23,5 +24,6 @@ pub mod progress;
 pub mod session;
 pub mod succession;
 pub mod target;
+pub mod tcp;
 pub mod trust;
 pub mod whoami;

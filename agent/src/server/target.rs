@@ -2,14 +2,13 @@
 //! Where and how to connect, resolved from the settings for one attempt.
 
 use openssl::ssl::SslConnector;
-use protocol::tls::{self, ClientIdentity, ServerTrust};
+use protocol::{
+    proxy::{Proxy, RuleError},
+    tls::{self, ClientIdentity, ServerTrust},
+};
 
 use super::trust::{self, TrustError};
-use crate::settings::{
-    Credentials, Server, Settings,
-    agent_conf::ProxySetting,
-    proxy::{self, Proxy},
-};
+use crate::settings::{Credentials, Server, Settings};
 
 /// Where and how to connect.
 pub struct Target {
@@ -29,19 +28,11 @@ impl Target {
     /// Resolves the settings, for a client that shows this certificate or none.
     pub fn of(settings: &Settings, client: Option<&ClientIdentity>) -> Result<Self, TargetError> {
         let server = settings.server.clone().ok_or(TargetError::NoServer)?;
-        let proxy = proxy(settings, &server.host).transpose().map_err(TargetError::Proxy)?;
+        let proxy = settings.proxy.towards(&server.host, server.port)?.cloned();
         let trust = trust::server_trust(settings)?;
         let connector = tls::connector(&trust, settings.min_tls_version, client)
             .map_err(|e| TargetError::Tls(e.to_string()))?;
         Ok(Self { server, proxy, trust, connector, credentials: settings.credentials.clone() })
-    }
-}
-
-fn proxy(settings: &Settings, host: &str) -> Option<Result<Proxy, String>> {
-    match &settings.proxy {
-        ProxySetting::None => None,
-        ProxySetting::System => proxy::from_environment(host),
-        ProxySetting::Fixed(proxy) => Some(Ok(proxy.clone())),
     }
 }
 
@@ -54,8 +45,10 @@ pub enum TargetError {
     )]
     NoServer,
     /// The proxy cannot be used.
-    #[error("{0}\n    correct `https_proxy` in agent.conf, or the environment that it points to")]
-    Proxy(String),
+    #[error(
+        "{0}\n    correct that variable, or write `https_proxy` in agent.conf, which points to the environment"
+    )]
+    Proxy(#[from] RuleError),
     /// How the server is known cannot be decided.
     #[error(transparent)]
     Trust(#[from] TrustError),

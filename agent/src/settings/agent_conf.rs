@@ -5,24 +5,28 @@
 
 use std::path::Path;
 
+use protocol::proxy::{FromEnvironment, ProxyRule};
+
 use super::{
+    own::{Key, key},
     problem::{Problem, nearest},
-    proxy::{self, Proxy},
 };
 
-const KEYS: [&str; 6] = ["server", "https_port", "https_proxy", "https_only", "cert_validation", "inventory"];
+/// What the file is.
+pub const ABOUT: &str = "`/opt/rudder/etc/agent.conf`: lines `key = value`, `#` begins a comment. It is shared with \
+                         other programs: unknown keys are warnings. An empty value means the default.";
 
-/// How to reach the policy server through a proxy.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum ProxySetting {
-    /// Directly.
-    #[default]
-    None,
-    /// As the environment says.
-    System,
-    /// This one.
-    Fixed(Proxy),
-}
+/// All settings that are read.
+#[rustfmt::skip]
+pub const KEYS: [Key; 6] = [
+    key("server", "", "relay.example.com", "Policy server of this node, a host name or address. `agent enroll --server` writes it."),
+    key("https_port", "443", "", "Its HTTPS port."),
+    key("https_proxy", "", "http://proxy.example.com:3128",
+        "Proxy on the way there. `system`: as the environment says. Default: none."),
+    key("https_only", "false", "", "For other programs; the agent speaks nothing but HTTPS."),
+    key("cert_validation", "false", "", "The policy server is known by the chain and the name of its certificate, instead of its pinned key."),
+    key("inventory", "", "module", "For other programs: which inventory collector is used, `fusion` or `module`."),
+];
 
 /// What `agent.conf` says; absent keys are `None` or the default of the protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,8 +35,8 @@ pub struct AgentConf {
     pub server: Option<String>,
     /// HTTPS port.
     pub https_port: Option<u16>,
-    /// Proxy.
-    pub https_proxy: ProxySetting,
+    /// The proxy on the way to the policy server.
+    pub https_proxy: ProxyRule,
     /// Policies over HTTPS only.
     pub https_only: bool,
     /// Chain and host name instead of pins.
@@ -56,17 +60,21 @@ pub fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>, warnings: &mu
             remedy,
         };
         let Some((key, value)) = line.split_once('=') else {
+            // Not the whole line, which may hold a password.
+            let word =
+                line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
             problems.push(problem(
-                format!("{line:?} is not a setting"),
+                format!("the line that starts with {word:?} is not a setting"),
                 "write `key = value`, or `#` in front of a comment".into(),
             ));
             continue;
         };
         let (key, value) = (key.trim(), value.split(" #").next().unwrap_or_default().trim());
-        if !KEYS.contains(&key) {
-            let remedy = match nearest(key, KEYS) {
+        if !KEYS.iter().any(|known| known.name == key) {
+            let names = KEYS.map(|known| known.name);
+            let remedy = match nearest(key, names) {
                 Some(known) => format!("did you mean `{known}`? The line is ignored"),
-                None => format!("the line is ignored; known keys: {}", KEYS.join(", ")),
+                None => format!("the line is ignored; known keys: {}", names.join(", ")),
             };
             warnings.push(problem(format!("unknown key `{key}`"), remedy));
         } else if let Err((cause, remedy)) = set(&mut conf, key, value) {
@@ -95,13 +103,13 @@ fn set(conf: &mut AgentConf, key: &str, value: &str) -> Result<(), (String, &'st
         },
         "https_proxy" => {
             conf.https_proxy = match value {
-                "" => ProxySetting::None,
-                "system" => ProxySetting::System,
-                url => match proxy::parse(url) {
-                    Ok(proxy) => ProxySetting::Fixed(proxy),
+                "" => ProxyRule::None,
+                "system" => ProxyRule::Environment(FromEnvironment::read(|name| std::env::var(name).ok())),
+                url => match url.parse() {
+                    Ok(proxy) => ProxyRule::Fixed(proxy),
                     Err(e) => {
                         return Err((
-                            format!("`{key}`: {e}"),
+                            format!("`{key}` is not usable: {e}"),
                             "write `system`, or http://[user:password@]host[:port]",
                         ));
                     }
@@ -164,7 +172,7 @@ mod tests {
     #[test]
     fn reads_all_keys() {
         let (conf, problems, warnings) = read(
-            "# comment\nserver = relay.example # ours\nhttps_port=4443\nhttps_proxy = system\n\
+            "# comment\nserver = relay.example # ours\nhttps_port=4443\nhttps_proxy = http://u:p@proxy:3128\n\
              https_only = true\n\ncert_validation = false\ninventory = module\n",
         );
         assert_eq!((problems, warnings), (vec![], vec![]));
@@ -173,7 +181,7 @@ mod tests {
             AgentConf {
                 server: Some("relay.example".into()),
                 https_port: Some(4443),
-                https_proxy: ProxySetting::System,
+                https_proxy: ProxyRule::Fixed("u:p@proxy:3128".parse().unwrap()),
                 https_only: true,
                 cert_validation: false,
                 inventory: Some("module".into()),

@@ -9,7 +9,7 @@ pub mod logging;
 pub mod own;
 pub mod policies;
 pub mod problem;
-pub mod proxy;
+pub mod reference;
 pub mod units;
 
 use std::{
@@ -19,11 +19,11 @@ use std::{
     time::Duration,
 };
 
-use protocol::{hash::KeyHash, tls::TlsVersion};
+use protocol::{hash::KeyHash, proxy::ProxyRule, tls::TlsVersion};
 use zeroize::Zeroizing;
 
 use self::{
-    agent_conf::{AgentConf, ProxySetting},
+    agent_conf::AgentConf,
     own::Own,
     policies::{Policies, ReportMode},
     problem::{Problem, Problems},
@@ -95,6 +95,8 @@ pub struct Retention {
     pub age: Duration,
     /// Bytes of all run logs together.
     pub size: Option<u64>,
+    /// How long copies of sent run logs are kept; zero for not at all.
+    pub sent: Duration,
 }
 
 /// Everything that is configured, checked.
@@ -133,7 +135,7 @@ pub struct Settings {
     /// The policy server, when one is configured.
     pub server: Option<Server>,
     /// Proxy towards it.
-    pub proxy: ProxySetting,
+    pub proxy: ProxyRule,
     /// Chain and host name instead of pins.
     pub cert_validation: bool,
     /// Pins that came with the policies; they win over the pin file.
@@ -227,6 +229,7 @@ fn resolve(
         retention: Retention {
             age: own.outbox_retention.unwrap_or(Duration::from_secs(7 * 24 * 3600)),
             size: own.outbox_max_size,
+            sent: own.sent_retention.unwrap_or(Duration::from_secs(2 * 24 * 3600)),
         },
         logging: own.logging.resolve(),
         update: own.update.unwrap_or(true),

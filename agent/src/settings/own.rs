@@ -28,13 +28,22 @@ pub struct Key {
     pub doc: &'static str,
 }
 
-const fn key(name: &'static str, default: &'static str, example: &'static str, doc: &'static str) -> Key {
+pub(super) const fn key(
+    name: &'static str,
+    default: &'static str,
+    example: &'static str,
+    doc: &'static str,
+) -> Key {
     Key { name, default, example, doc }
 }
 
+/// What the file is.
+pub const ABOUT: &str = "`/opt/rudder/etc/relayd-agent.conf`, in TOML. It may be missing; unknown keys are refused. \
+                         `agent config default` prints it commented, `agent config check` names all mistakes.";
+
 /// All settings, tables last.
 #[rustfmt::skip]
-pub const KEYS: [Key; 33] = [
+pub const KEYS: [Key; 34] = [
     key("policy_command", "", r#"["/usr/local/bin/policies", "--enforce"]"#,
         "The command that applies the policies: program and arguments, no shell. `agent run -- COMMAND` goes before it."),
     key("run_interval", "", r#""5m""#,
@@ -51,6 +60,8 @@ pub const KEYS: [Key; 33] = [
         "Run logs that could not be sent for this long are dropped and counted."),
     key("outbox_max_size", "", r#""1GiB""#,
         "The oldest run logs are dropped and counted when all together are bigger. Default: no limit."),
+    key("sent_retention", r#""2d""#, "",
+        "Copies of run logs that the policy server has are kept for this long, for a server that comes back from a backup and asks\nfor what it lacks; `agent resend` sends them by hand. \"0s\" keeps none. They make room when the disk is full."),
     key("upload_user", "", r#""rudder""#,
         "User for basic authentication of uploads. Default: what the policies say (DAVUSER)."),
     key("upload_password", "", r#""secret""#,
@@ -127,6 +138,7 @@ pub struct Own {
     pub max_output_size: Option<u64>,
     pub outbox_retention: Option<Duration>,
     pub outbox_max_size: Option<u64>,
+    pub sent_retention: Option<Duration>,
     pub upload_user: Option<String>,
     pub upload_password: Option<super::Secret>,
     pub connected: Option<bool>,
@@ -201,7 +213,9 @@ impl Reader<'_> {
         let time = |least: u64| {
             units::duration(text()?).and_then(|d| match d {
                 d if d.as_secs() < least => Err(format!("must be at least {least} s")),
-                d if d > A_WEEK && name != "outbox_retention" => Err("must be at most a week".into()),
+                d if d > A_WEEK && !["outbox_retention", "sent_retention"].contains(&name) => {
+                    Err("must be at most a week".into())
+                }
                 d => Ok(Some(d)),
             })
         };
@@ -213,6 +227,7 @@ impl Reader<'_> {
             "time_limit" => own.time_limit = time(1)?,
             "stop_grace" => own.stop_grace = time(0)?,
             "outbox_retention" => own.outbox_retention = time(1)?,
+            "sent_retention" => own.sent_retention = time(0)?,
             "max_output_size" => match units::size(text()?)? {
                 size if (1024..=64 << 20).contains(&size) => own.max_output_size = Some(size),
                 _ => return Err("must be from 1KiB to 64MiB".into()),

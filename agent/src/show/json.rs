@@ -42,6 +42,7 @@ pub fn sent(result: &Result<Sent, SendError>) -> Value {
             "pinned": sent.pinned.as_ref().map(ToString::to_string),
             "keys": sent.keys,
             "dropped": sent.dropped,
+            "again": sent.again,
         }),
         Err(e) => json!({ "problem": e.to_string() }),
     }

@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod backoff;
+pub mod resend;
 
 use std::{collections::VecDeque, io, time::SystemTime};
 
@@ -27,13 +28,13 @@ use crate::{
     identity::{Identity, IdentityError, refused},
     outbox::{Outbox, Waiting},
     server::{
-        connection::{Ask, Connection, ConnectionError},
+        connection::{Ask, Connection, ConnectionError, Reply},
         succession::{self, Seen},
         target::{Target, TargetError},
         trust,
     },
     settings::Settings,
-    state::{Denied, LockError, SendState, State},
+    state::{Denied, Lock, LockError, SendState, State},
     triggers::{
         ask::{Answered, ask},
         book::Book,
@@ -69,6 +70,8 @@ pub struct Sent {
     pub keys: Vec<String>,
     /// Run logs dropped by retention.
     pub dropped: u64,
+    /// Run logs that were sent before and go again, because the server asked for it.
+    pub again: u64,
     /// The server takes nothing from this node, with this key; in its words.
     pub denied: Option<String>,
     /// What the server had to tell afterwards, where it tells nodes of runs.
@@ -86,12 +89,7 @@ pub async fn send(
 ) -> Result<Sent, SendError> {
     let state = State::open(&settings.paths.state).map_err(SendError::State)?;
     let outbox = Outbox::open(&settings.paths, &identity.node_id).map_err(SendError::Outbox)?;
-    let _lock = state.lock_send().map_err(|e| match e {
-        LockError::Held(holder) => SendError::InProgress(holder),
-        LockError::Io(path, e) => {
-            SendError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
-        }
-    })?;
+    let _lock = lock(&state)?;
     let mut sent = Sent { dropped: expire(settings, &outbox, &state)?, ..Sent::default() };
     let waiting = outbox.waiting().map_err(SendError::Outbox)?;
     sent.left = waiting.len() as u64;
@@ -115,11 +113,14 @@ pub async fn send(
         connection: None,
         sent,
         retry_after: None,
+        resend_since: None,
+        begun: SystemTime::now(),
     };
     tokio::select! {
         () = stop.cancelled() => drain.sent.problem = Some("stopped".to_owned()),
         drained = async {
             drain.all(waiting).await?;
+            drain.again().await?;
             drain.ask().await;
             Ok::<_, SendError>(())
         } => drained?,
@@ -131,6 +132,15 @@ pub async fn send(
         upkeep::wake(&state).map_err(SendError::State)?;
     }
     Ok(sent)
+}
+
+fn lock(state: &State) -> Result<Lock, SendError> {
+    state.lock_send().map_err(|e| match e {
+        LockError::Held(holder) => SendError::InProgress(holder),
+        LockError::Io(path, e) => {
+            SendError::State(io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+        }
+    })
 }
 
 fn expire(settings: &Settings, outbox: &Outbox, state: &State) -> Result<u64, SendError> {
@@ -178,6 +188,9 @@ struct Drain<'a> {
     connection: Option<Connection>,
     sent: Sent,
     retry_after: Option<DateTime<Utc>>,
+    /// Since when the server lacks run logs, in its words.
+    resend_since: Option<DateTime<Utc>>,
+    begun: SystemTime,
 }
 
 impl Drain<'_> {
@@ -227,6 +240,17 @@ impl Drain<'_> {
         }
     }
 
+    /// Sends what the server has asked for with its answers.
+    async fn again(&mut self) -> Result<(), SendError> {
+        let Some(since) = self.resend_since else { return Ok(()) };
+        // What was taken just now it has.
+        let waiting =
+            resend::follow(self.outbox, self.state, since, self.begun).map_err(SendError::Outbox)?;
+        self.sent.again = waiting.len() as u64;
+        self.sent.left += self.sent.again;
+        self.all(waiting).await
+    }
+
     /// Uploads over the open connection, or a new one: the server may close it at any time, and only
     /// a try tells. Sending the same bytes twice is harmless.
     async fn put(&mut self, one: &Waiting, content: bytes::Bytes) -> Result<Answer, ConnectionError> {
@@ -235,7 +259,7 @@ impl Drain<'_> {
         if let Some(open) = self.connection.as_mut().filter(|connection| connection.is_open())
             && let Ok(reply) = open.ask(&self.target, &ask).await
         {
-            return Ok(Answer::of(&reply));
+            return Ok(self.heard(&reply));
         }
         let open = self.connection.insert(Connection::open(&self.target).await?);
         if let Some(address) = open.own_address {
@@ -248,7 +272,12 @@ impl Drain<'_> {
             Ok(words) => self.sent.keys.extend(words),
             Err(e) => self.sent.keys.push(format!("the policy server's keys cannot be followed: {e}")),
         }
-        Ok(Answer::of(&reply))
+        Ok(self.heard(&reply))
+    }
+
+    fn heard(&mut self, reply: &Reply) -> Answer {
+        self.resend_since = resend::announced(&reply.headers).or(self.resend_since);
+        Answer::of(reply)
     }
 
     /// Asks whether runs wait for this node, once something was taken and the connection is there already.
@@ -269,7 +298,7 @@ impl Drain<'_> {
     fn settle(&mut self, one: &Waiting, answer: &Answer) -> Result<(), SendError> {
         match answer.disposition() {
             Disposition::Accepted => {
-                self.outbox.remove(&one.name).map_err(SendError::Outbox)?;
+                self.outbox.sent(&one.name, self.settings.retention).map_err(SendError::Outbox)?;
                 self.sent.sent += 1;
                 self.sent.bytes += one.size;
                 self.sent.left -= 1;

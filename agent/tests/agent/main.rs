@@ -7,9 +7,12 @@ mod daemon;
 mod engines;
 mod enroll;
 mod keys;
+#[path = "manual.rs"]
+mod manual_pages;
 mod node;
 #[path = "../../../fuzz/src/policy_archive.rs"]
 mod policy_archive;
+mod proxy;
 #[path = "../../../fuzz/src/replay.rs"]
 mod replay;
 mod root;

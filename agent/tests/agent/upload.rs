@@ -3,11 +3,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
     process::Stdio,
     sync::atomic::Ordering,
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -302,37 +299,6 @@ fn certificate_validation_checks_chain_and_name() {
         assert_eq!(send_json(&node)["sent"], sent, "{host}");
         assert!(!node.paths.server_pins.exists());
     }
-}
-
-#[test]
-fn a_proxy_is_asked_for_a_tunnel() {
-    let server = Server::start(created);
-    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy_port = proxy.local_addr().unwrap().port();
-    let port = server.port;
-    thread::spawn(move || {
-        let (near, _) = proxy.accept().unwrap();
-        let mut reader = BufReader::new(near.try_clone().unwrap());
-        let mut first = String::new();
-        reader.read_line(&mut first).unwrap();
-        assert_eq!(first, format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n"));
-        let mut line = String::new();
-        while line != "\r\n" {
-            line.clear();
-            reader.read_line(&mut line).unwrap();
-        }
-        let mut near = near;
-        near.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
-        let mut far = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let (mut near_out, mut far_in) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-        thread::spawn(move || std::io::copy(&mut far_in, &mut near_out));
-        let _ = std::io::copy(&mut near, &mut far);
-    });
-    let node = node_with(&server, 1);
-    let conf = fs::read_to_string(&node.paths.agent_conf).unwrap();
-    write(&node.paths.agent_conf, &format!("{conf}https_proxy = http://127.0.0.1:{proxy_port}\n"));
-    let sent = send_json(&node);
-    assert_eq!(sent["sent"], 1, "{sent}");
 }
 
 #[test]

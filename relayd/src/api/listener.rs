@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use warp::{filters::BoxedFilter, reply::Response};
 
+use super::metrics::{ApiMetrics, endpoint};
 use crate::{
     config::LocalAddress,
     http::request_id::{self, REQUEST_ID},
@@ -58,6 +59,9 @@ pub enum BindError {
     /// Another process answers on the socket.
     #[error("{0} is in use by a running process; stop it, or change general.listen")]
     InUse(PathBuf),
+    /// A metric is registered twice.
+    #[error("metrics of the local API: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// Something that is not a socket is in the way.
     #[error("{0} exists and is not a socket; remove it, or change general.listen")]
     NotASocket(PathBuf),
@@ -129,7 +133,7 @@ impl Listener {
     }
 
     /// Serves until stopped, then lets the requests under way finish.
-    pub async fn serve(self, routes: BoxedFilter<(Response,)>, stop: CancellationToken) {
+    pub async fn serve(self, routes: BoxedFilter<(Response,)>, metrics: ApiMetrics, stop: CancellationToken) {
         let service = TowerToHyperService::new(warp::service(routes));
         let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let connections = GracefulShutdown::new();
@@ -146,12 +150,14 @@ impl Listener {
                     continue;
                 }
             };
-            let routes = service.clone();
+            let (routes, metrics) = (service.clone(), metrics.clone());
             let service = service_fn(move |request: Request<Incoming>| {
                 let id = request_id::of(request.headers());
+                let (endpoint, metrics) = (endpoint(request.uri().path()), metrics.clone());
                 let answer = request_id::within(id.clone(), routes.call(request));
                 async move {
                     let mut response = answer.await?;
+                    metrics.answered(endpoint, response.status());
                     response.headers_mut().insert(REQUEST_ID, id);
                     Ok::<_, Infallible>(response)
                 }

@@ -9,6 +9,7 @@
 //! | `described` | what is answered, for the documents |
 //! | `calls` | what the services answer that the gateway has as well |
 //! | [`client`] | asking it |
+//! | `metrics` | what is counted |
 //! | `listener` | TCP or Unix socket; connections with limits |
 
 mod answer;
@@ -16,6 +17,7 @@ mod calls;
 pub mod client;
 pub(crate) mod described;
 mod listener;
+mod metrics;
 mod system;
 
 use std::{path::PathBuf, sync::Arc};
@@ -26,6 +28,7 @@ use warp::{Filter, filters::BoxedFilter, reply::Response};
 
 use crate::{config::LocalAddress, http::Services, reload::Reload, service_manager::PassedSockets, status};
 
+use self::metrics::ApiMetrics;
 pub use answer::Outcome;
 pub use listener::BindError;
 
@@ -55,6 +58,7 @@ pub struct ApiHandles {
 /// The API, bound.
 pub struct Api {
     listener: listener::Listener,
+    metrics: ApiMetrics,
     routes: BoxedFilter<(Response,)>,
     /// Ends the answers of those who wait for something.
     stop: CancellationToken,
@@ -72,9 +76,10 @@ impl Api {
         passed: &mut PassedSockets,
         handles: ApiHandles,
     ) -> Result<Self, BindError> {
+        let metrics = ApiMetrics::new(&handles.registry)?;
         let listener = listener::Listener::bind(address, passed).await?;
         let stop = CancellationToken::new();
-        Ok(Self { listener, routes: routes(Arc::new(handles), stop.clone()), stop })
+        Ok(Self { listener, metrics, routes: routes(Arc::new(handles), stop.clone()), stop })
     }
 
     /// The address, for a TCP listener.
@@ -85,10 +90,11 @@ impl Api {
     /// Serves until stopped, then finishes the requests under way.
     pub async fn run(self, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
         let ends = self.stop;
-        let (served, ()) = tokio::join!(self.listener.serve(self.routes, stop.clone()), async {
-            stop.cancelled().await;
-            ends.cancel();
-        });
+        let (served, ()) =
+            tokio::join!(self.listener.serve(self.routes, self.metrics, stop.clone()), async {
+                stop.cancelled().await;
+                ends.cancel();
+            });
         let () = served;
         Ok(())
     }

@@ -4,8 +4,10 @@
 //! Each subcommand is a file here with its arguments and a `run` function.
 
 mod ca;
+mod completions;
 mod config;
 mod database;
+mod doctor;
 mod finding;
 mod node;
 mod output;
@@ -70,6 +72,7 @@ pub struct Cli {
 enum Command {
     Status(status::Command),
     Why(why::Command),
+    Doctor(doctor::Command),
     /// Look into run logs.
     #[command(subcommand)]
     RunLog(run_log::Command),
@@ -101,6 +104,7 @@ enum Command {
     /// Print defaults, reference and effective settings; check the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    Completions(completions::Command),
 }
 
 /// Why a command failed: what to print, and the exit code.
@@ -162,6 +166,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(command)) => {
             configuration(&cli.config).and_then(|config| status::run(command, &config))
         }
+        Some(Command::Doctor(command)) => doctor::run(command, &cli.config),
         Some(Command::Why(command)) => {
             configuration(&cli.config).and_then(|config| why::run(command, &config))
         }
@@ -183,6 +188,7 @@ pub fn main() -> ExitCode {
             configuration(&cli.config).and_then(|config| policy::run(command, &config))
         }
         Some(Command::Routes(command)) => routes::run(command),
+        Some(Command::Completions(command)) => completions::run(command),
         Some(Command::Ca(command)) => {
             configuration(&cli.config).and_then(|config| ca::run(command, &config.ca))
         }

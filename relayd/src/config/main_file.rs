@@ -4,72 +4,17 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use chrono::{DateTime, Utc};
 use protocol::{hash::KeyHash, limits, node_id::NodeId, node_id_rule::NodeIdRule, tls::TlsVersion};
 use zeroize::Zeroizing;
 
 use super::{
     NodesSource, RunLogOutput,
+    choice::{ClientAuthentication, InventoryOutput, PeerAuthentication},
     declare::settings,
-    value::{Secret, Size, Texts, Url, words},
+    proxy::ProxySetting,
+    value::{Secret, Size, Texts, Url},
 };
-
-/// How servers that this one connects to are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerAuthentication {
-    /// By their key.
-    CertPinning,
-    /// By an authority, and by name.
-    CertValidation,
-    /// Not at all.
-    DangerousNone,
-}
-words!(PeerAuthentication:
-    "cert_pinning" => PeerAuthentication::CertPinning,
-    "cert_validation" => PeerAuthentication::CertValidation,
-    "dangerous_none" => PeerAuthentication::DangerousNone,
-    "system_root_certs" => PeerAuthentication::CertValidation,
-);
-
-/// What becomes of inventories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InventoryOutput {
-    /// Sent upstream unchanged.
-    Upstream,
-    /// The first inventory of a node enrols it; then the file is kept in `received`.
-    Registry,
-    /// Left alone.
-    Disabled,
-}
-words!(InventoryOutput:
-    "upstream" => InventoryOutput::Upstream,
-    "registry" => InventoryOutput::Registry,
-    "disabled" => InventoryOutput::Disabled,
-);
-
-/// How clients of the gateway are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientAuthentication {
-    /// By their key.
-    Key,
-    /// By an authority, and by the node id in their certificate.
-    Authority,
-}
-words!(ClientAuthentication:
-    "key" => ClientAuthentication::Key,
-    "authority" => ClientAuthentication::Authority,
-);
-
-words!(NodesSource:
-    "files" => NodesSource::Files,
-    "database" => NodesSource::Database,
-    "upstream" => NodesSource::Upstream,
-);
-
-words!(RunLogOutput:
-    "database" => RunLogOutput::Database,
-    "upstream" => RunLogOutput::Upstream,
-    "disabled" => RunLogOutput::Disabled,
-);
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -195,6 +140,10 @@ settings! {
             max_file_size: Size = Size(limits::RUN_LOG_COMPRESSED);
             /// Files that inflate to more are refused.
             max_inflated_size: Size = Size(limits::RUN_LOG_INFLATED);
+            /// After this server came back from a backup: when that was made. Agents that send a run log through
+            /// the gateway, or that of a relay below, then send again what they had sent since. Remove it
+            /// after a day or two.
+            resend_since: Option<DateTime<Utc>> = None, "\"2026-11-22T03:00:00Z\"";
         }
 
         /// Looking through the spool for files that no notification announced.
@@ -255,6 +204,10 @@ settings! {
             client_key: Option<PathBuf> = None, "\"/var/rudder/cfengine-community/ppkeys/localhost.priv\"";
             /// Oldest TLS version spoken.
             min_tls_version: TlsVersion = TlsVersion::V1_3;
+            /// The HTTP proxy on the way to it: `http://[user:password@]host[:port]`; `system` for what
+            /// https_proxy and no_proxy in the daemon's environment say; or `none`. It carries TLS and cannot
+            /// look into it.
+            proxy: ProxySetting = ProxySetting::System;
             /// Deprecated: use host and port.
             url: Option<Url> = None, "\"https://rudder.example.com\"";
             /// Deprecated: use general.peer_authentication. `false` means `dangerous_none`.
@@ -366,6 +319,8 @@ settings! {
             max_output: Size = Size(1 << 20);
             /// How long a request waits for nodes that are not there, unless it says so itself.
             expiry: Duration = Duration::from_secs(300);
+            /// The HTTP proxy on the way to the relays below this server, written as output.upstream.proxy.
+            proxy: ProxySetting = ProxySetting::System;
         }
 
         /// Files sent from node to node.

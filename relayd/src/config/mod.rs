@@ -6,11 +6,12 @@
 //! | file | what |
 //! |---|---|
 //! | [`declare`], [`value`], `secret` | how settings are declared; types of settings |
-//! | [`main_file`], [`logging_file`] | the settings: as typed |
+//! | [`main_file`], [`logging_file`], [`choice`], [`proxy`] | the settings: as typed |
 //! | [`document`], [`problem`] | taking a file apart; what is wrong with it |
 //! | [`resolve`], [`load`] | rules between settings: from typed to [`Config`] |
 //! | [`print`] | the default files, the reference |
 
+pub mod choice;
 pub mod declare;
 pub mod document;
 pub mod load;
@@ -18,6 +19,7 @@ pub mod logging_file;
 pub mod main_file;
 pub mod print;
 pub mod problem;
+pub mod proxy;
 pub mod remote_run;
 pub mod resolve;
 mod resolve_downward;
@@ -26,16 +28,17 @@ mod resolve_outputs;
 mod secret;
 pub mod value;
 
+pub use choice::InventoryOutput;
 pub use load::{Loaded, load, load_logging};
 pub use logging_file::Logging;
-pub use main_file::InventoryOutput;
 pub use problem::ConfigError;
 pub use remote_run::{RelayAccess, RelayTrust, RemoteRun};
 pub use resolve_outputs::{AGENT_CERTIFICATE, AGENT_KEY};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use protocol::{hash::KeyHash, node_id::NodeId, node_id_rule::NodeIdRule, tls::TlsVersion};
+use chrono::{DateTime, Utc};
+use protocol::{hash::KeyHash, node_id::NodeId, node_id_rule::NodeIdRule, proxy::ProxyRule, tls::TlsVersion};
 use zeroize::Zeroizing;
 
 /// Everything, resolved.
@@ -165,6 +168,8 @@ pub struct RunLogs {
     pub skip_event_types: Vec<String>,
     /// Largest inflated run log, in bytes.
     pub max_inflated: u64,
+    /// Since when this server lacks run logs.
+    pub resend_since: Option<DateTime<Utc>>,
 }
 
 /// `[processing.inventory]`.
@@ -240,6 +245,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Oldest TLS version spoken.
     pub oldest_tls: TlsVersion,
+    /// The proxy on the way there.
+    pub proxy: ProxyRule,
 }
 
 impl std::fmt::Debug for Upstream {

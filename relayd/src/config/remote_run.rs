@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use protocol::tls::TlsVersion;
+use protocol::{proxy::ProxyRule, tls::TlsVersion};
 
 use super::IdentityFiles;
 
@@ -37,6 +37,8 @@ pub struct RelayAccess {
     pub client_identity: Option<IdentityFiles>,
     /// Oldest TLS version spoken.
     pub oldest_tls: TlsVersion,
+    /// The proxy on the way to them.
+    pub proxy: ProxyRule,
 }
 
 /// How relays below this server are known.

@@ -183,6 +183,7 @@ impl Resolver<'_> {
             },
             skip_event_types: section.skip_event_types.value.clone(),
             max_inflated: section.max_inflated_size.value.0,
+            resend_since: section.resend_since.value,
         }
     }
 

@@ -53,7 +53,8 @@ impl Resolver<'_> {
         trust: UpstreamTrust,
         gateway: Option<&Gateway>,
     ) -> Option<RemoteRun> {
-        let typed = &self.typed.remote_run;
+        let typed = self.typed;
+        let typed = &typed.remote_run;
         self.not_zero(&typed.expiry, "remote_run.expiry");
         let command = &typed.command;
         if !command.value.is_empty() && !command.value.contains('/') {
@@ -70,6 +71,7 @@ impl Resolver<'_> {
             // Relays know this server by its key, which the gateway of a root may have as well.
             client_identity: identity.or_else(|| gateway.map(|gateway| gateway.identity.clone())),
             oldest_tls: self.typed.upstream.min_tls_version.value,
+            proxy: self.proxy(&typed.proxy),
         };
         typed.enabled.value.then(|| RemoteRun {
             command: Some(command.value.as_str()).filter(|path| !path.is_empty()).map(Into::into),

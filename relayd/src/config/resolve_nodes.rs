@@ -3,7 +3,7 @@
 
 use super::{
     Ca, ClientTrust, Enrolment, General, InventoryOutput, Nodes, NodesSource, RunLogOutput, Upstream,
-    main_file::ClientAuthentication, problem::Class, resolve::Resolver,
+    choice::ClientAuthentication, problem::Class, resolve::Resolver,
 };
 
 impl Resolver<'_> {

@@ -8,7 +8,7 @@ use protocol::node_id::NodeId;
 
 use super::{
     Database, DatabaseUrl, IdentityFiles, NodesSource, RunLogOutput, Upstream, UpstreamTrust,
-    main_file::{InventoryOutput, PeerAuthentication},
+    choice::{InventoryOutput, PeerAuthentication},
     problem::Class,
     resolve::Resolver,
 };
@@ -146,6 +146,7 @@ impl Resolver<'_> {
             client_identity,
             idle_timeout: typed.general.https_idle_timeout.value,
             oldest_tls: section.min_tls_version.value,
+            proxy: self.proxy(&section.proxy),
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::{fmt, num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use protocol::{
     hash::KeyHash,
     node_id::NodeId,
@@ -229,6 +230,25 @@ impl Value for Duration {
             2.. if rest == 0 && self.subsec_nanos() == 0 => format!("{days}days"),
             _ => humantime::format_duration(*self).to_string(),
         }))
+    }
+}
+
+impl Value for DateTime<Utc> {
+    fn kind() -> String {
+        "a moment such as \"2026-11-22T03:00:00Z\"".to_owned()
+    }
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = match value {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Datetime(moment) => moment.to_string(),
+            other => return Err(wrong::<Self>(other)),
+        };
+        let moment: Self =
+            text.parse().map_err(|e| format!("{text:?} is not a moment ({e}); write {}", Self::kind()))?;
+        Ok(moment.trunc_subsecs(0))
+    }
+    fn show(&self) -> Option<String> {
+        Some(quoted(&self.to_rfc3339_opts(SecondsFormat::Secs, true)))
     }
 }
 

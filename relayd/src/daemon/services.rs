@@ -31,6 +31,7 @@ use crate::{
     open_api::OpenApi,
     registry::{Contacts, Registry as NodeRegistry},
     reload::Reloaders,
+    resend::ResendSince,
     service_manager::{PassedSockets, StatusLine},
     sink::{
         enrol::Enrol,
@@ -73,6 +74,8 @@ pub(super) struct Services<'a> {
     pub cache: Option<Cache>,
     /// Opens files for all who serve some: digests are remembered in one place.
     pub files: Arc<Files>,
+    /// Since when run logs have to be sent again.
+    pub resend: ResendSince,
     /// What answers requests on the gateway and the local API.
     pub called: Called,
 }
@@ -186,7 +189,7 @@ impl Services<'_> {
         let upstream = upstream.map_err(starting("forwarding"))?;
         let forward = Forward::new(upstream, kind, self.compatible.clone(), self.registry)
             .map_err(starting("forwarding"))?;
-        let forward = Arc::new(forward);
+        let forward = Arc::new(forward.telling(self.resend.clone()));
         let reloaded = forward.clone();
         self.reload_upstream_certificates(upstream, move || reloaded.reload());
         self.tasks.spawn(kind.segment(), spool.run(forward, self.tasks.stop()));
@@ -215,6 +218,7 @@ impl Services<'_> {
             contacts: self.contacts.clone(),
             services: self.called.clone(),
             upstream: self.config.upstream.as_ref().map(super::upstream::known_by_key),
+            resend: self.resend.clone(),
         };
         let check = {
             let (clients, ca) = (settings.clients.clone(), self.config.ca.clone());

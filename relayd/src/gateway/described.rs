@@ -6,8 +6,8 @@ use schemars::SchemaGenerator;
 
 use super::answer::Identity;
 use crate::open_api::{
-    Answer, ApiPath, Body, Content, Example, Operation, Parameter, Shape, answer, body, header, in_path,
-    problem,
+    Answer, ApiPath, Body, Content, Example, Header, Operation, Parameter, Shape, answer, body, header,
+    in_path, problem,
 };
 
 /// What is answered here.
@@ -139,10 +139,18 @@ const OCS: &str = "e745a140-40bc-4b86-b6dc-084488fc906b_2026-01-02T03:04:05+00:0
 const UPLOAD: &[Answer] =
     &[CREATED, THERE, BAD, STALLS, OTHER, NO_LENGTH, TOO_LARGE, NODE_TOO_OFTEN, BUSY, FULL];
 const OF_RUN_LOG: &[Answer] =
-    &[CREATED, THERE, BAD, NOT_TAKEN, STALLS, OTHER, NO_LENGTH, TOO_LARGE, NODE_TOO_OFTEN, BUSY, FULL];
+    &[TAKEN, TAKEN_BEFORE, BAD, NOT_TAKEN, STALLS, OTHER, NO_LENGTH, TOO_LARGE, NODE_TOO_OFTEN, BUSY, FULL];
 
 const CREATED: Answer = answer(201, "the bytes are on stable storage under the name");
 const THERE: Answer = answer(204, "the same bytes wait under that name already");
+const TAKEN: Answer = CREATED.headers(&[RESEND]);
+const TAKEN_BEFORE: Answer = THERE.headers(&[RESEND]);
+const RESEND: Header = Header {
+    name: "Relayd-Resend-Since",
+    text: "The server came back from a backup of then (RFC 3339, UTC): what the node sent since, it should send again \
+           (protocol 12.9).",
+    always: false,
+};
 const BAD: Answer = problem(
     400,
     "bad name, bad gzip header, body other than announced, `Content-Encoding` or `Content-Range`",

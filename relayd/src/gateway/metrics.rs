@@ -2,8 +2,8 @@
 //! What the gateway counts.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
-    exponential_buckets,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    core::Collector, exponential_buckets,
 };
 
 /// The gateway's metrics.
@@ -11,6 +11,10 @@ use prometheus::{
 pub struct GatewayMetrics {
     /// Answers by route and status.
     pub requests: IntCounterVec,
+    /// From the header of a request to the header of its answer, by route.
+    pub request_seconds: HistogramVec,
+    /// Body bytes of answers that say how long they are.
+    pub sent_bytes: IntCounter,
     /// Requests that were no proper HTTP.
     pub malformed: IntCounter,
     /// Body bytes of uploads.
@@ -48,12 +52,25 @@ impl GatewayMetrics {
             "Time from the header of an accepted upload to its answer, in seconds",
         )
         .buckets(exponential_buckets(0.001, 2.0, 14)?);
+        let durations = HistogramOpts::new(
+            "relayd_gateway_request_duration_seconds",
+            "Time from the header of a request to the header of its answer, by route; those who wait for news included",
+        )
+        .buckets(exponential_buckets(0.0005, 4.0, 9)?);
         Ok(Self {
             requests: add(
                 registry,
                 IntCounterVec::new(
                     Opts::new("relayd_gateway_requests_total", "Requests answered, by route and status"),
                     &["route", "status"],
+                )?,
+            )?,
+            request_seconds: add(registry, HistogramVec::new(durations, &["route"])?)?,
+            sent_bytes: add(
+                registry,
+                IntCounter::new(
+                    "relayd_gateway_sent_bytes_total",
+                    "Body bytes of answers, of those that say how long they are",
                 )?,
             )?,
             malformed: add(

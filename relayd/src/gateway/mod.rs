@@ -37,6 +37,7 @@ mod part_file;
 mod rate;
 mod route;
 mod rules;
+mod seen;
 mod service;
 pub(crate) mod throttle;
 mod tls;
@@ -66,7 +67,8 @@ use self::{
 };
 pub use self::{enrolment::Enrolment, listener::listen};
 use crate::{
-    config, http::Services, nodes::Nodes, registry::Contacts, service_manager::PassedSockets, spool::Hint,
+    config, http::Services, nodes::Nodes, registry::Contacts, resend::ResendSince,
+    service_manager::PassedSockets, spool::Hint,
 };
 
 /// Where the files of one kind of upload go.
@@ -106,6 +108,8 @@ pub struct Behind {
     pub services: Services,
     /// Knows the server above by its key, which is not on the list of a relay that is behind another one.
     pub upstream: Option<KnowsUpstream>,
+    /// What clients are told whose run log was taken.
+    pub resend: ResendSince,
 }
 
 /// Whether a certificate has a key by which this server knows the one above it.
@@ -242,7 +246,7 @@ impl Gateway {
             commits.push(queue);
             Ok(Some(OpenDoor::new(directory, door, settings.high_water_percent)))
         };
-        let Behind { doors, enrolment, newcomers_per_minute, contacts, services, upstream } = behind;
+        let Behind { doors, enrolment, newcomers_per_minute, contacts, services, upstream, resend } = behind;
         let doors = OpenDoors {
             run_logs: open(doors.run_logs)?,
             new_inventories: open(doors.new_inventories)?,
@@ -255,7 +259,7 @@ impl Gateway {
             known_weights.clone(),
             settings.slowest_body,
         );
-        let uploads = Uploads::new(settings, known_weights, doors, metrics.clone());
+        let uploads = Uploads::new(settings, known_weights, doors, resend, metrics.clone());
         let service = Service::new(
             own_id,
             nodes.clone(),

@@ -2,13 +2,18 @@
 //! One request: who asks, by which rule, who deals with it, and the one line that is logged about a
 //! refusal.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::Utc;
 use http_body_util::BodyExt;
 use hyper::{
-    Request, Response,
-    body::Incoming,
+    Method, Request, Response,
+    body::{Body as _, Incoming},
     header::{EXPECT, HeaderMap, TRANSFER_ENCODING},
 };
 use protocol::{headers::SERVER_PINS, node_id::NodeId};
@@ -26,6 +31,7 @@ use super::{
     rate::{Counted, Rates},
     route::{CallRoute, Route, UploadName},
     rules::{self, Purpose, Rule, Who},
+    seen::Seen,
     throttle::Throttle,
     tls::Acceptor,
     uploads::{OpenDoor, UploadCount, Uploads},
@@ -65,15 +71,6 @@ pub struct Service {
     put_off: Throttle,
     refused: Throttle,
     handshakes: Throttle,
-}
-
-/// What is known of a request when it is logged.
-#[derive(Default)]
-struct Seen {
-    rule: Option<&'static Rule>,
-    client: Option<Client>,
-    name: Option<UploadName>,
-    node: Option<NodeId>,
 }
 
 /// What was let in.
@@ -181,6 +178,7 @@ impl Service {
         activity: &Activity,
         stop: &CancellationToken,
     ) -> Response<Body> {
+        let (start, is_head) = (Instant::now(), request.method() == Method::HEAD);
         let must_close = closes_when_refused(request.headers());
         let mut seen = Seen::default();
         let mut response = match self.try_answer(peer, request, &mut seen, stop).await {
@@ -209,6 +207,13 @@ impl Service {
         }
         let status = response.status();
         self.metrics.requests.with_label_values(&[seen.label(), status.as_str()]).inc();
+        self.metrics
+            .request_seconds
+            .with_label_values(&[seen.label()])
+            .observe(start.elapsed().as_secs_f64());
+        if !is_head && let Some(length) = response.body().size_hint().exact() {
+            self.metrics.sent_bytes.inc_by(length);
+        }
         response
     }
 
@@ -345,37 +350,14 @@ impl Service {
 
     fn log(&self, peer: &Peer, seen: &Seen, refusal: &Refusal) {
         // Who asks who it is, asks whether it would be let in: "no" is an answer.
-        let Some(rule) = seen.rule.filter(|rule| rule.purpose != Purpose::WhoAmI) else {
+        if seen.rule.is_none_or(|rule| rule.purpose == Purpose::WhoAmI) {
             tracing::debug!(peer = %peer.address, status = refusal.status().as_u16(), "request refused");
             return;
-        };
+        }
         // Whoever floods, with or without an identity, or a full disk, must not fill the log as well.
         let throttle = if refusal.is_temporary() { &self.put_off } else { &self.refused };
         let Some(held_back) = throttle.pass() else { return };
-        let node = seen.node.clone().or_else(|| seen.name.as_ref().and_then(UploadName::node_id));
-        let (queue_id, node_id) = (
-            seen.name.as_ref().map(|name| tracing::field::display(name.queue_id())),
-            node.map(tracing::field::display),
-        );
-        tracing::warn!(
-            queue_id,
-            node_id,
-            client = seen.client.as_ref().map(tracing::field::debug),
-            peer = %peer.address,
-            status = refusal.status().as_u16(),
-            // Reasons may quote what the client sent.
-            reason = %refusal.reason().escape_debug(),
-            held_back,
-            route = rule.label(),
-            "{} refused",
-            if matches!(rule.purpose, Purpose::Upload(_)) { "upload" } else { "request" }
-        );
-    }
-}
-
-impl Seen {
-    fn label(&self) -> &'static str {
-        self.rule.map_or("other", Rule::label)
+        seen.refused(peer, refusal, held_back);
     }
 }
 

@@ -125,7 +125,7 @@ impl Relays {
         let (tls, verify_host) = spawn_blocking(move || connector(&access, keys))
             .await
             .map_err(|error| RelayError::Lost(error.to_string()))??;
-        let target = Target { host: host.to_string(), port: self.access.port, verify_host };
+        let target = Target::with(host.to_string(), self.access.port, verify_host, &self.access.proxy);
         let (stream, _) = connect(&target, &tls, CONNECT).await?;
         let http = http1::Builder::new().max_buf_size(HTTP_BUFFER).handshake(TokioIo::new(stream));
         let (mut sender, connection) = http.await.map_err(|e| lost(&e))?;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use prometheus::Histogram;
 use tracing::{Instrument, Span};
 
 use super::{
@@ -26,6 +27,8 @@ pub struct Task<S> {
     pub directories: Directories,
     pub max_size: u64,
     pub clock: Arc<dyn Clock>,
+    /// How long files waited that were accepted, in seconds.
+    pub waited: Histogram,
 }
 
 /// A delivery that ended.
@@ -100,7 +103,13 @@ impl<S: Sink> Task<S> {
                     return What::Incomplete;
                 }
                 let evidence = evidence(&disposition);
-                self.settle(name, identity, disposition, evidence).await
+                let what = self.settle(name, identity, disposition, evidence).await;
+                if let (What::Accepted(..), Some(modified)) = (&what, modified) {
+                    // A clock that was set back says nothing.
+                    let waited = age(self.clock.wall(), modified).unwrap_or_default();
+                    self.waited.observe(waited.as_secs_f64());
+                }
+                what
             }
         }
     }

@@ -91,6 +91,7 @@ impl<S: Sink> Dispatcher<S> {
             directories: spool.directories,
             max_size: spool.settings.max_file_size,
             clock: spool.clock.clone(),
+            waited: spool.metrics.waited.clone(),
         };
         Self {
             task: Arc::new(task),

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
+};
 use protocol::urls::UploadKind;
 use tokio::sync::watch;
 
@@ -25,6 +27,8 @@ pub struct Metrics {
     pub removed: IntCounter,
     /// Sweeps that were begun.
     pub sweeps: IntCounter,
+    /// Time from the arrival of a file to its acceptance by the outlet.
+    pub waited: Histogram,
     /// Files waiting, at the last count.
     pub depth: IntGauge,
     /// Age of the oldest waiting file in seconds, at the last count.
@@ -59,7 +63,12 @@ impl Metrics {
         for reason in Reason::ALL {
             rejected.with_label_values(&[reason.as_str()]);
         }
+        let waited = opts("wait_seconds", "Time from the arrival of a file to its acceptance by the outlet");
+        let waited =
+            Histogram::with_opts(HistogramOpts::from(waited).buckets(exponential_buckets(0.01, 4.0, 11)?))?;
+        registry.register(Box::new(waited.clone()))?;
         let metrics = Self {
+            waited,
             hints: counter("hints_total", "Hints that a file may be there")?,
             accepted: counter("accepted_total", "Deliveries that were accepted")?,
             rejected,

@@ -208,7 +208,7 @@ fn parse(asked: &str) -> Option<NodeId> {
 }
 
 /// Asks the server above for its id, which anybody may.
-fn try_uplink(upstream: &Upstream, wait: Duration) -> Look<Option<DateTime<Utc>>> {
+pub fn try_uplink(upstream: &Upstream, wait: Duration) -> Look<Option<DateTime<Utc>>> {
     let failed = |error: &dyn std::fmt::Display| {
         let otherwise = "see that it runs and is reached from here, and [output.upstream]";
         let (cause, remedy) = split(error, otherwise);

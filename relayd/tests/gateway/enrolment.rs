@@ -87,6 +87,7 @@ impl World {
             }),
             idle_timeout: PATIENCE,
             oldest_tls: TlsVersion::V1_3,
+            proxy: protocol::proxy::ProxyRule::None,
         };
         let client = UpstreamClient::new(&upstream, &prometheus::Registry::new()).unwrap();
         let above = behind(Enrolment::Upstream(Arc::new(client)));

@@ -14,6 +14,7 @@ mod hostile;
 mod identity;
 mod lifecycle;
 mod passing;
+mod proxied;
 mod slow;
 mod walk;
 mod world;

@@ -32,17 +32,17 @@ use tokio_openssl::SslStream;
 use crate::harness::*;
 
 /// A server above, that answers what it is told to and shows what it was asked.
-struct Above {
-    address: SocketAddr,
-    pin: KeyHash,
-    asked: mpsc::UnboundedReceiver<String>,
+pub struct Above {
+    pub address: SocketAddr,
+    pub pin: KeyHash,
+    pub asked: mpsc::UnboundedReceiver<String>,
 }
 
-const PENDING: &str = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nRetry-After: 7\r\n\
+pub const PENDING: &str = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nRetry-After: 7\r\n\
                        Set-Cookie: secret=1\r\nContent-Length: 3\r\n\r\n{}\n";
 
 impl Above {
-    async fn start(answers: &[&'static str]) -> Self {
+    pub async fn start(answers: &[&'static str]) -> Self {
         let identity = new_identity("root");
         let pin = identity.0.key_hash();
         let acceptor = tls::acceptor(&identity.into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
@@ -77,7 +77,16 @@ fn is_whole(request: &[u8]) -> bool {
 
 /// The gateway of `relay-1`, below this server.
 async fn relay_below(address: SocketAddr, pin: KeyHash, newcomers_per_minute: Option<u32>) -> Running {
-    let upstream = Upstream {
+    let client = UpstreamClient::new(&upstream(address, pin), &prometheus::Registry::new()).unwrap();
+    let enrolment = Enrolment::Upstream(Arc::new(client));
+    let behind = Behind { enrolment, newcomers_per_minute, ..Behind::default() };
+    let directory = tempfile::tempdir().unwrap();
+    let spool = directory.path().join("spool");
+    start_as(RELAY, Fleet::new(), behind, directory, spool, |_| ()).await
+}
+
+pub fn upstream(address: SocketAddr, pin: KeyHash) -> Upstream {
+    Upstream {
         host: address.ip().to_string(),
         port: address.port(),
         user: "rudder".into(),
@@ -87,13 +96,8 @@ async fn relay_below(address: SocketAddr, pin: KeyHash, newcomers_per_minute: Op
         client_identity: None,
         idle_timeout: PATIENCE,
         oldest_tls: TlsVersion::V1_3,
-    };
-    let client = UpstreamClient::new(&upstream, &prometheus::Registry::new()).unwrap();
-    let enrolment = Enrolment::Upstream(Arc::new(client));
-    let behind = Behind { enrolment, newcomers_per_minute, ..Behind::default() };
-    let directory = tempfile::tempdir().unwrap();
-    let spool = directory.path().join("spool");
-    start_as(RELAY, Fleet::new(), behind, directory, spool, |_| ()).await
+        proxy: protocol::proxy::ProxyRule::None,
+    }
 }
 
 fn request_of((_, key): &ClientIdentity, node: &str) -> Vec<u8> {

@@ -99,6 +99,7 @@ impl World {
             client_identity: None,
             idle_timeout: PATIENCE,
             oldest_tls: protocol::tls::TlsVersion::V1_3,
+            proxy: protocol::proxy::ProxyRule::None,
         };
         let upstream = UpstreamClient::new(&upstream, &prometheus::Registry::new()).unwrap();
         let mut services = Services::default();

@@ -16,6 +16,7 @@ mod cluster;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doctor;
 mod site;
 mod spool_command;
 mod status;

@@ -250,6 +250,7 @@ impl Relay {
             client_identity: Some(self.files()),
             idle_timeout: Duration::from_secs(2),
             oldest_tls: TlsVersion::V1_3,
+            proxy: protocol::proxy::ProxyRule::None,
         }
     }
 

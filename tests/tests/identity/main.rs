@@ -13,6 +13,7 @@
 //! | `secrets` | canaries in all output; modes of files |
 //! | `many` | 2,000 connected, 200 revoked |
 //! | `registry` | files, other roots, a program that decides |
+//! | `restore` | a root that comes back from an older backup |
 //! | `clones` | two machines with one identity, restored snapshots |
 
 mod attacks;
@@ -24,6 +25,7 @@ mod faults;
 mod keys;
 mod many;
 mod registry;
+mod restore;
 mod secrets;
 mod tree;
 

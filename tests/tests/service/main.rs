@@ -9,11 +9,14 @@
 //! | [`installed`] | a booted machine with what the packages install |
 //! | [`units`] | what systemd says about the units |
 //! | [`life`] | start, reload, stop, exit codes, watchdog |
+//! | [`journal`] | what a real journal has of them |
+//! | [`monitoring`] | metrics, alert rules, dashboard |
 //! | [`confined`] | all features under the restrictions, and writes elsewhere |
 
 mod confined;
 mod installed;
 mod journal;
 mod life;
+mod monitoring;
 mod told;
 mod units;

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 
 use crate::spool::disposition::{Disposition, Outcome, Reason, Rejection, Release, printable};
@@ -21,6 +22,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// How long the upstream wants to be left alone.
     pub retry_after: Option<Duration>,
+    /// Since when the upstream lacks run logs, in its words.
+    pub resend_since: Option<DateTime<Utc>>,
     /// The beginning of the body; not cleaned.
     pub excerpt: Vec<u8>,
 }
@@ -67,7 +70,8 @@ mod tests {
 
     fn answered(status: u16) -> Disposition {
         let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, retry_after: None, excerpt: b"be\x1bcause\r\n".to_vec() }.disposition()
+        let excerpt = b"be\x1bcause\r\n".to_vec();
+        Answer { status, retry_after: None, resend_since: None, excerpt }.disposition()
     }
 
     #[test]

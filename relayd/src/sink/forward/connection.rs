@@ -21,6 +21,7 @@ use super::{
     answer::Answer,
     upload::{Upload, UploadBody},
 };
+use crate::resend;
 use crate::upstream::{Activity, ConnectError, ConnectLimits, Target, connect, retry_after, with_causes};
 
 /// How long things may take.
@@ -145,7 +146,8 @@ impl Drop for Connection {
 async fn read_answer(response: Response<Incoming>) -> Result<(Answer, bool), Failure> {
     let (head, mut body) = response.into_parts();
     let retry_after = retry_after(&head.headers, SystemTime::now());
-    let mut answer = Answer { status: head.status, retry_after, excerpt: Vec::new() };
+    let resend_since = resend::announced(&head.headers);
+    let mut answer = Answer { status: head.status, retry_after, resend_since, excerpt: Vec::new() };
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         let frame = match frame {

@@ -43,6 +43,7 @@ use self::{
 use crate::{
     config::Upstream,
     metrics::CompatibleMetrics,
+    resend::ResendSince,
     spool::{
         Sink, SpoolFile,
         disposition::{Disposition, Outcome, Reason, Rejection, Release},
@@ -63,6 +64,7 @@ pub struct Forward {
     digest: Mutex<[u8; 32]>,
     metrics: Metrics,
     compatible: CompatibleMetrics,
+    resend: ResendSince,
 }
 
 /// Why forwarding cannot be set up.
@@ -118,7 +120,13 @@ impl Forward {
             digest: Mutex::new(tls.digest),
             metrics: Metrics::new(kind, registry)?,
             compatible,
+            resend: ResendSince::default(),
         })
+    }
+
+    /// The same, telling `resend` what the upstream asks for.
+    pub fn telling(self, resend: ResendSince) -> Self {
+        Self { resend, ..self }
     }
 
     /// Reads the certificate files again. On error those read earlier stay in use.
@@ -142,6 +150,9 @@ impl Forward {
                 self.metrics.answered(answer.status);
                 if answer.status.is_success() {
                     self.metrics.bytes.inc_by(upload.size());
+                    if self.kind == UploadKind::RunLog {
+                        self.resend.heed(answer.resend_since);
+                    }
                 }
                 answer.disposition()
             }

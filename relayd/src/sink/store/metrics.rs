@@ -14,6 +14,8 @@ pub(super) struct Metrics {
     pub(super) batch_rows: Histogram,
     /// Time from taking a batch to its commit.
     pub(super) batch_seconds: Histogram,
+    /// Time from the start of a run to the commit of its run log.
+    pub(super) run_age: Histogram,
     /// Report rows stored.
     pub(super) rows: IntCounter,
     /// Run logs that were stored before.
@@ -52,6 +54,11 @@ impl Metrics {
                 "Time to write and commit one batch, in seconds",
                 exponential_buckets(0.001, 2.0, 15)?,
             )?,
+            run_age: histogram(
+                "relayd_store_run_age_seconds",
+                "Time from the start of a run, by the clock of its node, to the commit of its run log",
+                exponential_buckets(1.0, 4.0, 10)?,
+            )?,
             rows: IntCounter::new("relayd_store_rows_total", "Report rows stored")?,
             already_stored: IntCounter::new(
                 "relayd_store_already_stored_total",
@@ -71,6 +78,7 @@ impl Metrics {
         registry.register(Box::new(metrics.batch_run_logs.clone()))?;
         registry.register(Box::new(metrics.batch_rows.clone()))?;
         registry.register(Box::new(metrics.batch_seconds.clone()))?;
+        registry.register(Box::new(metrics.run_age.clone()))?;
         registry.register(Box::new(metrics.rows.clone()))?;
         registry.register(Box::new(metrics.already_stored.clone()))?;
         registry.register(Box::new(metrics.nuls.clone()))?;

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::Utc;
 use diesel::result::{DatabaseErrorKind, Error};
 
 use super::{
@@ -232,6 +233,11 @@ impl Writer {
         self.metrics.batch_seconds.observe(started.elapsed().as_secs_f64());
         self.metrics.batch_run_logs.observe(stored().count() as f64);
         self.metrics.batch_rows.observe(rows as f64);
+        let now = Utc::now();
+        for (entry, _) in stored() {
+            let age = now.signed_duration_since(entry.log.start).to_std().unwrap_or_default();
+            self.metrics.run_age.observe(age.as_secs_f64());
+        }
         self.metrics.rows.inc_by(rows as u64);
         self.metrics.already_stored.inc_by(already as u64);
         if self.metrics.database_up.get() == 0 {

@@ -151,6 +151,7 @@ impl Make {
                 trust: RelayTrust::Keys,
                 client_identity: None,
                 oldest_tls: TlsVersion::V1_3,
+                proxy: protocol::proxy::ProxyRule::None,
             },
         };
         let pace = Pace { heartbeat: Duration::from_millis(300), silence: Duration::from_secs(2) };
