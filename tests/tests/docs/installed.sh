@@ -1,27 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # What the packages install, and PostgreSQL on `root`. Runs once on each machine before its document.
-install -d -m 0755 /opt/rudder/etc/ssl /opt/rudder/etc/relayd /var/rudder
 chmod 0711 /root # so that `sudo -u postgres` does not complain
-
-units=/usr/src/relayd/packaging/systemd
-if [ -e $units/rudder-relayd.service ]; then
-    cp $units/*.service $units/*.socket /etc/systemd/system/
-else
-    cat > /etc/systemd/system/rudder-relayd.service <<'END'
-[Service]
-ExecStart=/usr/sbin/relayd
-ExecReload=kill -HUP $MAINPID
-[Install]
-Alias=relayd.service
-WantedBy=multi-user.target
-END
-    cat > /etc/systemd/system/relayd-agent.service <<'END'
-[Service]
-ExecStart=/usr/bin/agent daemon
-[Install]
-WantedBy=multi-user.target
-END
-fi
+case $(hostname) in
+    node* | web*) packages=relayd-agent ;;
+    *) packages="relayd relayd-agent" ;;
+esac
+for package in $packages; do
+    /usr/src/relayd/packaging/stage $package /usr/src/programs /
+done
+# The same without a copy in memory for each machine.
+ln -sf /usr/src/programs/relayd /opt/rudder/bin/rudder-relayd
+ln -sf /usr/src/programs/agent /opt/rudder/bin/relayd-agent
+[ ! -e /usr/lib/sysusers.d/relayd.conf ] || systemd-sysusers relayd.conf
+for package in $packages; do
+    systemd-tmpfiles --create $package.conf
+done
 systemctl daemon-reload
 
 if [ "$(hostname)" = root.example.com ]; then

@@ -50,6 +50,5 @@ done
 
 exec systemd-nspawn --quiet --directory="$root" --machine="$unique" --hostname="$name.example.com" \
     --boot --register=no --keep-unit --private-network --console=pipe --resolv-conf=off --timezone=off \
-    --bind-ro="$programs/relayd:/usr/sbin/relayd" --bind-ro="$programs/agent:/usr/bin/agent" \
-    --bind-ro="$workspace:/usr/src/relayd" --bind="$(dirname "$directory")/world:/world" \
+    --bind-ro="$programs:/usr/src/programs" --bind-ro="$workspace:/usr/src/relayd" --bind="$(dirname "$directory")/world:/world" \
     -- --unit=document.target

@@ -44,7 +44,7 @@ impl World {
                 };
                 let names = names.iter().chain(others).cloned().collect();
                 let mut world = Self::installed(title, names)?;
-                world.walk(&site).map_err(|e| format!("site.md:{e}"))?;
+                world.walk(&site).map_err(|e| format!("site.md:{e}\n{}", world.journals()))?;
                 world.placeholders.clear();
                 world.shells.clear();
                 Ok(world)
