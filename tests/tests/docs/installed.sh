@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # What the packages install, and PostgreSQL on `root`. Runs once on each machine before its document.
 chmod 0711 /root # so that `sudo -u postgres` does not complain
-for package in relayd relayd-agent; do
+case $(hostname) in
+    node* | web*) packages=relayd-agent ;;
+    *) packages="relayd relayd-agent" ;;
+esac
+for package in $packages; do
     /usr/src/relayd/packaging/stage $package /usr/src/programs /
 done
 # The same without a copy in memory for each machine.
 ln -sf /usr/src/programs/relayd /opt/rudder/bin/rudder-relayd
 ln -sf /usr/src/programs/agent /opt/rudder/bin/relayd-agent
-systemd-sysusers relayd.conf
-systemd-tmpfiles --create relayd.conf relayd-agent.conf
+[ ! -e /usr/lib/sysusers.d/relayd.conf ] || systemd-sysusers relayd.conf
+for package in $packages; do
+    systemd-tmpfiles --create $package.conf
+done
 systemctl daemon-reload
 
 if [ "$(hostname)" = root.example.com ]; then
