@@ -49,16 +49,19 @@ macro_rules! documents {
 documents! {
     readme: "README.md",
     api_versions: "docs/api-versions.md",
+    backup: "docs/backup.md",
     configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
     identity: "docs/identity.md",
     index: "docs/README.md",
     install: "docs/install.md",
+    migration: "docs/migration.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
     remote_run: "docs/remote-run.md",
     run_by_hand: "docs/run-by-hand.md",
     sharing: "docs/sharing.md",
+    upgrade: "docs/upgrade.md",
 }
 
 fn workspace() -> PathBuf {
