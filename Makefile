@@ -18,7 +18,7 @@ PREFIX ?= /usr/local
 KEEP ?= 0
 ARGS ?=
 
-.PHONY: help demo test build load bench install lint format-check dependencies
+.PHONY: help demo test build load selinux bench install lint format-check dependencies
 
 help: ## what there is
 	@echo "make demo [KEEP=1]    root, relay and three nodes on this machine, an outage, a summary"
@@ -56,6 +56,9 @@ lint:
 
 load: programs ## measures with simulated nodes
 	@$(TARGET_DIR)/release/load $(ARGS)
+
+selinux: ## the SELinux module for the policy of this machine, in target/selinux
+	@$(MAKE) --no-print-directory -C packaging/selinux OUT=$(abspath $(TARGET_DIR))/selinux
 
 bench: ## speed of single parts
 	cargo bench -p relayd --bench "*" --locked $(CARGO_FEATURES) $(if $(ARGS),-- $(ARGS))

@@ -75,3 +75,55 @@ pub(crate) fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     let own = "logging=trace".parse()?;
     Ok(EnvFilter::builder().parse(directives)?.add_directive(own))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tracing::{Event, Subscriber, debug, error_span, info};
+    use tracing_subscriber::{
+        layer::{Context, Layer, SubscriberExt},
+        registry,
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Counting(Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Counting {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn passed(settings: &Settings, log: impl FnOnce()) -> usize {
+        let counting = Counting::default();
+        let subscriber = registry().with(filter(&settings.directives).unwrap()).with(counting.clone());
+        tracing::subscriber::with_default(subscriber, log);
+        counting.0.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_filter_by_node_shows_what_happens_to_its_files() {
+        let one = "e745a140-40bc-4b86-b6dc-084488fc906b";
+        let settings = Settings::new(Level::Warn, &format!("[node{{node_id={one}}}]=trace"));
+        let log = |node_id: &str| {
+            let node = error_span!("node", node_id);
+            error_span!(parent: &node, "report", queue_id = "q").in_scope(|| debug!("accepted"));
+            info!("elsewhere");
+        };
+        assert_eq!(passed(&settings, || log(one)), 1);
+        assert_eq!(passed(&settings, || log("root")), 0);
+    }
+
+    #[test]
+    fn summaries_pass_any_filter() {
+        let settings = Settings::new(Level::Off, "");
+        assert_eq!(passed(&settings, || info!(target: "logging::repeats", "more like this")), 1);
+        assert!(check("[").is_err());
+    }
+}

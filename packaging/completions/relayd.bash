@@ -28,6 +28,9 @@ _relayd() {
             relayd,database)
                 cmd="relayd__subcmd__database"
                 ;;
+            relayd,doctor)
+                cmd="relayd__subcmd__doctor"
+                ;;
             relayd,help)
                 cmd="relayd__subcmd__help"
                 ;;
@@ -36,6 +39,9 @@ _relayd() {
                 ;;
             relayd,policy)
                 cmd="relayd__subcmd__policy"
+                ;;
+            relayd,reload)
+                cmd="relayd__subcmd__reload"
                 ;;
             relayd,routes)
                 cmd="relayd__subcmd__routes"
@@ -52,8 +58,14 @@ _relayd() {
             relayd,spool)
                 cmd="relayd__subcmd__spool"
                 ;;
+            relayd,status)
+                cmd="relayd__subcmd__status"
+                ;;
             relayd,token)
                 cmd="relayd__subcmd__token"
+                ;;
+            relayd,why)
+                cmd="relayd__subcmd__why"
                 ;;
             relayd__subcmd__ca,export)
                 cmd="relayd__subcmd__ca__subcmd__export"
@@ -151,6 +163,9 @@ _relayd() {
             relayd__subcmd__help,database)
                 cmd="relayd__subcmd__help__subcmd__database"
                 ;;
+            relayd__subcmd__help,doctor)
+                cmd="relayd__subcmd__help__subcmd__doctor"
+                ;;
             relayd__subcmd__help,help)
                 cmd="relayd__subcmd__help__subcmd__help"
                 ;;
@@ -159,6 +174,9 @@ _relayd() {
                 ;;
             relayd__subcmd__help,policy)
                 cmd="relayd__subcmd__help__subcmd__policy"
+                ;;
+            relayd__subcmd__help,reload)
+                cmd="relayd__subcmd__help__subcmd__reload"
                 ;;
             relayd__subcmd__help,routes)
                 cmd="relayd__subcmd__help__subcmd__routes"
@@ -175,8 +193,14 @@ _relayd() {
             relayd__subcmd__help,spool)
                 cmd="relayd__subcmd__help__subcmd__spool"
                 ;;
+            relayd__subcmd__help,status)
+                cmd="relayd__subcmd__help__subcmd__status"
+                ;;
             relayd__subcmd__help,token)
                 cmd="relayd__subcmd__help__subcmd__token"
+                ;;
+            relayd__subcmd__help,why)
+                cmd="relayd__subcmd__help__subcmd__why"
                 ;;
             relayd__subcmd__help__subcmd__ca,export)
                 cmd="relayd__subcmd__help__subcmd__ca__subcmd__export"
@@ -581,7 +605,7 @@ _relayd() {
 
     case "${cmd}" in
         relayd)
-            opts="-c -t -h -V --config --check --test --help --version run-log spool run node token policy routes ca server-key database config completions help"
+            opts="-c -t -h -V --config --check --test --help --version status why doctor run-log spool run reload node token policy routes ca server-key database config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1234,8 +1258,34 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__doctor)
+            opts="-c -h --json --user --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__help)
-            opts="run-log spool run node token policy routes ca server-key database config completions help"
+            opts="status why doctor run-log spool run reload node token policy routes ca server-key database config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1447,6 +1497,20 @@ _relayd() {
         relayd__subcmd__help__subcmd__database__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1794,6 +1858,20 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__help__subcmd__reload)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__help__subcmd__routes)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -2004,6 +2082,20 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__help__subcmd__token)
             opts="create list revoke"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -2049,6 +2141,20 @@ _relayd() {
         relayd__subcmd__help__subcmd__token__subcmd__revoke)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__why)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -3278,6 +3384,28 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__reload)
+            opts="-c -h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__routes)
             opts="-c -h --json --openapi --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -3912,6 +4040,28 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__status)
+            opts="-c -h --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__token)
             opts="-c -h --config --help create list revoke help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -4071,6 +4221,32 @@ _relayd() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__why)
+            opts="-c -h --all --json --wait --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -340,3 +340,38 @@ fn printed_documents_are_up_to_date() {
     assert_golden("logging.conf", &stdout(&["config", "default", "logging"]));
     assert_golden("reference.md", &stdout(&["config", "reference"]));
 }
+
+#[test]
+fn addresses_may_be_ipv6_and_the_gateway_may_have_several() {
+    let upstream = |text: &str| {
+        let upstream = root(&format!("[output.upstream]\n{text}\n")).config.upstream.unwrap();
+        (upstream.host, upstream.port)
+    };
+    assert_eq!(upstream("host = \"2001:db8::1\""), ("2001:db8::1".to_owned(), 443));
+    assert_eq!(upstream("host = \"[2001:db8::1]\"\nport = 444"), ("2001:db8::1".to_owned(), 444));
+    assert_eq!(upstream("url = \"https://[2001:db8::1]:445/\""), ("2001:db8::1".to_owned(), 445));
+    assert_eq!(upstream("url = \"https://[::1]\""), ("::1".to_owned(), 443));
+
+    let listen = |text: &str| root(&format!("[gateway]\nlisten = {text}\n")).config.gateway.unwrap().listen;
+    let addresses = |all: &[&str]| all.iter().map(|one| one.parse().unwrap()).collect::<Vec<SocketAddr>>();
+    assert_eq!(listen("\"[::]:443\""), addresses(&["[::]:443"]));
+    let several = "[\"[2001:db8::1]:443\", \"192.0.2.1:443\", \"192.0.2.1:443\"]";
+    assert_eq!(listen(several), addresses(&["192.0.2.1:443", "[2001:db8::1]:443"]));
+    let (said, code) = mistakes(&format!("{ROOT}[gateway]\nlisten = []\n"));
+    assert!(said.contains("main.conf:4: gateway.listen: the list is empty") && code == 3, "{said}");
+    let (said, code) = mistakes(&format!("{ROOT}[gateway]\nlisten = [\"[::1]:443\", \"nowhere\"]\n"));
+    assert!(said.contains("\"nowhere\" is not an address") && code == 2, "{said}");
+    assert_eq!(
+        root("listen = \"[::1]:3030\"").config.general.listen,
+        LocalAddress::Tcp("[::1]:3030".parse().unwrap())
+    );
+}
+
+#[test]
+fn a_password_may_be_a_credential_that_is_not_there() {
+    let (said, code) = mistakes(&format!("{ROOT}[output.database]\npassword = \"credential:no.such\"\n"));
+    assert!(said.contains("no.such") && said.contains("LoadCredential=") && code == 2, "{said}");
+    let key =
+        root("[gateway]\nlisten = \"[::1]:443\"\nkey = \"credential:agent.key\"\n").config.gateway.unwrap();
+    assert!(key.identity.key.ends_with("agent.key") && key.identity.key.is_absolute());
+}

@@ -110,6 +110,7 @@ fn dependencies_point_one_way() {
         ("protocol", &["relayd", "agent", "tests", "tokio", "hyper", "warp", "diesel", "notify"][..]),
         ("relayd", &["agent", "tests"]),
         ("agent", &["relayd", "tests", "diesel", "warp"]),
+        ("logging", &["protocol", "relayd", "agent", "tests", "tokio", "hyper"]),
         ("tests", &["relayd", "agent"]),
     ] {
         let names = names(package);

@@ -4,7 +4,11 @@
 use protocol::proxy::{FromEnvironment, Proxy, ProxyRule};
 use toml::de::DeValue;
 
-use super::{declare::Given, resolve::Resolver, value::Value};
+use super::{
+    declare::Given,
+    resolve::Resolver,
+    value::{Secret, Value},
+};
 
 /// The setting `proxy` as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,17 +39,16 @@ impl Resolver<'_> {
 
 impl Value for ProxySetting {
     fn kind() -> String {
-        "\"system\", \"none\" or \"http://[user:password@]host[:port]\"".to_owned()
+        "\"system\", \"none\", \"http://[user:password@]host[:port]\" or \"credential:NAME\"".to_owned()
     }
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
-        match value.as_str() {
-            Some("system") => Ok(Self::System),
-            Some("none" | "") => Ok(Self::None),
-            Some(url) => {
+        match Secret::read(value)?.0.as_str() {
+            "system" => Ok(Self::System),
+            "none" | "" => Ok(Self::None),
+            url => {
                 let proxy = url.parse().map(Self::Url);
                 proxy.map_err(|error| format!("the URL is not usable: {error}; write {}", Self::kind()))
             }
-            None => Err(format!("this is not text; write {}", Self::kind())),
         }
     }
     fn show(&self) -> Option<String> {

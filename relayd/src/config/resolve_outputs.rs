@@ -150,8 +150,14 @@ impl Resolver<'_> {
         })
     }
 
-    /// Host and port, also from the older `url`.
+    /// Host and port. An IPv6 address may be in brackets, as in URLs.
     fn upstream_address(&mut self) -> (String, u16) {
+        let (host, port) = self.upstream_as_typed();
+        (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port)
+    }
+
+    /// Host and port, also from the older `url`.
+    fn upstream_as_typed(&mut self) -> (String, u16) {
         let section = &self.typed.upstream;
         let default_port = section.port.value.unwrap_or(self.typed.general.https_port.value);
         let host = section.host.value.trim();

@@ -65,6 +65,8 @@ fn answered(address: SocketAddr) -> Option<Finding> {
 fn free(address: SocketAddr, setting: &str) -> Option<Finding> {
     let error = TcpListener::bind(address).err()?;
     Some(match error.kind() {
+        // Its socket unit listens for the daemon.
+        io::ErrorKind::AddrInUse if is_of_systemd(address.port()) => return None,
         io::ErrorKind::AddrInUse => {
             let text = "another program listens there";
             let remedy = format!("stop it (`ss -ltnp` names it; httpd?), or change {setting}");
@@ -78,6 +80,28 @@ fn free(address: SocketAddr, setting: &str) -> Option<Finding> {
             Finding::error(NAME, address, error.to_string(), remedy)
         }
     })
+}
+
+/// Whether process 1 listens on this port.
+fn is_of_systemd(port: u16) -> bool {
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let sockets: Vec<String> = tables.iter().flat_map(|table| listeners(table, port)).collect();
+    let open = fs::read_dir("/proc/1/fd").into_iter().flatten().flatten();
+    let mut targets = open.filter_map(|file| fs::read_link(file.path()).ok());
+    targets.any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
+}
+
+/// The sockets that listen on a port, as links of descriptors name them (proc(5), `/proc/net/tcp`).
+fn listeners(table: &str, port: u16) -> Vec<String> {
+    const LISTEN: &str = "0A";
+    let sockets = table.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [_, local, _, state, .., _, _] = fields[..] else { return None };
+        let local_port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
+        (local_port == port && state == LISTEN).then(|| Some(format!("socket:[{}]", fields.get(9)?)))?
+    });
+    sockets.collect()
 }
 
 /// Low ports need a right that the units give.
@@ -97,4 +121,21 @@ fn socket_place(x: &Examined<'_>, path: &Path) -> Option<Finding> {
     let text = format!("the socket of the local API cannot be made: {denied}");
     let remedy = format!("give {} a directory of its own for it, as RuntimeDirectory= does", x.account.name);
     Some(Finding::error(NAME, path.display(), text, remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_that_listens_on_a_port_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let own =
+            fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&listener))).unwrap();
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        assert_eq!(listeners(&table, port), [own.to_str().unwrap()]);
+        assert_eq!(listeners(&table, 0), Vec::<String>::new());
+        assert!(!is_of_systemd(port));
+    }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
-    header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use protocol::{
     enrolment::{self, State},
     hash::KeyHash,
+    headers::RESEND_SINCE,
     limits::RELAY_DEPTH,
     node_id::NodeId,
 };
@@ -28,10 +29,10 @@ use crate::{
 pub enum Answer {
     /// The text asked for.
     Text(Bytes),
-    /// The upload is on stable storage.
-    Stored,
-    /// The same bytes were there already, and are on stable storage.
-    AlreadyStored,
+    /// The upload is on stable storage; perhaps [`RESEND_SINCE`].
+    Stored(Option<HeaderValue>),
+    /// The same bytes were there already, and are on stable storage; perhaps [`RESEND_SINCE`].
+    AlreadyStored(Option<HeaderValue>),
     /// The nodes below the client.
     Tree(TreeAnswer),
     /// Who the client is.
@@ -49,13 +50,22 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// The same, asking for run logs again when this server took one.
+    pub fn asking(self, resend: Option<HeaderValue>) -> Self {
+        match self {
+            Self::Stored(_) => Self::Stored(resend),
+            Self::AlreadyStored(_) => Self::AlreadyStored(resend),
+            other => other,
+        }
+    }
+
     /// Whether this server itself answered a node about its identity, and has that node under the key with
     /// which it asked.
     pub fn is_to_known_node(&self) -> bool {
         match self {
             Self::Enrolment(answer) => matches!(answer.state, State::Accepted | State::Pending),
             Self::Chain(_) | Self::NoAuthority => true,
-            Self::Text(_) | Self::Stored | Self::AlreadyStored | Self::Tree(_) => false,
+            Self::Text(_) | Self::Stored(_) | Self::AlreadyStored(_) | Self::Tree(_) => false,
             Self::Identity(_) | Self::Passed(_) | Self::Served(_) => false,
         }
     }
@@ -120,8 +130,8 @@ impl Answer {
     pub fn into_response(self) -> Response<Body> {
         match self {
             Self::Text(text) => respond_with(StatusCode::OK, TEXT, text),
-            Self::Stored => respond(StatusCode::CREATED, Bytes::new()),
-            Self::AlreadyStored => respond(StatusCode::NO_CONTENT, Bytes::new()),
+            Self::Stored(resend) => taken(StatusCode::CREATED, resend),
+            Self::AlreadyStored(resend) => taken(StatusCode::NO_CONTENT, resend),
             Self::Tree(answer) => answer.into_response(),
             Self::Served(response) => response,
             Self::Identity(identity) => match serde_json::to_vec(&identity) {
@@ -244,6 +254,13 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 fn respond_with(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Body> {
     let mut response = respond(status, body);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// An upload that was taken.
+fn taken(status: StatusCode, resend: Option<HeaderValue>) -> Response<Body> {
+    let mut response = respond(status, Bytes::new());
+    response.headers_mut().extend(resend.map(|since| (HeaderName::from_static(RESEND_SINCE), since)));
     response
 }
 

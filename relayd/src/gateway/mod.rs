@@ -259,7 +259,7 @@ impl Gateway {
             known_weights.clone(),
             settings.slowest_body,
         );
-        let uploads = Uploads::new(settings, known_weights, doors, metrics.clone());
+        let uploads = Uploads::new(settings, known_weights, doors, resend, metrics.clone());
         let service = Service::new(
             own_id,
             nodes.clone(),
@@ -271,8 +271,7 @@ impl Gateway {
         )
         .telling(contacts)
         .calling(services)
-        .below(upstream)
-        .asking(resend);
+        .below(upstream);
         Ok(Self {
             listeners,
             addresses,

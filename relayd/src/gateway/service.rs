@@ -16,11 +16,7 @@ use hyper::{
     body::{Body as _, Incoming},
     header::{EXPECT, HeaderMap, TRANSFER_ENCODING},
 };
-use protocol::{
-    headers::{RESEND_SINCE, SERVER_PINS},
-    node_id::NodeId,
-    urls::UploadKind,
-};
+use protocol::{headers::SERVER_PINS, node_id::NodeId};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -48,7 +44,6 @@ use crate::{
     },
     nodes::{NodeTable, Nodes},
     registry::{Contact, Contacts},
-    resend::ResendSince,
     tree,
 };
 
@@ -70,7 +65,6 @@ pub struct Service {
     contacts: Option<Contacts>,
     services: Services,
     upstream: Option<KnowsUpstream>,
-    resend: ResendSince,
     tree: tree::Server,
     reads: Rates,
     metrics: GatewayMetrics,
@@ -114,7 +108,6 @@ impl Service {
             contacts: None,
             services: Services::default(),
             upstream: None,
-            resend: ResendSince::default(),
             metrics,
             put_off: Throttle::new(Duration::from_millis(100)),
             refused: Throttle::with_burst(Duration::from_millis(100), 100),
@@ -135,11 +128,6 @@ impl Service {
     /// The same, knowing the server above by its key.
     pub fn below(self, upstream: Option<KnowsUpstream>) -> Self {
         Self { upstream, ..self }
-    }
-
-    /// The same, asking for run logs again that a server lacks which came back from a backup.
-    pub fn asking(self, resend: ResendSince) -> Self {
-        Self { resend, ..self }
     }
 
     /// What is counted.
@@ -218,12 +206,6 @@ impl Service {
             response.headers_mut().insert(SERVER_PINS, pins);
         }
         let status = response.status();
-        if status.is_success()
-            && seen.rule.is_some_and(|rule| rule.purpose == Purpose::Upload(UploadKind::RunLog))
-            && let Some(since) = self.resend.header()
-        {
-            response.headers_mut().insert(RESEND_SINCE, since);
-        }
         self.metrics.requests.with_label_values(&[seen.label(), status.as_str()]).inc();
         self.metrics
             .request_seconds

@@ -92,8 +92,8 @@ pub async fn receive(
         return Err(Refusal::NotGzip);
     }
     let answer = match file.publish(name.to_owned()).await? {
-        Published::New => Answer::Stored,
-        Published::SameContent => Answer::AlreadyStored,
+        Published::New => Answer::Stored(None),
+        Published::SameContent => Answer::AlreadyStored(None),
         Published::OtherContent => return Err(Refusal::Conflict),
     };
     directory.commit().await.map_err(|_| STOPPED)?;

@@ -22,7 +22,7 @@ use super::{
     route::UploadName,
     upload::{self, Budget, Upload},
 };
-use crate::{config, http::announced_length, spool::Hint};
+use crate::{config, http::announced_length, resend::ResendSince, spool::Hint};
 
 /// A door with its directory open.
 pub struct OpenDoor {
@@ -58,6 +58,7 @@ pub struct Uploads {
     weights: watch::Receiver<Arc<Weights>>,
     budget: Budget,
     slowest_body: u64,
+    resend: ResendSince,
     metrics: GatewayMetrics,
 }
 
@@ -90,6 +91,7 @@ impl Uploads {
         settings: &config::Gateway,
         weights: watch::Receiver<Arc<Weights>>,
         doors: OpenDoors,
+        resend: ResendSince,
         metrics: GatewayMetrics,
     ) -> Self {
         Self {
@@ -99,6 +101,7 @@ impl Uploads {
             weights,
             budget: Budget::new(settings.max_bytes_in_flight),
             slowest_body: settings.slowest_body,
+            resend,
             metrics,
         }
     }
@@ -149,7 +152,10 @@ impl Uploads {
             length,
             "upload stored"
         );
-        Ok(answer)
+        Ok(match name {
+            UploadName::RunLog(_) => answer.asking(self.resend.header()),
+            UploadName::Inventory(_) => answer,
+        })
     }
 
     /// For whom an upload counts, and how many it speaks for.

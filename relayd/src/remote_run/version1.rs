@@ -233,7 +233,9 @@ impl Run {
         for (node, host) in self.service.with_hosts(nodes) {
             match HostName::parse(&host) {
                 Some(host) => hosts.push(host),
-                None => error!(%node, "remote run: its host name in the node list is none; skipped"),
+                None => {
+                    error!(node_id = %node, "remote run: its host name in the node list is none; skipped")
+                }
             }
         }
         for part in External::parts(hosts) {

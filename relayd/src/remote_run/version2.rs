@@ -20,7 +20,7 @@ use hyper::{
 use protocol::{
     node_id::NodeId,
     node_list::NoRoute,
-    remote_run::{Event, Line, NodeEvent, RunLine, RunOrder, RunProgress, RunRequestId, Targets},
+    remote_run::{Event, Line, NodeEvent, Outcome, RunLine, RunOrder, RunProgress, RunRequestId, Targets},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     Asking, RemoteRun,
@@ -238,6 +238,11 @@ impl Run {
         let event = self.progress.take(event)?;
         if let Some(outcome) = event.event.outcome() {
             self.service.metrics.ended(outcome);
+            let (run, node_id) = (&self.id, &event.node_id);
+            match outcome {
+                Outcome::Succeeded => debug!(%run, %node_id, "remote run: the node has run"),
+                _ => info!(%run, %node_id, ?outcome, "remote run: the node has not run, or failed"),
+            }
         }
         Some(event)
     }

@@ -40,7 +40,7 @@ impl SharedFiles {
         let asked = target.clone();
         let listed = spawn_blocking(move || store.list(&asked, now)).await;
         let (files, all) = listed.map_err(std::io::Error::other).flatten().map_err(|error| {
-            tracing::error!(%target, "cannot list shared files: {error}");
+            tracing::error!(node_id = %target, "cannot list shared files: {error}");
             Problem::Internal
         })?;
         let incomplete = (!all).then(|| "there are more files than a list holds".to_owned());

@@ -67,7 +67,7 @@ impl Machine {
     /// standard input and outputs are the caller's to choose, and killing it ends it.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg("--target").arg(self.leader.to_string()).args(["--all", "--wd=/", "--", program]);
+        command.arg("--target").arg(self.leader.to_string()).args(["--all", "--wd", "--", program]);
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("LANG", "C.UTF-8").env("HOME", "/root").env("DEBIAN_FRONTEND", "noninteractive");
         command

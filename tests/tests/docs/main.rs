@@ -47,7 +47,6 @@ macro_rules! documents {
 }
 
 documents! {
-    readme: "README.md",
     api_versions: "docs/api-versions.md",
     backup: "docs/backup.md",
     configuration: "docs/configuration.md",
@@ -55,12 +54,19 @@ documents! {
     identity: "docs/identity.md",
     index: "docs/README.md",
     install: "docs/install.md",
+    logs: "docs/logs.md",
     migration: "docs/migration.md",
+    monitoring: "docs/monitoring.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
+    proxies: "docs/proxies.md",
+    readme: "README.md",
     remote_run: "docs/remote-run.md",
     run_by_hand: "docs/run-by-hand.md",
+    security: "docs/security.md",
     sharing: "docs/sharing.md",
+    systemd: "docs/systemd.md",
+    troubleshooting: "docs/troubleshooting.md",
     upgrade: "docs/upgrade.md",
 }
 

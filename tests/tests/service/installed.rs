@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A booted machine on which relayd and the agent are installed as services, at the default paths.
 
-use std::{fs, path::PathBuf, process::Output, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+    time::Duration,
+};
 
 use protocol::{node_id::NodeId, private_key};
 use tests::{
     Result,
-    debian::{Debian, Machine, Network},
+    debian::{Debian, Machine, Network, succeed},
     identity::{Identity, Keys},
     programs, wait,
 };
@@ -17,7 +22,8 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 pub const DAEMON: &str = "/opt/rudder/bin/rudder-relayd";
 pub const AGENT: &str = "/opt/rudder/bin/relayd-agent";
 pub const UNIT: &str = "rudder-relayd.service";
-const UNITS: [&str; 3] = ["rudder-relayd.service", "relayd-gateway.socket", "relayd-agent.service"];
+/// Where a test can change units that nobody has started yet.
+pub const UNITS: &str = "/etc/systemd/system";
 
 /// The machine. It goes before its files.
 pub struct Installed {
@@ -27,24 +33,31 @@ pub struct Installed {
 
 /// A file of `packaging/systemd`.
 pub fn packaged(name: &str) -> Result<String> {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd").join(name);
+    let file = packaging("systemd").join(name);
     fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()).into())
+}
+
+fn packaging(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(name)
 }
 
 impl Installed {
     /// `None` when this machine cannot boot others. `prepare` adds files before it is booted.
     pub fn boot(prepare: impl FnOnce(&Debian) -> Result<()>) -> Result<Option<Self>> {
         let Some(debian) = Debian::start()? else { return Ok(None) };
-        debian.put(&programs::find("relayd")?, DAEMON)?;
-        debian.put(&programs::find("agent")?, AGENT)?;
-        for unit in UNITS {
-            debian.write(format!("/etc/systemd/system/{unit}"), packaged(unit)?)?;
+        let relayd = programs::find("relayd")?;
+        for package in ["relayd", "relayd-agent"] {
+            let mut stage = Command::new(packaging("stage"));
+            stage.arg(package).arg(relayd.parent().ok_or("no directory")?).arg(debian.path("/"));
+            succeed(stage.env("UNITS", UNITS))?;
         }
-        debian.write("/etc/sysusers.d/relayd.conf", ACCOUNTS)?;
-        debian.write("/etc/tmpfiles.d/relayd.conf", DIRECTORIES)?;
+        // As the packages do after unpacking.
         debian.run("systemd-sysusers", &[])?;
-        debian.run("systemd-tmpfiles", &["--create", "/etc/tmpfiles.d/relayd.conf"])?;
+        let make_places =
+            || debian.run("systemd-tmpfiles", &["--create", "relayd.conf", "relayd-agent.conf"]);
+        make_places()?;
         prepare(&debian)?;
+        make_places()?;
         let machine = debian.boot(Network::Private)?;
         Ok(Some(Self { machine, debian }))
     }
@@ -88,9 +101,9 @@ impl Installed {
         self.machine.journal(UNIT).unwrap_or_else(|e| e.to_string())
     }
 
-    /// An operator's command, as the user of the daemon.
+    /// An operator's command.
     pub fn operator(&self, arguments: &str) -> Result<String> {
-        self.sh(&format!("runuser -u rudder-relayd -g rudder -- {DAEMON} {arguments}"))
+        self.sh(&format!("{DAEMON} {arguments}"))
     }
 }
 
@@ -106,28 +119,3 @@ pub fn identity_of_root(debian: &Debian) -> Result<Identity> {
 
 /// The key of the machine, which the daemon has no right to: it is a credential.
 pub const KEY: &str = "/var/rudder/cfengine-community/ppkeys/localhost.priv";
-
-const ACCOUNTS: &str = "\
-g rudder - -
-g rudder-policy-reader - -
-u rudder-relayd - \"relayd\" /var/rudder
-m rudder-relayd rudder-policy-reader
-";
-
-const DIRECTORIES: &str = "\
-d /opt/rudder/etc 0755 root root
-d /opt/rudder/etc/relayd 0750 root rudder
-d /var/rudder 0755 root root
-d /var/rudder/inventories 0770 root rudder
-d /var/rudder/reports 0770 root rudder
-d /var/rudder/shared-files 0770 rudder-relayd rudder
-d /var/rudder/relayd 0770 rudder-relayd rudder
-d /var/rudder/lib/relay 0770 root rudder
-d /var/rudder/lib/ssl 0770 root rudder
-d /var/rudder/lib/ssl/shared 0770 root rudder
-d /var/rudder/configuration-repository/shared-files 2750 root rudder
-d /var/rudder/cfengine-community/ppkeys 0700 root root
-d /var/rudder/cfengine-community/state 0770 root rudder
-d /opt/rudder/etc/ssl 0755 root root
-d /var/rudder/share 2750 root rudder-policy-reader
-";

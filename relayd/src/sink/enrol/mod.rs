@@ -70,7 +70,11 @@ impl Enrol {
     /// Makes it, and `received/` beside the spool. Files larger than `max_size` are refused.
     pub fn new(registry: Registry, inventories: &Path, max_size: u64) -> io::Result<Self> {
         let received = inventories.join("received");
-        DirBuilder::new().recursive(true).mode(0o770).create(&received)?;
+        let made = DirBuilder::new().recursive(true).mode(0o770).create(&received);
+        made.map_err(|e| {
+            let place = received.display();
+            io::Error::new(e.kind(), format!("cannot make {place}: {e}; check the owner of its parent"))
+        })?;
         let (verdicts, one) = (Verdicts::default(), Semaphore::new(1));
         Ok(Self { registry, received, max_size, verdicts, one })
     }

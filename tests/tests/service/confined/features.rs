@@ -39,8 +39,8 @@ impl World {
                 );
                 self.installed.sh(&put).map_err(|e| format!("{e}\n{}", self.logs()))?;
             }
-            let received =
-                self.installed.debian.path("/var/rudder/inventories/received").join(&inventory.name);
+            let received = format!("/var/rudder/inventories/received/{}.ocs.gz", self.nodes[node]);
+            let received = self.installed.debian.path(received);
             wait::until_true("the inventory", PATIENCE, || Ok(received.is_file()))
                 .map_err(|e| format!("inventory of node {node}: {e}\n{}", self.logs()))?;
         }

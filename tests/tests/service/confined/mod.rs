@@ -103,6 +103,8 @@ impl World {
             debian.write(format!("/etc/systemd/system/{RELAY}"), unit_of_the_relay()?)?;
             // Open to all, so that only the restrictions of the unit keep the daemon out.
             debian.run("install", &["-d", "-m", "1777", "/srv/open", POSTGRES])?;
+            let places = "/var/rudder/reports/relay /var/rudder/inventories/relay /var/rudder/share/relay";
+            debian.run("sh", &["-c", &format!("install -d -o rudder-relayd -g rudder {places}")])?;
             share_socket(debian, postgres)?;
             root = Some(identity.key_hash());
             Ok(())

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The archive for systems without a package.
+
+use std::{fs, path::Path, process::Command};
+
+use tests::{
+    Result,
+    debian::{Network, succeed},
+};
+
+use crate::{
+    built::{VERSION, debian_with, other, output},
+    machine::{DIRECTORIES, DIRECTORIES_OF_AGENT, ROOT, check_modes, failed, state},
+};
+
+const MAIN: &str = "/opt/rudder/etc/relayd/main.conf";
+
+#[test]
+fn the_archive_installs_upgrades_and_removes() {
+    let Some(debian) = debian_with(&["tar", "strip"]).unwrap() else { return };
+    let name = format!("relayd-{VERSION}-{}-linux", std::env::consts::ARCH);
+    let archive = other("build-tarball").unwrap().join(format!("{name}.tar.gz"));
+    let unpacked = output("archive-unpacked").unwrap();
+    succeed(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(&unpacked)).unwrap();
+    if cfg!(feature = "bundled") {
+        needs_only_the_c_library(&unpacked.join(&name)).unwrap();
+    }
+    debian.put(&archive, "/srv/relayd.tar.gz").unwrap();
+    let install = format!("/srv/{name}/install");
+
+    let machine = debian.boot(Network::Private).unwrap();
+    machine.run("tar", &["-xzf", "/srv/relayd.tar.gz", "-C", "/srv"]).unwrap();
+    machine.run(&install, &["relayd", "relayd-agent"]).unwrap();
+    check_modes(&debian, DIRECTORIES).unwrap();
+    check_modes(&debian, DIRECTORIES_OF_AGENT).unwrap();
+    assert_eq!(state(&machine, "rudder-relayd").unwrap(), "enabled inactive");
+    assert_eq!(state(&machine, "relayd-agent").unwrap(), "enabled inactive");
+
+    debian.write(MAIN, ROOT).unwrap();
+    machine.run(&install, &["relayd"]).unwrap();
+    assert_eq!(state(&machine, "rudder-relayd").unwrap(), "enabled active");
+    assert_eq!(fs::read_to_string(debian.path(MAIN)).unwrap(), ROOT);
+    assert!(debian.path(MAIN.to_owned() + ".new").exists(), "the new default is beside what was changed");
+
+    machine.run(&install, &["--remove", "relayd", "relayd-agent"]).unwrap();
+    assert!(!debian.path("/opt/rudder/bin").exists() && !debian.path("/usr/share/relayd").exists());
+    assert_eq!(fs::read_to_string(debian.path(MAIN)).unwrap(), ROOT);
+    assert!(debian.path("/var/rudder/relayd/relayd.db").exists());
+    assert_eq!(failed(&machine).unwrap(), "");
+    assert_eq!(machine.command(&install).arg("nonsense").output().unwrap().status.code(), Some(2));
+}
+
+/// Everything is linked in.
+fn needs_only_the_c_library(directory: &Path) -> Result<()> {
+    for program in ["relayd/opt/rudder/bin/rudder-relayd", "relayd-agent/opt/rudder/bin/relayd-agent"] {
+        let headers = succeed(Command::new("readelf").arg("--dynamic").arg(directory.join(program)))?;
+        for library in headers.lines().filter(|line| line.contains("(NEEDED)")) {
+            let known = ["[libc.so.6]", "[libm.so.6]", "[libgcc_s.so.1]", "[ld-linux"];
+            assert!(known.iter().any(|known| library.contains(known)), "{program}: {library}");
+        }
+    }
+    Ok(())
+}
