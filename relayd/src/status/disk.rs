@@ -17,8 +17,8 @@ use crate::{
     gateway::disk::{Room, room_of},
 };
 
-/// Percent of a disk from which uploads are refused, where no gateway says it.
-const HIGH_WATER: u8 = 90;
+/// Percent of a disk up to which uploads are taken where there is no gateway: nothing refuses them before.
+const HIGH_WATER: u8 = 100;
 
 /// Room where files are written.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -34,7 +34,8 @@ fn sound(more: &str) -> Site {
 fn with_gateway() -> Site {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let site = sound(&format!(
-        "[gateway]\nlisten = \"127.0.0.1:{port}\"\ncertificate = \"DIR/s.cert\"\nkey = \"DIR/s.key\"\n"
+        "[gateway]\nlisten = \"127.0.0.1:{port}\"\ncertificate = \"DIR/s.cert\"\nkey = \"DIR/s.key\"\n\
+         high_water_percent = 100\n"
     ));
     let key = private_key::generate(KeyKind::P256).unwrap();
     fs::write(site.at("s.cert"), private_key::self_signed(&key, &"root".parse().unwrap()).unwrap().to_pem())
