@@ -40,6 +40,9 @@ _agent() {
             agent,key)
                 cmd="agent__subcmd__key"
                 ;;
+            agent,resend)
+                cmd="agent__subcmd__resend"
+                ;;
             agent,run)
                 cmd="agent__subcmd__run"
                 ;;
@@ -135,6 +138,9 @@ _agent() {
                 ;;
             agent__subcmd__help,key)
                 cmd="agent__subcmd__help__subcmd__key"
+                ;;
+            agent__subcmd__help,resend)
+                cmd="agent__subcmd__help__subcmd__resend"
                 ;;
             agent__subcmd__help,run)
                 cmd="agent__subcmd__help__subcmd__run"
@@ -284,7 +290,7 @@ _agent() {
 
     case "${cmd}" in
         agent)
-            opts="-h -V --root --help --version init enroll run send share daemon update status key cert trust triggers upkeep config completions help"
+            opts="-h -V --root --help --version init enroll run send resend share daemon update status key cert trust triggers upkeep config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -704,7 +710,7 @@ _agent() {
             return 0
             ;;
         agent__subcmd__help)
-            opts="init enroll run send share daemon update status key cert trust triggers upkeep config completions help"
+            opts="init enroll run send resend share daemon update status key cert trust triggers upkeep config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -916,6 +922,20 @@ _agent() {
         agent__subcmd__help__subcmd__key__subcmd__roll)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        agent__subcmd__help__subcmd__resend)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1257,6 +1277,28 @@ _agent() {
                     return 0
                     ;;
                 --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        agent__subcmd__resend)
+            opts="-h --since --now --json --quiet --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

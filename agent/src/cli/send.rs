@@ -23,6 +23,7 @@ Examples:
   agent send
   agent send --now      even if the server asked to wait
   agent send --json | jq .left")]
+#[group(skip)] // `agent resend` takes these arguments as well
 pub(super) struct Args {
     /// Do not wait, even if the server asked for it (Retry-After).
     #[arg(long)]

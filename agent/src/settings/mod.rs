@@ -10,18 +10,18 @@ pub mod own;
 pub mod policies;
 pub mod problem;
 pub mod reference;
+mod secret;
 pub mod units;
 
 use std::{
     fmt, fs, io,
-    ops::Deref,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use protocol::{hash::KeyHash, proxy::ProxyRule, tls::TlsVersion};
-use zeroize::Zeroizing;
 
+pub use self::secret::{Credentials, Secret};
 use self::{
     agent_conf::AgentConf,
     own::Own,
@@ -29,46 +29,6 @@ use self::{
     problem::{Problem, Problems},
 };
 use crate::paths::Paths;
-
-/// A text that never shows in logs, and whose memory is zeroed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub Zeroizing<String>);
-
-impl Secret {
-    /// Takes a text over.
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl Deref for Secret {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-/// User and password for basic authentication.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// User.
-    pub user: String,
-    /// Password.
-    pub password: Secret,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:(secret)", self.user)
-    }
-}
 
 /// The policy server's address.
 #[derive(Debug, Clone, PartialEq, Eq)]

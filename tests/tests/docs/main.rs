@@ -51,6 +51,7 @@ documents! {
     backup: "docs/backup.md",
     configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
+    containers: "docs/containers.md",
     identity: "docs/identity.md",
     index: "docs/README.md",
     install: "docs/install.md",
@@ -65,6 +66,7 @@ documents! {
     run_by_hand: "docs/run-by-hand.md",
     security: "docs/security.md",
     sharing: "docs/sharing.md",
+    systemd: "docs/systemd.md",
     troubleshooting: "docs/troubleshooting.md",
     upgrade: "docs/upgrade.md",
 }
