@@ -15,10 +15,11 @@ endif
 CARGO_FLAGS := --release --locked $(CARGO_FEATURES)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
+PACKAGES := $(TARGET_DIR)/packages
 KEEP ?= 0
 ARGS ?=
 
-.PHONY: help demo test build load selinux bench install lint format-check dependencies
+.PHONY: help demo test build load selinux bench install packages rootfs lint format-check dependencies
 
 help: ## what there is
 	@echo "make demo [KEEP=1]    root, relay and three nodes on this machine, an outage, a summary"
@@ -27,19 +28,27 @@ help: ## what there is
 	@echo "make load ARGS=...    load generator; ARGS=--help says more, for instance ARGS='ingest'"
 	@echo "make bench            speed of the parser and of the other hot paths"
 	@echo "make install          relayd and agent into DESTDIR/PREFIX/sbin and bin (PREFIX=$(PREFIX))"
+	@echo "make packages         Debian and RPM packages and the archive, in $(PACKAGES)/"
+	@echo "make rootfs           a container's root file system, in $(PACKAGES)/container/"
 	@echo
 	@echo "FEATURES=system links the system's OpenSSL, libpq and SQLite instead of compiling them in."
 
 demo: programs ## the main job, for a newcomer
 	@$(TARGET_DIR)/release/demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: dependencies format-check lint ## all that CI runs
+test: dependencies format-check lint system-programs ## all that CI runs
 	cargo test --workspace --no-fail-fast $(CARGO_FLAGS)
 
-.PHONY: programs toolchain
+.PHONY: programs system-programs toolchain
 programs: toolchain
 	@echo "Building (the first time takes some minutes: OpenSSL, libpq and SQLite are compiled in)"
 	cargo build --workspace --bins $(CARGO_FLAGS)
+
+# What packages are made from: linked with the libraries of the system. In the same target directory, so that only what
+# depends on these libraries is compiled once more; then put aside, because the next build has the same names.
+system-programs:
+	cargo build --workspace --bins --release --locked --no-default-features
+	install -D -t $(TARGET_DIR)/release/system $(TARGET_DIR)/release/relayd $(TARGET_DIR)/release/agent
 
 toolchain:
 ifeq ($(FEATURES),bundled)
@@ -67,5 +76,15 @@ install: programs ## DESTDIR and PREFIX as usual
 	install -D -m 0755 $(TARGET_DIR)/release/relayd $(DESTDIR)$(PREFIX)/sbin/relayd
 	install -D -m 0755 $(TARGET_DIR)/release/agent $(DESTDIR)$(PREFIX)/bin/agent
 
+packages: system-programs ## for Debian, for RPM systems, and for all others
+	@$(MAKE) --no-print-directory programs FEATURES=bundled
+	packaging/build-deb $(TARGET_DIR)/release/system $(PACKAGES)
+	packaging/build-rpm $(TARGET_DIR)/release/system $(PACKAGES)
+	packaging/build-tarball $(TARGET_DIR)/release $(PACKAGES)
+	@ls $(PACKAGES)
+
+rootfs: programs ## to run with podman, systemd-nspawn or an OCI runtime
+	packaging/build-rootfs $(TARGET_DIR)/release $(PACKAGES)/container
+
 dependencies: ## programs that the tests run, from Debian
-	@tests/install-dependencies $(FEATURES)
+	@tests/install-dependencies

@@ -72,7 +72,7 @@ pub fn check(directives: &str) -> Result<(), ParseError> {
 
 pub(crate) fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     // Summaries are of events that passed the filter, so they do as well.
-    let own = "logging=trace".parse()?;
+    let own = "logging::repeats=trace".parse()?;
     Ok(EnvFilter::builder().parse(directives)?.add_directive(own))
 }
 
@@ -113,7 +113,8 @@ mod tests {
         let settings = Settings::new(Level::Warn, &format!("[node{{node_id={one}}}]=trace"));
         let log = |node_id: &str| {
             let node = error_span!("node", node_id);
-            error_span!(parent: &node, "report", queue_id = "q").in_scope(|| debug!("accepted"));
+            let file = error_span!(parent: &node, "report", queue_id = "q");
+            node.in_scope(|| file.in_scope(|| debug!("accepted")));
             info!("elsewhere");
         };
         assert_eq!(passed(&settings, || log(one)), 1);

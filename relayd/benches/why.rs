@@ -23,7 +23,7 @@ use relayd::{
 const NODES: usize = 100_000;
 /// Nodes with a certificate in the bundle: as many as are looked through.
 const CERTIFIED: usize = 40_000;
-const WAITING: usize = 100_000;
+const WAITING: usize = 50_000;
 const REFUSED: usize = 50_000;
 const ROUNDS: usize = 5;
 /// Milliseconds.

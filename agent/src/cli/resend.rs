@@ -16,6 +16,7 @@ use crate::{identity::Identity, settings::Settings, upload::resend};
 ///
 /// Copies are kept for `sent_retention`. A server that has a run log already does not store it twice.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 #[command(after_help = "\
 Servers with relayd ask for this themselves (`processing.reporting.resend_since`).
 The exit status is that of `agent send`.

@@ -3,7 +3,9 @@
 
 use std::{
     fs,
+    os::unix::net::UnixDatagram,
     process::{Child, Stdio},
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -53,6 +55,41 @@ fn runs_and_sends_on_schedule(setting: &str, limit: u64) {
     let mut starts: Vec<_> = server.requests().into_iter().map(|r| r.line).collect();
     starts.dedup();
     assert_eq!(starts.len(), server.requests().len());
+}
+
+#[test]
+fn sighup_has_the_settings_read_again() {
+    let node = Node::new();
+    let settings = |more: &str| {
+        node.settings(&format!("policy_command = [\"true\"]\nrun_interval = \"1h\"\n[logging]\n{more}\n"));
+    };
+    settings("level = \"error\"");
+    let (socket, log) = (node.root().join("notify"), node.root().join("daemon.log"));
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut child = node
+        .command(&["daemon"])
+        .env("NOTIFY_SOCKET", &socket)
+        .stderr(fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut buffer = [0; 4096];
+    while {
+        let length = manager.recv(&mut buffer).expect("the daemon gets ready");
+        !buffer[..length].starts_with(b"READY=1")
+    } {}
+    let said =
+        |what: &str| eventually(what, || fs::read_to_string(&log).unwrap().contains(what).then_some(()));
+    settings("level = \"loud\"");
+    signal(&child, Signal::HUP);
+    said("`logging.level`: expected \"off\"");
+    settings("level = \"info\"");
+    signal(&child, Signal::HUP);
+    said("agent: settings read again\n");
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(log.starts_with("agent: settings are wrong, the last good ones stay:\n"), "{log}");
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

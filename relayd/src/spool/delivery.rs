@@ -8,7 +8,6 @@ use std::{
 };
 
 use prometheus::Histogram;
-use tracing::{Instrument, Span};
 
 use super::{
     Sink,
@@ -17,7 +16,7 @@ use super::{
     gate::Evidence,
     inspect::{Finding, Identity, Origin, inspect},
     later::FileName,
-    name::Ids,
+    name::{About, Ids},
     settle::{Directories, Settled, settle},
 };
 
@@ -37,7 +36,7 @@ pub struct Ended {
     /// Whether it was the probe of a closed gate.
     pub probe: bool,
     /// Says in log lines which file it was.
-    pub span: Span,
+    pub about: About,
     pub what: What,
 }
 
@@ -74,9 +73,9 @@ const INCOMPLETE_AGE: Duration = Duration::from_secs(30);
 impl<S: Sink> Task<S> {
     /// Delivers one file.
     pub async fn deliver(self: Arc<Self>, name: FileName, origin: Origin, probe: bool) -> Ended {
-        let span = Ids::of(self.directories.kind, &name).span();
-        let what = self.attempt(&name, origin).instrument(span.clone()).await;
-        Ended { name, probe, span, what }
+        let about = Ids::of(self.directories.kind, &name).about();
+        let what = about.within(self.attempt(&name, origin)).await;
+        Ended { name, probe, about, what }
     }
 
     async fn attempt(self: &Arc<Self>, name: &FileName, origin: Origin) -> What {

@@ -292,7 +292,7 @@ impl<S: Sink> Dispatcher<S> {
     /// Counts, logs and remembers how a delivery ended; says what it showed of the outlet.
     fn conclude(&mut self, ended: &Ended, now: Instant) -> (Evidence, String) {
         let (spool, name) = (self.spool(), &ended.name);
-        let _about_it = ended.span.enter();
+        let _about_it = ended.about.enter();
         match &ended.what {
             delivery::What::Gone => self.later.forget(name),
             delivery::What::TooYoung => self.look_again(name.clone(), now + LOOK_AGAIN),

@@ -8,7 +8,7 @@ use protocol::{
     run_id::RunLogName, urls::UploadKind,
 };
 
-use tracing::{Span, error_span};
+use tracing::{Instrument, Span, error_span, span::Entered};
 
 /// The checked name of a spooled file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,16 +88,43 @@ impl Ids {
 
     /// Where all lines about the file are logged; the names are those of protocol 9.5. Of the level that is
     /// logged longest: a span that is left out takes its fields with it.
-    pub fn span(&self) -> Span {
+    pub fn about(&self) -> About {
         let Self { kind, queue_id, node_id, run } = self;
-        let node = node_id.as_deref().map(|node_id| error_span!("node", node_id));
-        let node = node.as_ref().and_then(Span::id);
-        match kind {
-            UploadKind::RunLog => error_span!(parent: node, "report", %queue_id, run),
+        let node = node_id.as_deref().map_or(Span::none(), |node_id| error_span!("node", node_id));
+        let file = match kind {
+            UploadKind::RunLog => error_span!(parent: node.id(), "report", %queue_id, run),
             UploadKind::NewInventory | UploadKind::InventoryUpdate => {
-                error_span!(parent: node, "inventory", %queue_id)
+                error_span!(parent: node.id(), "inventory", %queue_id)
             }
-        }
+        };
+        About { node, file }
+    }
+}
+
+/// The node and the file that log lines are about. Both are entered: filters by the one or the other go by what is
+/// entered, not by what is around it.
+#[derive(Debug, Clone)]
+pub struct About {
+    node: Span,
+    file: Span,
+}
+
+impl About {
+    /// About nothing.
+    #[cfg(test)]
+    pub fn nothing() -> Self {
+        Self { node: Span::none(), file: Span::none() }
+    }
+
+    /// Until both are dropped.
+    pub fn enter(&self) -> (Entered<'_>, Entered<'_>) {
+        let node = self.node.enter();
+        (self.file.enter(), node)
+    }
+
+    /// While `work` is worked on.
+    pub async fn within<F: Future>(&self, work: F) -> F::Output {
+        work.instrument(self.file.clone()).instrument(self.node.clone()).await
     }
 }
 

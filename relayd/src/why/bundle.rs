@@ -8,7 +8,7 @@ use std::{
 };
 
 use memchr::memmem;
-use openssl::base64;
+use openssl::{base64, x509::X509};
 use protocol::{certificate::Certificate, node_id::NodeId};
 
 use crate::config::{Config, NodesSource, RunLogOutput};
@@ -45,25 +45,62 @@ pub fn look(config: &Config, node: Option<&NodeId>, most: u64) -> Bundle {
 }
 
 fn of_node(pem: &[u8], node: &NodeId) -> Vec<Certificate> {
-    let (begin, end) = (memmem::Finder::new(BEGIN), memmem::Finder::new(END));
-    let id = memmem::Finder::new(node.as_str().as_bytes());
-    let mut found = Vec::new();
-    let mut rest = pem;
-    while let Some(at) = begin.find(rest) {
-        let block = &rest[at..];
-        let Some(length) = end.find(block) else { break };
-        let text: Vec<u8> =
-            block[BEGIN.len()..length].iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-        let der = std::str::from_utf8(&text).ok().and_then(|text| base64::decode_block(text).ok());
-        if der.is_some_and(|der| id.find(&der).is_some())
-            && let Ok(certificate) = Certificate::from_pem(&block[..length + END.len()])
-            && certificate.node_id() == Some(node)
-        {
-            found.push(certificate);
-        }
-        rest = &block[length..];
+    let text = joined(pem);
+    let Some(forms) = forms(node) else { return each(&text, node) };
+    let (begin, end) = (memmem::FinderRev::new(BEGIN), memmem::Finder::new(END));
+    let mut at: Vec<usize> = forms.iter().flat_map(|form| memmem::find_iter(&text, form)).collect();
+    // In the order of the file, each certificate once: subject and issuer have the id, both.
+    at.sort_unstable();
+    let mut blocks: Vec<&[u8]> = at
+        .into_iter()
+        .filter_map(|at| {
+            let from = begin.rfind(&text[..at])?;
+            let length = end.find(&text[from..])?;
+            Some(&text[from..from + length])
+        })
+        .collect();
+    blocks.dedup_by_key(|block| block.as_ptr());
+    blocks.into_iter().filter_map(|block| certificate(block, node)).collect()
+}
+
+/// The bundle without line breaks, so that what is broken into lines can be found.
+fn joined(pem: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(pem.len());
+    for line in pem.split_inclusive(|byte| *byte == b'\n') {
+        text.extend_from_slice(line.trim_ascii_end());
     }
-    found
+    text
+}
+
+/// Shortest id that is looked for in base64: shorter ones would be found everywhere.
+const SHORTEST: usize = 8;
+
+/// How base64 has an id, by where in a group of three bytes it begins: without the characters at both ends, which
+/// other bytes have a part in.
+fn forms(node: &NodeId) -> Option<[Vec<u8>; 3]> {
+    let id = node.as_str().as_bytes();
+    (id.len() >= SHORTEST).then(|| {
+        [0, 1, 2].map(|before| {
+            let bytes = [&[0; 2][..before], id].concat();
+            let (first, last) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+            base64::encode_block(&bytes).as_bytes()[first..last].to_vec()
+        })
+    })
+}
+
+fn each(text: &[u8], node: &NodeId) -> Vec<Certificate> {
+    let blocks = memmem::find_iter(text, BEGIN).filter_map(|from| {
+        let length = memmem::find(&text[from..], END)?;
+        Some(&text[from..from + length])
+    });
+    blocks.filter_map(|block| certificate(block, node)).collect()
+}
+
+/// The certificate in a block without line breaks and without its end, if it is of the node.
+fn certificate(block: &[u8], node: &NodeId) -> Option<Certificate> {
+    let der = base64::decode_block(std::str::from_utf8(&block[BEGIN.len()..]).ok()?).ok()?;
+    let certificate = Certificate::new(X509::from_der(&der).ok()?).ok()?;
+    (certificate.node_id() == Some(node)).then_some(certificate)
 }
 
 #[cfg(test)]
@@ -74,14 +111,33 @@ mod tests {
 
     #[test]
     fn the_certificates_of_one_node_are_found_among_others() {
-        let pem = |node: &str| {
-            let key = private_key::generate(KeyKind::P256).unwrap();
-            private_key::self_signed(&key, &node.parse().unwrap()).unwrap().to_pem()
-        };
+        let key = private_key::generate(KeyKind::P256).unwrap();
+        let pem = |node: &str| private_key::self_signed(&key, &node.parse().unwrap()).unwrap().to_pem();
         let bundle =
             [pem("a-node"), b"\n".to_vec(), pem("another"), pem("a-node"), pem("a-node-too")].concat();
         let found = |node: &str| of_node(&bundle, &node.parse().unwrap()).len();
         assert_eq!([found("a-node"), found("another"), found("a-node-too"), found("nobody")], [2, 1, 1, 0]);
         assert_eq!(of_node(&bundle[..bundle.len() - 40], &"a-node-too".parse().unwrap()).len(), 0);
+    }
+
+    #[test]
+    fn an_id_is_found_wherever_it_begins_in_its_group() {
+        let key = private_key::generate(KeyKind::P256).unwrap();
+        // Ids of other lengths move what follows them.
+        for length in 8..14 {
+            let node: NodeId = "n".repeat(length).parse().unwrap();
+            let certificate = private_key::self_signed(&key, &node).unwrap();
+            let windows: Vec<u8> = certificate
+                .to_pem()
+                .iter()
+                .flat_map(|byte| match byte {
+                    b'\n' => vec![b'\r', b'\n'],
+                    byte => vec![*byte],
+                })
+                .collect();
+            for pem in [certificate.to_pem(), windows] {
+                assert_eq!(of_node(&pem, &node).len(), 1, "{length}");
+            }
+        }
     }
 }

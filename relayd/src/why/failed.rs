@@ -47,7 +47,7 @@ fn remedy(reason: &str, id: &str) -> String {
             "see that its certificate is in general.nodes_certs_file, `systemctl reload rudder-relayd`, {retry}"
         ),
         "bad_signature" => format!(
-            "compare the key of the node (`agent key show` there) with the one that is known here; when it was \
+            "compare the key of the node (`agent cert show` there) with the one that is known here; when it was \
              installed anew, accept its new key, {retry}; otherwise somebody else signed it"
         ),
         "bad_compression" | "bad_content" => format!(

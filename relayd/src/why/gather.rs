@@ -42,7 +42,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { wait: Duration::from_millis(150), names: 100_000, bundle: 32 << 20 }
+        Self { wait: Duration::from_millis(150), names: 50_000, bundle: 32 << 20 }
     }
 }
 
@@ -126,11 +126,11 @@ impl<'a> Evidence<'a> {
             }
             _ => parse(asked),
         };
-        let files = match &node {
-            Some(node) => files::look(config, node, bounds.names, now),
-            None => Files::default(),
-        };
-        let bundle = bundle::look(config, node.as_ref(), bounds.bundle);
+        let (files, bundle) = thread::scope(|scope| {
+            let bundle = scope.spawn(|| bundle::look(config, node.as_ref(), bounds.bundle));
+            let files = node.as_ref().map(|node| files::look(config, node, bounds.names, now));
+            (files.unwrap_or_default(), bundle.join().unwrap_or(Bundle::NotNeeded))
+        });
         let stored = looking.map(|looking| {
             early.unwrap_or_else(|| late(looking.recv_timeout(wait(begun)).ok(), bounds.wait))
         });

@@ -105,7 +105,7 @@ fn keys(e: &Evidence<'_>) -> Option<Finding> {
                 "the certificate of {name} has another key ({}) than the node list: one of them is old",
                 certificates[0].key_hash()
             );
-            let remedy = "compare with `agent key show` on the node, and have list and bundle written again where \
+            let remedy = "compare with `agent cert show` on the node, and have list and bundle written again where \
                           nodes are managed";
             Some(Finding::error(NAME, bundle, text, remedy))
         }

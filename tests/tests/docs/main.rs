@@ -51,6 +51,7 @@ documents! {
     backup: "docs/backup.md",
     configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
+    containers: "docs/containers.md",
     identity: "docs/identity.md",
     index: "docs/README.md",
     install: "docs/install.md",

@@ -194,6 +194,11 @@ fn a_restored_root_loses_nothing_that_nodes_and_relays_still_hold() -> Result<()
     enroll(&realm, &relay, "late", &late)?;
     run(&late, &mut judge)?;
     assert_eq!(send(&late)?, 2);
+    // By hand, all that there is; nothing is stored twice.
+    let output = far.agent(&["resend", "--since", "1h"])?;
+    succeeded(&output);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "5 put back into the outbox\n5 sent, 0 left\n");
     wait_drained(&mut relay, PATIENCE)?;
+    wait_drained(&mut realm.root, PATIENCE)?;
     complete(&realm, &judge)
 }

@@ -10,7 +10,7 @@ use tests::{
 
 use crate::{
     built::{VERSION, debian_with, other, output},
-    machine::{DIRECTORIES, DIRECTORIES_OF_AGENT, ROOT, check_modes, failed, state},
+    machine::{DIRECTORIES, DIRECTORIES_OF_AGENT, ROOT, check_modes, failed, owner_and_mode, state},
 };
 
 const MAIN: &str = "/opt/rudder/etc/relayd/main.conf";
@@ -30,17 +30,32 @@ fn the_archive_installs_upgrades_and_removes() {
 
     let machine = debian.boot(Network::Private).unwrap();
     machine.run("tar", &["-xzf", "/srv/relayd.tar.gz", "-C", "/srv"]).unwrap();
+    debian.write("/opt/rudder/etc/ssl/agent.cert", "the certificate of this server\n").unwrap();
     machine.run(&install, &["relayd", "relayd-agent"]).unwrap();
     check_modes(&debian, DIRECTORIES).unwrap();
     check_modes(&debian, DIRECTORIES_OF_AGENT).unwrap();
     assert_eq!(state(&machine, "rudder-relayd").unwrap(), "enabled inactive");
     assert_eq!(state(&machine, "relayd-agent").unwrap(), "enabled inactive");
 
+    // Missing ones are filled with the server's own certificate; the daemon goes on with the one of them.
+    for (file, owner) in [("nodescerts.pem", "rudder-relayd:rudder"), ("policy_server.pem", "root:rudder")] {
+        let path = format!("/var/rudder/lib/ssl/{file}");
+        assert_eq!(fs::read_to_string(debian.path(&path)).unwrap(), "the certificate of this server\n");
+        assert_eq!(owner_and_mode(&debian, &path).unwrap(), (owner.into(), 0o640));
+    }
+
     debian.write(MAIN, ROOT).unwrap();
     machine.run(&install, &["relayd"]).unwrap();
     assert_eq!(state(&machine, "rudder-relayd").unwrap(), "enabled active");
     assert_eq!(fs::read_to_string(debian.path(MAIN)).unwrap(), ROOT);
     assert!(debian.path(MAIN.to_owned() + ".new").exists(), "the new default is beside what was changed");
+
+    // An HTTP server comes in front later.
+    machine.run("/usr/share/relayd/prepare-front", &["www-data"]).unwrap();
+    let spool = owner_and_mode(&debian, "/var/rudder/reports/incoming").unwrap();
+    assert_eq!(spool, ("www-data:rudder".into(), 0o770));
+    assert_eq!(machine.run("id", &["-Gn", "www-data"]).unwrap(), "www-data rudder-policy-reader\n");
+    assert!(debian.path("/opt/rudder/etc/htpasswd-webdav").exists());
 
     machine.run(&install, &["--remove", "relayd", "relayd-agent"]).unwrap();
     assert!(!debian.path("/opt/rudder/bin").exists() && !debian.path("/usr/share/relayd").exists());

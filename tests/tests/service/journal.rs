@@ -132,12 +132,47 @@ fn nobody_who_is_quoted_forges_an_entry_and_repeats_are_summed_up() -> Result<()
     Ok(())
 }
 
-/// Not a test: what the one above runs under the journal. By itself it does no harm.
+#[test]
+fn each_event_is_one_line_of_json_or_text() -> Result<()> {
+    let lines = |format: &str| -> Result<Vec<String>> {
+        let output = Command::new(std::env::current_exe()?)
+            .args(["--ignored", "--exact", "journal::logs_what_is_hostile"])
+            .env("LOG_FORMAT", format)
+            .output()?;
+        assert!(output.status.success());
+        Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
+    };
+    let json: Vec<Value> = lines("json")?.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert_eq!(json.len(), 14, "{json:#?}");
+    assert_eq!(json[0]["fields"]["message"], "quoted a\nMESSAGE=forged\u{1b}[2J");
+    assert_eq!(json[0]["fields"]["what"], "a\nPRIORITY=0\nNODE_ID=root");
+    let spans = json.iter().find(|line| line["fields"]["message"] == "in spans").ok_or("no spans")?;
+    assert_eq!(spans["span"]["node_id"], "inner");
+    let human = lines("human")?;
+    let is_event = |line: &&String| {
+        ["ERROR ", "WARN ", "INFO ", "DEBUG ", "TRACE "].iter().any(|l| line.trim_start().starts_with(l))
+    };
+    assert_eq!(human.iter().filter(is_event).count(), 14, "{human:#?}");
+    assert!(human.contains(
+        &r#" WARN quoted a\nMESSAGE=forged\u{1b}[2J what="a\nPRIORITY=0\nNODE_ID=root""#.to_owned()
+    ));
+    assert!(human.contains(
+        &r#" INFO node{node_id="outer"}:report{node_id="inner" queue_id="q"}: in spans"#.to_owned()
+    ));
+    Ok(())
+}
+
+/// Not a test: what those above run, one under the journal. By itself it does no harm.
 #[test]
 #[ignore = "run by another test, connected to a journal"]
 fn logs_what_is_hostile() -> Result<()> {
     let log = LogControl::start(Program { identifier: "hostile", style: Style::Daemon })?;
-    log.configure(&Settings { format: Format::Auto, ..Settings::new(Level::Trace, "") }, &[])?;
+    let format = match std::env::var("LOG_FORMAT").as_deref() {
+        Ok("json") => Format::Json,
+        Ok("human") => Format::Human,
+        _ => Format::Auto,
+    };
+    log.configure(&Settings { format, ..Settings::new(Level::Trace, "") }, &[])?;
     let what = "a\nPRIORITY=0\nNODE_ID=root";
     tracing::warn!(what, "quoted a\nMESSAGE=forged\u{1b}[2J");
     tracing::warn!(what = "x".repeat(1 << 20), "long");

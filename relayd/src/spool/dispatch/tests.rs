@@ -3,7 +3,6 @@ use std::{ffi::OsStr, path::Path};
 
 use prometheus::Registry;
 use protocol::urls::UploadKind;
-use tracing::Span;
 
 use super::*;
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
         SpoolFile,
         disposition::{Outcome, Release},
         later,
+        name::About,
     },
 };
 
@@ -56,7 +56,7 @@ async fn a_hint_that_comes_while_its_name_is_in_flight_is_followed_once_the_name
     let mut dispatcher = dispatcher(root.path());
     let name: FileName = Arc::from(OsStr::new("2018-08-24T15:55:01+00:00@root.log"));
     let (hinted, now) = ((name.clone(), Origin::Finished), Instant::now());
-    let ended = |what| Ended { name: name.clone(), probe: false, span: Span::none(), what };
+    let ended = |what| Ended { name: name.clone(), probe: false, about: About::nothing(), what };
     let stored = delivery::What::Accepted(Outcome::Stored, Evidence::Up);
     // What is put off is looked at again anyway, when its time has come.
     for (what, again) in
@@ -80,7 +80,7 @@ async fn sweeps_make_a_pause_when_files_that_are_put_off_cannot_all_be_remembere
         Ended {
             name: Arc::from(OsStr::new(&name)),
             probe: false,
-            span: Span::none(),
+            about: About::nothing(),
             what: delivery::What::Released(release),
         }
     };
