@@ -83,7 +83,7 @@ fn with_contact(e: &Evidence<'_>, stored: &Stored, text: String) -> String {
 
 fn remedy(e: &Evidence<'_>) -> String {
     let id = e.node.as_ref().map_or("NODE", |node| node.as_str());
-    let on_node = "on the node: `agent status` says when it runs and what it could not send, `agent run` runs now, \
+    let on_node = "on the node: `agent status` says when it runs and what it could not send, `agent run` and `agent send` run and send now, \
                    `systemctl status relayd-agent` whether it is scheduled";
     let hop = e.list.as_ref().ok().zip(e.node.as_ref());
     match hop.map(|(list, node)| list.next_hop(node, &e.config.general.node_id)) {
