@@ -36,6 +36,8 @@ help: ## what there is
 demo: programs ## the main job, for a newcomer
 	@$(TARGET_DIR)/release/demo $(if $(filter-out 0,$(KEEP)),--keep)
 
+# Tests of packages need programs that are linked right, not fast ones: optimising them takes minutes.
+test: QUICK := $(foreach crate,protocol logging relayd agent tests diesel,--config profile.release.package.$(crate).opt-level=0)
 test: dependencies format-check lint system-programs ## all that CI runs
 	cargo test --workspace --no-fail-fast $(CARGO_FLAGS)
 
@@ -47,7 +49,7 @@ programs: toolchain
 # What packages are made from: linked with the libraries of the system. In the same target directory, so that only what
 # depends on these libraries is compiled once more; then put aside, because the next build has the same names.
 system-programs:
-	cargo build --workspace --bins --release --locked --no-default-features
+	cargo build --workspace --bins --release --locked --no-default-features $(QUICK)
 	install -D -t $(TARGET_DIR)/release/system $(TARGET_DIR)/release/relayd $(TARGET_DIR)/release/agent
 
 toolchain:
