@@ -103,11 +103,11 @@ impl OpenConnections {
         entries.closures += 1;
         for entry in entries.open.values() {
             if !entry.revoked.is_cancelled() {
-                entry.revoked.cancel();
+                self.closed.inc();
                 closed += 1;
+                entry.revoked.cancel();
             }
         }
-        self.closed.inc_by(closed);
         tracing::info!(
             connections = closed,
             "other authorities say who clients are; closed the connections of all"
@@ -127,8 +127,10 @@ impl OpenConnections {
             }
             let now = self.node_of(&entry.peer, &table);
             if node.is_some() && *node != now {
-                entry.revoked.cancel();
+                // Counted first: whoever sees the connection end finds it counted.
+                self.closed.inc();
                 closed += 1;
+                entry.revoked.cancel();
                 tracing::debug!(
                     node_id = node.as_ref().map(tracing::field::display),
                     peer = %entry.peer.address,
@@ -138,7 +140,6 @@ impl OpenConnections {
             *node = now;
         }
         if closed > 0 {
-            self.closed.inc_by(closed);
             tracing::info!(connections = closed, "closed the connections of nodes that are known no more");
         }
     }
