@@ -134,7 +134,8 @@ impl Outbox {
         let file = self.ready.join(name.as_str());
         match retention.sent.is_zero() {
             true => gone_is_fine(fs::remove_file(file)),
-            false => gone_is_fine(self.kept.take(&file, name)),
+            // That no copy can be kept must not hold up what waits.
+            false => self.kept.take(&file, name).or_else(|_| gone_is_fine(fs::remove_file(file))),
         }
     }
 
@@ -346,5 +347,15 @@ mod tests {
         assert_eq!(outbox.copies().unwrap(), 0);
         outbox.sent(&name(4), Retention { sent: Duration::ZERO, ..keep(None) }).unwrap();
         assert_eq!((names(&outbox), outbox.copies().unwrap()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_was_sent_leaves_also_when_no_copy_can_be_kept() {
+        let (_root, outbox) = outbox();
+        outbox.put(&name(1), b"x").unwrap();
+        fs::write(&outbox.kept.0, "in the way").unwrap();
+        let week = Duration::from_secs(7 * 24 * 3600);
+        outbox.sent(&name(1), Retention { age: week, size: None, sent: week }).unwrap();
+        assert_eq!(names(&outbox), []);
     }
 }

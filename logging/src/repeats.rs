@@ -193,7 +193,7 @@ impl Table {
         if self.seen.len() + keys.len() > MOST {
             self.seen.retain(|_, seen| seen.held_back > 0 || now < seen.since + WINDOW);
         }
-        for (key, most) in keys {
+        for (at, (key, most)) in keys.into_iter().enumerate() {
             if self.seen.len() >= MOST && !self.seen.contains_key(&key) {
                 continue;
             }
@@ -206,6 +206,12 @@ impl Table {
             if seen.times >= most {
                 seen.held_back += 1;
                 seen.said.get_or_insert_with(&said);
+                // It is not written, so it takes no room from others of the same place.
+                for (earlier, _) in &keys[..at] {
+                    if let Some(seen) = self.seen.get_mut(earlier) {
+                        seen.times = seen.times.saturating_sub(1);
+                    }
+                }
                 return false;
             }
             seen.times += 1;
@@ -269,6 +275,15 @@ mod tests {
         assert_eq!((table.next(), table.take(None)), (None, vec![]));
         // It may be said again.
         assert!(table.passes([(1, FLOOD), (2, 3)], said, at(31)));
+    }
+
+    #[test]
+    fn a_flood_of_equal_events_does_not_hold_back_others_of_the_same_place() {
+        let mut table = Table::default();
+        let now = Instant::now();
+        let passed = (0..2 * FLOOD).filter(|_| table.passes([(1, FLOOD), (2, 3)], said, now)).count();
+        assert_eq!(passed, 3);
+        assert!(table.passes([(1, FLOOD), (3, 3)], said, now));
     }
 
     #[test]

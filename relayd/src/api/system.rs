@@ -35,11 +35,19 @@ pub fn routes(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
 pub fn metrics(handles: Arc<ApiHandles>) -> BoxedFilter<(Response,)> {
     warp::path!("metrics")
         .and(warp::get())
-        .map(move || match TextEncoder::new().encode_to_string(&handles.registry.gather()) {
-            Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4", text),
-            Err(error) => internal_error(&error),
-        })
+        .map(move || handles.clone())
+        .and_then(async |handles: Arc<ApiHandles>| Ok::<_, Infallible>(measured(handles).await))
         .boxed()
+}
+
+/// Gathering looks at disks, so it blocks.
+async fn measured(handles: Arc<ApiHandles>) -> Response {
+    let text = move || TextEncoder::new().encode_to_string(&handles.registry.gather());
+    match spawn_blocking(text).await {
+        Ok(Ok(text)) => answer(StatusCode::OK, "text/plain; version=0.0.4", text),
+        Ok(Err(error)) => internal_error(&error),
+        Err(error) => internal_error(&error),
+    }
 }
 
 /// Which program this is.

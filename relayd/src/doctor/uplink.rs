@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
+use protocol::proxy::address::authority;
 
 use super::{Clock, Examined};
 use crate::{
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn check(x: &mut Examined<'_>) -> Vec<Finding> {
     let Some(upstream) = &x.config.upstream else { return Vec::new() };
-    let place = format!("{}:{}", upstream.host, upstream.port);
+    let place = authority(&upstream.host, upstream.port);
     match try_uplink(upstream, PATIENCE) {
         Ok(time) => {
             x.clocks.extend(time.map(|there| Clock { of: place, there, here: Utc::now() }));

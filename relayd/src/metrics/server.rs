@@ -9,11 +9,11 @@ use prometheus::{
     proto::{Counter, Metric, MetricFamily, MetricType},
 };
 
-use crate::config::Config;
+use crate::{config::Config, status::Role};
 
 /// Makes and registers the metrics of the server as a whole.
 pub fn register(config: &Config, registry: &Registry) -> Result<(), prometheus::Error> {
-    let role = if config.upstream.is_some() { "relay" } else { "root" };
+    let role = Role::of(config).word();
     let info = Opts::new("relayd_info", "Always 1; which server this is, in its labels")
         .const_label("node_id", config.general.node_id.as_str())
         .const_label("role", role)

@@ -81,6 +81,14 @@ impl Role {
         let passes_on = config.run_logs.output != RunLogOutput::Database && config.upstream.is_some();
         if config.general.node_id.is_root() || !passes_on { Self::Root } else { Self::Relay }
     }
+
+    /// As in the metric `relayd_info`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Relay => "relay",
+        }
+    }
 }
 
 impl Server {

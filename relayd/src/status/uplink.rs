@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The server above, as all see it that talk to it: spools that forward, the node table, the cache.
 
+use protocol::proxy::address::authority;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -30,7 +31,7 @@ impl Uplink {
         let text = |state: &Value, member: &str| state[member].as_str().map(str::to_owned);
         Self {
             status: if trouble.is_some() { Outcome::Error } else { Outcome::Success },
-            host: format!("{}:{}", upstream.host, upstream.port),
+            host: authority(&upstream.host, upstream.port),
             details: trouble.as_ref().map(|(who, state)| {
                 format!("{who}: {}", text(state, "details").unwrap_or_else(|| "trouble".to_owned()))
             }),

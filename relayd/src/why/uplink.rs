@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Is the server above reached, and does it take what is sent?
 
+use protocol::proxy::address::authority;
+
 use super::gather::{Evidence, Trouble};
 use crate::{
     config::RunLogOutput,
@@ -11,7 +13,7 @@ pub(super) const NAME: &str = "uplink";
 
 pub(super) fn check(e: &Evidence<'_>) -> Vec<Finding> {
     let Some(upstream) = &e.config.upstream else { return Vec::new() };
-    let place = format!("{}:{}", upstream.host, upstream.port);
+    let place = authority(&upstream.host, upstream.port);
     let forwards = e.config.run_logs.output == RunLogOutput::Upstream;
     let mut found = Vec::new();
     if let (true, Some(details)) = (forwards, e.outlet_down()) {
