@@ -35,6 +35,8 @@ pub struct Digests<const N: usize> {
 struct Generations<const N: usize> {
     newer: HashMap<(u64, u64), Remembered<N>>,
     older: HashMap<(u64, u64), Remembered<N>>,
+    /// The files of the newer one, by the way they were opened last.
+    ways: HashMap<Way, (u64, u64)>,
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +47,7 @@ struct Remembered<const N: usize> {
 }
 
 /// The path by which a file was opened, as a number that nobody outside can foresee.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Way(pub u64);
 
 impl Digests<32> {
@@ -73,9 +75,9 @@ impl<const N: usize> Digests<N> {
         self.lock().get(file.stamp()).map(|known| known.digest)
     }
 
-    /// The digest of the file with this stamp, if it is known and it was opened this way last.
-    pub fn known_by(&self, stamp: &Stamp, way: Way) -> Option<[u8; N]> {
-        self.lock().get(stamp).filter(|known| known.way == Some(way)).map(|known| known.digest)
+    /// What the file was that was opened this way last, and its digest, if that is known.
+    pub fn known_by(&self, way: Way) -> Option<(Stamp, [u8; N])> {
+        self.lock().by_way(way).map(|known| (known.stamp, known.digest))
     }
 
     /// Remembers by which way a file was opened, where its digest is known.
@@ -144,14 +146,25 @@ impl<const N: usize> Generations<N> {
     fn put(&mut self, known: Remembered<N>) {
         if self.newer.len() >= GENERATION {
             self.older = std::mem::take(&mut self.newer);
+            self.ways.clear();
         }
         self.newer.insert(known.stamp.identity, known);
     }
 
     fn opened(&mut self, stamp: &Stamp, way: Way) {
-        if let Some(known) = self.newer.get_mut(&stamp.identity).filter(|known| known.stamp == *stamp) {
-            known.way = Some(way);
+        let Some(known) = self.newer.get_mut(&stamp.identity).filter(|known| known.stamp == *stamp) else {
+            return;
+        };
+        known.way = Some(way);
+        if self.ways.len() >= GENERATION {
+            // Those in use come back with the next request.
+            self.ways.clear();
         }
+        self.ways.insert(way, stamp.identity);
+    }
+
+    fn by_way(&self, way: Way) -> Option<&Remembered<N>> {
+        self.newer.get(self.ways.get(&way)?).filter(|known| known.way == Some(way))
     }
 }
 
@@ -214,7 +227,8 @@ mod tests {
     #[tokio::test]
     async fn who_goes_away_does_not_make_room_for_another_reader_before_its_own_is_done() {
         let temp = tempfile::tempdir().unwrap();
-        fs::write(temp.path().join("file"), vec![7; 8 << 20]).unwrap();
+        // Large enough to be read for longer than this thread may be held up.
+        fs::File::create(temp.path().join("file")).unwrap().set_len(64 << 20).unwrap();
         let (digests, file) = (Digests::sha256(), open(temp.path()));
         let lane = &digests.lanes[file.stamp().identity.1 as usize % LANES];
         // Polled once, so that reading begins; then given up.
@@ -222,7 +236,7 @@ mod tests {
         assert!(futures_util::poll!(given_up.as_mut()).is_pending());
         drop(given_up);
         assert_eq!(lane.available_permits(), 0);
-        assert_eq!(digests.of(&file).await.unwrap(), sha256(&[7; 8 << 20]));
+        assert_eq!(digests.of(&file).await.unwrap(), sha256(&vec![0; 64 << 20]));
     }
 
     #[tokio::test]

@@ -86,7 +86,8 @@ impl Files {
     ///
     /// What most requests come to is that a client asks whether a file is still what it has. A file that was
     /// opened by this way, and is the same by its inode, size and times, has the content that it had: that
-    /// takes one system call, of names that are in memory, and nothing is opened.
+    /// takes one system call, and nothing is opened. It is made for files alone that were asked for before and are
+    /// what the client says, whose names the kernel has in memory unless that is short.
     pub async fn get(
         &self,
         directory: &Path,
@@ -97,8 +98,9 @@ impl Files {
         let asked = Representation::plain_digest(headers).map(|said| (said, directory.join(path.as_path())));
         let asked = asked.map(|(said, whole)| (said, Way(self.ways.hash_one(&whole)), whole));
         if let Some((said, way, whole)) = &asked
-            && let Some(stamp) = open::stamp_of(whole)
-            && self.digests.known_by(&stamp, *way) == Some(*said)
+            && let Some((was, digest)) = self.digests.known_by(*way)
+            && digest == *said
+            && open::stamp_of(whole) == Some(was)
         {
             return Ok(Representation::had(headers));
         }
@@ -203,7 +205,7 @@ mod tests {
         }
         assert_eq!(ask(&files, &tree, "a/file", &one).await, 304);
         let way = Way(files.ways.hash_one(tree.join("a/file")));
-        assert_eq!(files.digests.known_by(file.stamp(), way), Some(one), "the short way is there");
+        assert_eq!(files.digests.known_by(way), Some((*file.stamp(), one)), "the short way is there");
         assert_eq!(ask(&files, &tree, "a/file", &two).await, 200);
         // The same file by a link that leads to it: that is another way.
         fs::rename(tree.join("a"), &outside).unwrap();
