@@ -57,7 +57,10 @@ fn the_archive_installs_upgrades_and_removes() {
     assert_eq!(machine.run("id", &["-Gn", "www-data"]).unwrap(), "www-data rudder-policy-reader\n");
     assert!(debian.path("/opt/rudder/etc/htpasswd-webdav").exists());
 
+    machine.run("systemctl", &["enable", "relayd-gateway.socket"]).unwrap();
     machine.run(&install, &["--remove", "relayd", "relayd-agent"]).unwrap();
+    let socket = debian.path("/etc/systemd/system/sockets.target.wants/relayd-gateway.socket");
+    assert!(fs::symlink_metadata(socket).is_err(), "the socket of a daemon that is gone is enabled");
     assert!(!debian.path("/opt/rudder/bin").exists() && !debian.path("/usr/share/relayd").exists());
     assert_eq!(fs::read_to_string(debian.path(MAIN)).unwrap(), ROOT);
     assert!(debian.path("/var/rudder/relayd/relayd.db").exists());

@@ -14,6 +14,7 @@ use crate::{
 };
 
 const SERVICE: &str = "rudder-relayd.service";
+const SOCKET: &str = "relayd-gateway.socket";
 const AGENT: &str = "relayd-agent.service";
 
 #[test]
@@ -140,7 +141,11 @@ fn downgrade(debian: &Debian, machine: &Machine) -> Result<()> {
 }
 
 fn remove(debian: &Debian, machine: &Machine) -> Result<()> {
+    // As with a gateway: systemd has the port, for a daemon that is about to go.
+    machine.run("systemctl", &["stop", SERVICE])?;
+    machine.run("systemctl", &["start", SOCKET])?;
     machine.run("dpkg", &["--remove", "relayd", "relayd-agent"])?;
+    assert!(state(machine, SOCKET)?.ends_with(" inactive"), "the port is still held");
     let service = state(machine, SERVICE)?;
     assert!(service.ends_with("inactive") && !service.starts_with("enabled"), "{service}");
     assert!(!debian.path("/opt/rudder/bin/rudder-relayd").exists());

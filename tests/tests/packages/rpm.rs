@@ -64,6 +64,9 @@ fn an_existing_rpm_gives_way() {
     );
     assert_eq!(fs::read_to_string(debian.path(MAIN)).unwrap(), ROOT, "the configuration of the site");
     check_modes(&debian, DIRECTORIES).unwrap();
+    // The package of before was removed last, and its script has disabled the unit of this name.
+    let link = debian.path("/etc/systemd/system/multi-user.target.wants/rudder-relayd.service");
+    assert!(fs::symlink_metadata(link).is_ok(), "the service does not begin with the machine any more");
 }
 
 fn says_what_it_needs(debian: &Debian, relayd: &Path) -> Result<()> {
@@ -155,6 +158,7 @@ fn existing_package() -> Result<PathBuf> {
         "Name: rudder-relay\nVersion: 9.0.0\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n%description\nx\n\
          %install\nmkdir -p %{buildroot}/opt/rudder/etc/relayd %{buildroot}/opt/rudder/bin\n\
          echo default >%{buildroot}/opt/rudder/etc/relayd/main.conf\necho old >%{buildroot}/opt/rudder/bin/rudder-relayd\n\
+         %preun\nsystemctl --no-reload disable rudder-relayd.service || :\n\
          %files\n%config(noreplace) /opt/rudder/etc/relayd/main.conf\n/opt/rudder/bin/rudder-relayd\n",
     )?;
     let mut build = std::process::Command::new("rpmbuild");

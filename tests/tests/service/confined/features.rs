@@ -95,10 +95,13 @@ impl World {
         let settings =
             "policy_command = [\"/bin/echo\", \"triggered\"]\nrun_interval = \"7d\"\nupdate = false\n";
         self.installed.debian.write(format!("{directory}/opt/rudder/etc/relayd-agent.conf"), settings)?;
-        let unit = crate::installed::packaged("relayd-agent.service")?.replace(
-            &format!("ExecStart={AGENT} daemon"),
-            &format!("ExecStart={AGENT} --root {directory} daemon"),
-        );
+        let settings_file = "/opt/rudder/etc/relayd-agent.conf";
+        let unit = crate::installed::packaged("relayd-agent.service")?
+            .replace(
+                &format!("ExecStart={AGENT} daemon"),
+                &format!("ExecStart={AGENT} --root {directory} daemon"),
+            )
+            .replace(settings_file, &format!("{directory}{settings_file}"));
         assert!(unit.contains(directory), "the unit has changed: {unit}");
         self.installed.debian.write("/etc/systemd/system/node1.service", unit)?;
         self.installed.sh("systemctl daemon-reload && systemctl start node1.service")?;
