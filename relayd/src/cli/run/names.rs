@@ -29,7 +29,8 @@ impl Names {
     }
 
     /// The node that an operator means: by its id, by the start of its id, or by its host name. What fits
-    /// several nodes, in whatever way, means none of them; `id:` before a whole id means that one.
+    /// several nodes, in whatever way, means none of them; `id:` before a whole id means that one, and the daemon
+    /// says whether it knows it.
     pub fn find(&self, text: &str, file: &Path) -> Result<NodeId, CliError> {
         if let Some(problem) = &self.problem {
             // The daemon says whether it knows the id.
@@ -43,7 +44,13 @@ impl Names {
         }
         match self.list.meant_by(text).as_slice() {
             [one] => Ok((*one).clone()),
-            [] => Err(CliError::nothing(format!("there is no node {text:?} in {}", file.display()))),
+            [] => {
+                // The file follows the daemon, which may know a node that was taken in just now.
+                let id = text.strip_prefix("id:").and_then(|id| id.parse().ok());
+                id.ok_or_else(|| {
+                    CliError::nothing(format!("there is no node {text:?} in {}", file.display()))
+                })
+            }
             several => {
                 let named: Vec<&str> = several.iter().take(MOST_NAMED).map(|node| node.as_str()).collect();
                 let text =
@@ -89,7 +96,8 @@ mod tests {
         assert_eq!(find("bbbbbbbb").unwrap(), "bbbbbbbb-1");
         assert_eq!(find("id:aaaaaaaa-2").unwrap(), "aaaaaaaa-2");
         assert!(find("bbbbbbb").is_err(), "too short for a start");
-        assert!(find("id:bbbbbbbb").is_err(), "not a whole id");
+        assert_eq!(find("id:bbbbbbbb").unwrap(), "bbbbbbbb", "for the daemon to judge: not the start of one");
+        assert!(find("dddddddd-1").is_err());
         for ambiguous in ["twin", "aaaaaaaa", "aaaaaaaa-2"] {
             assert!(find(ambiguous).is_err(), "{ambiguous}");
         }
