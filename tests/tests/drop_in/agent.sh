@@ -47,12 +47,17 @@ init() {
 
 stamped() { while IFS= read -r line; do printf '%s %s\n' "$(date -u '+%Y-%m-%dT%H:%M:%S+00:00')" "$line"; done; }
 
-run() {
-    # A run has its second for itself: with the usual interval that goes without saying.
-    while start=$(date -u '+%Y-%m-%dT%H:%M:%S+00:00') && [ "$start" = "$(cat "$tmp/start" 2>/dev/null)" ]; do
+# A second that no other run, or inventory, of this node has: names are made of it, and with the usual intervals
+# that goes without saying.
+second_for() {
+    while now=$(date -u '+%Y-%m-%dT%H:%M:%S+00:00') && [ "$now" = "$(cat "$tmp/last-$1" 2>/dev/null)" ]; do
         sleep 0.1
     done
-    echo "$start" >"$tmp/start"
+    echo "$now" | tee "$tmp/last-$1"
+}
+
+run() {
+    start=$(second_for run)
     name=$start@$(cat "$node_id")
     export NODE_ID="$(cat "$node_id")" CONFIG_ID="$(setting RUDDER_NODE_CONFIG_ID)" PLACE="$root"
     export RUN_START="$(echo "$start" | tr T ' ')" CFENGINE_TEST_OVERRIDE_WORKDIR="$root/var/rudder/cfengine"
@@ -82,7 +87,7 @@ key_lines() {
 inventory() {
     id=$(cat "$node_id")
     policy_server=$(request --fail "$(server)/uuid")
-    name=${id}_$(date -u '+%Y-%m-%dT%H:%M:%S+00:00').ocs
+    name=${id}_$(second_for inventory).ocs
     cat >"$tmp/$name" <<XML
 <?xml version="1.0" encoding="UTF-8" ?>
 <REQUEST><CONTENT><ACCESSLOG><LOGDATE>$(date -u '+%Y-%m-%d %H:%M:%S')</LOGDATE></ACCESSLOG>
