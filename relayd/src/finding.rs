@@ -6,7 +6,11 @@
 
 use std::fmt::Display;
 
+use chrono::TimeDelta;
 use serde::Serialize;
+
+/// Differences between clocks up to here do no harm: a run counts for its interval and five minutes.
+pub const TOLERATED_BETWEEN_CLOCKS: TimeDelta = TimeDelta::minutes(5);
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -6,15 +6,15 @@ use std::{fs, path::Path};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Examined;
-use crate::{finding::Finding, status::date};
+use crate::{
+    finding::{Finding, TOLERATED_BETWEEN_CLOCKS as TOLERATED},
+    status::date,
+};
 
 pub(super) const NAME: &str = "time";
 
 /// Differences that may be of the network.
 const SMALL: TimeDelta = TimeDelta::seconds(30);
-/// Differences up to here do no harm: a run counts for its interval and five minutes.
-const TOLERATED: TimeDelta = TimeDelta::minutes(5);
-
 /// Programs that keep clocks right, as the kernel has their names (15 characters).
 const KEEPERS: [&str; 6] = ["systemd-timesyn", "chronyd", "ntpd", "openntpd", "ptp4l", "VBoxService"];
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Do the clocks of this server, of those around it, and of the node agree?
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::{files::Seen, gather::Evidence, schedule};
-use crate::{finding::Finding, status::date};
+use crate::{
+    finding::{Finding, TOLERATED_BETWEEN_CLOCKS as TOLERATED},
+    status::date,
+};
 
 pub(super) const NAME: &str = "clock";
-
-/// Differences up to here do no harm: a run counts for its interval and five minutes.
-const TOLERATED: TimeDelta = TimeDelta::minutes(5);
 
 pub(super) fn check(e: &Evidence<'_>) -> Vec<Finding> {
     here(e).into_iter().chain(of_node(e)).collect()
