@@ -15,6 +15,10 @@ use crate::{identity::Identity, server::session::Session, settings::Settings};
 
 /// Largest list that is read, in bytes.
 const LARGEST_LIST: u64 = 16 << 20;
+/// How often a file is fetched that is replaced meanwhile.
+const MOST_ATTEMPTS: usize = 50;
+/// How often the same content comes with the same metadata, which are not of each other, until it is no accident.
+const UNCHANGED: usize = 4;
 
 /// A file that was fetched.
 #[derive(Debug)]
@@ -52,8 +56,9 @@ pub async fn fetch(
 ) -> Result<Fetched, ShareError> {
     let mut session = session(settings, identity)?;
     let url = format!("{PATH}/{}/{source}/{file}", identity.node_id);
-    let mut attempts = 0;
-    loop {
+    // What did not belong together at the last attempt, and how often that came.
+    let (mut last_mismatch, mut repeated) = (None, 0);
+    for _ in 0..MOST_ATTEMPTS {
         let metadata = metadata_of(&mut session, &url, source, file).await?;
         let signed_by = KeyHash::sha256_of(metadata.short_pubkey.spki_der());
         let own = source.as_str() == identity.node_id.as_str();
@@ -73,9 +78,11 @@ pub async fn fetch(
         let mut incoming = Incoming::create(path, metadata.algorithm).map_err(ShareError::of_file(path))?;
         let size = answer.save(&mut incoming, u64::MAX).await?;
         let hash = incoming.hash().map_err(ShareError::of_file(path))?;
-        attempts += 1;
-        if hash != metadata.hash_value && attempts < 3 {
-            // Replaced between the two requests.
+        if hash != metadata.hash_value && repeated < UNCHANGED {
+            // Replaced between the two requests, perhaps once more by now.
+            let mismatch = Some((hash, metadata.hash_value.clone()));
+            repeated = if last_mismatch == mismatch { repeated + 1 } else { 1 };
+            last_mismatch = mismatch;
             continue;
         }
         if !metadata.is_of(&hash) {
@@ -84,6 +91,7 @@ pub async fn fetch(
         incoming.keep().map_err(ShareError::of_file(path))?;
         return Ok(Fetched { metadata, size, signed_by, is_sender_known: wanted.is_some() });
     }
+    Err(ShareError::Refused(format!("{file} of {source} is replaced all the time; try again later")))
 }
 
 async fn metadata_of(
