@@ -84,6 +84,11 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("SELECT, INSERT", &["ruddersysevents", "reportsexecution", "run_log"]),
     ("SELECT, UPDATE", &["node_registry", "compliance_generation"]),
     (
+        "SELECT, INSERT, DELETE",
+        &["inventory_facts", "inventory_updates", "package", "package_chunk", "inventory_history"],
+    ),
+    ("SELECT, INSERT, UPDATE, DELETE", &["inventory"]),
+    (
         "SELECT, INSERT, UPDATE, DELETE",
         &["node", "node_key", "node_certificate", "node_conflict", "enrolment_token", "node_instance"],
     ),
