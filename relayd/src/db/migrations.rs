@@ -81,6 +81,7 @@ pub fn apply(connection: &mut Connection) -> Result<Vec<String>, DbError> {
 /// What running needs: reports are added and never changed, the registry of nodes changes.
 const RIGHTS: &[(&str, &[&str])] = &[
     ("SELECT, INSERT", &["ruddersysevents", "reportsexecution", "run_log"]),
+    ("SELECT, INSERT, UPDATE", &["retention"]),
     ("SELECT, UPDATE", &["node_registry"]),
     (
         "SELECT, INSERT, UPDATE, DELETE",
