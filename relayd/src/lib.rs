@@ -17,6 +17,7 @@ pub mod files;
 pub mod finding;
 pub mod gateway;
 pub mod http;
+pub mod inventories;
 pub mod metrics;
 pub mod nodes;
 pub mod open_api;
