@@ -15,6 +15,7 @@ pub mod durable;
 pub mod expiry;
 pub mod files;
 pub mod finding;
+pub mod fleet;
 pub mod gateway;
 pub mod http;
 pub mod inventories;
