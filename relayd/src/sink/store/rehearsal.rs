@@ -18,24 +18,32 @@ use protocol::{
 };
 
 use super::write::{Entry, Purpose, write};
-use crate::db::Connection;
+use crate::{
+    compliance::{Compliance, results::RunResults},
+    db::Connection,
+};
 
 /// Does everything that storing a run log of that shape would do, but the commit. The error is what
 /// the database says.
-pub(super) fn rehearse(connection: &mut Connection, like: &RunLog<'_>) -> Result<(), String> {
+pub(super) fn rehearse(
+    connection: &mut Connection,
+    compliance: &Compliance,
+    like: &RunLog<'_>,
+) -> Result<(), String> {
     // As many reports of as many bytes, all harmless.
     let reports =
         like.reports.iter().map(|r| report(r.message.len() + r.component.len() + r.key_value.len()));
-    rehearse_with(connection, like.complete, reports.collect())
+    rehearse_with(connection, compliance, like.complete, reports.collect())
 }
 
 /// As [`rehearse`], of a smallest complete run log.
-pub(super) fn rehearse_smallest(connection: &mut Connection) -> Result<(), String> {
-    rehearse_with(connection, true, vec![report(0)])
+pub(super) fn rehearse_smallest(connection: &mut Connection, compliance: &Compliance) -> Result<(), String> {
+    rehearse_with(connection, compliance, true, vec![report(0)])
 }
 
 fn rehearse_with(
     connection: &mut Connection,
+    compliance: &Compliance,
     complete: bool,
     reports: Vec<Report<'static>>,
 ) -> Result<(), String> {
@@ -49,8 +57,9 @@ fn rehearse_with(
         skipped: Vec::new(),
         other_starts: 0,
     };
-    let entry = Entry { digest: &digest, file: "rehearsal", log: &log };
-    write(connection, &[entry], Purpose::Rehearse).map(drop).map_err(|e| e.to_string())
+    let results = RunResults::of_run_log(&log);
+    let entry = Entry { digest: &digest, file: "rehearsal", log: &log, results: results.as_ref() };
+    write(connection, &[entry], compliance, Purpose::Rehearse).map(drop).map_err(|e| e.to_string())
 }
 
 fn random_digest() -> Result<[u8; 32], ErrorStack> {
