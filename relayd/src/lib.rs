@@ -18,6 +18,7 @@ pub mod finding;
 pub mod fleet;
 pub mod gateway;
 pub mod http;
+pub mod inventories;
 pub mod metrics;
 pub mod nodes;
 pub mod open_api;
