@@ -9,6 +9,7 @@ mod cache;
 mod nodes;
 mod policies;
 mod remote_run;
+mod retention;
 mod services;
 mod shared_files;
 mod status;

@@ -199,7 +199,7 @@ pub fn main() -> ExitCode {
             spool::run(command, &config.run_logs.spool, &config.inventories.spool).map_err(CliError::failed)
         }),
         Some(Command::Database(command)) => {
-            database::run(command, || configuration(&cli.config).map(|config| config.database))
+            database::run(command, || configuration(&cli.config))
         }
     };
     match result {

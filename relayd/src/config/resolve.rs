@@ -54,6 +54,7 @@ impl Resolver<'_> {
         let node_id = general.as_ref().map(|general| &general.node_id);
         let upstream = self.upstream(node_id, identity.clone(), trust.clone());
         let database = self.database();
+        let retention = self.retention();
         let gateway = self.gateway();
         let run_logs = self.run_logs();
         let inventories = self.inventories();
@@ -71,6 +72,7 @@ impl Resolver<'_> {
             run_logs,
             inventories,
             database: database?,
+            retention,
             upstream,
             gateway: gateway?,
             policies,
