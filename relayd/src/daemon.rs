@@ -6,6 +6,7 @@
 //! in `services`.
 
 mod cache;
+mod fleet;
 mod nodes;
 mod policies;
 mod remote_run;

@@ -45,10 +45,7 @@ pub enum Command {
 }
 
 /// Runs `relayd database …`. The configuration is read only when it is needed.
-pub fn run(
-    command: &Command,
-    config: impl FnOnce() -> Result<Config, CliError>,
-) -> Result<(), CliError> {
+pub fn run(command: &Command, config: impl FnOnce() -> Result<Config, CliError>) -> Result<(), CliError> {
     let ready = match command {
         Command::Migrate { url, grant_to } => {
             let url = match url {

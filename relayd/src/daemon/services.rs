@@ -115,6 +115,7 @@ impl Services<'_> {
             }
             InventoryOutput::Disabled => {}
         }
+        self.answer_questions().await?;
         self.called.add(ServiceKind::OpenApi, Arc::new(OpenApi));
         self.watch_expiry(nodes.clone())?;
         self.open_cache(&nodes)?;

@@ -78,14 +78,24 @@ pub fn apply(connection: &mut Connection) -> Result<Vec<String>, DbError> {
     Ok(names.split_off(names.len().saturating_sub(applied)))
 }
 
-/// What running needs: reports are added and never changed, the registry of nodes changes.
+/// What running needs: reports are added and never changed, the registry of nodes and the state of
+/// the fleet change.
 const RIGHTS: &[(&str, &[&str])] = &[
     ("SELECT, INSERT", &["ruddersysevents", "reportsexecution", "run_log"]),
     ("SELECT, INSERT, UPDATE", &["retention"]),
-    ("SELECT, UPDATE", &["node_registry"]),
+    ("SELECT, UPDATE", &["node_registry", "compliance_generation"]),
+    (
+        "SELECT, INSERT, DELETE",
+        &["inventory_facts", "inventory_updates", "package", "package_chunk", "inventory_history"],
+    ),
+    ("SELECT, INSERT, UPDATE, DELETE", &["inventory"]),
     (
         "SELECT, INSERT, UPDATE, DELETE",
         &["node", "node_key", "node_certificate", "node_conflict", "enrolment_token", "node_instance"],
+    ),
+    (
+        "SELECT, INSERT, UPDATE, DELETE",
+        &["compliance_result", "compliance_set", "compliance_current", "compliance_history"],
     ),
 ];
 

@@ -93,6 +93,28 @@ impl Connection {
         }
         result
     }
+
+    /// Runs `work`, which only reads, so that all its queries see the same state of the database. Waits for
+    /// no writer, and no writer waits for it.
+    pub fn snapshot<T, E: From<Error>>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match self {
+            Self::Postgres(c) => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                AnsiTransactionManager::begin_transaction_sql(c, begin)?;
+            }
+            Self::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN DEFERRED")?,
+        }
+        let result = work(self);
+        // There is nothing to commit; a connection that is gone shows at its next use.
+        match self {
+            Self::Postgres(c) => drop(AnsiTransactionManager::rollback_transaction(c)),
+            Self::Sqlite(c) => drop(AnsiTransactionManager::rollback_transaction(c)),
+        }
+        result
+    }
 }
 
 /// `($from, $from + 1, …), (…)`: placeholders for `rows` rows of `columns` values.

@@ -3,7 +3,7 @@
 
 use super::operation::{ApiPath, Operation};
 use crate::{
-    api,
+    api, fleet,
     gateway::{
         self,
         access::{Listener, Rule, find},
@@ -22,6 +22,7 @@ const DESCRIBED: &[&[Operation]] = &[
     remote_run::described::OPERATIONS,
     triggers::described::OPERATIONS,
     policies::described::OPERATIONS,
+    fleet::described::OPERATIONS,
 ];
 
 /// What the paths of the API begin with.

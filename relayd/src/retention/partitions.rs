@@ -192,9 +192,9 @@ pub(super) fn make(c: &mut Connection, table: Table, there: &Partitions, range: 
     })
 }
 
-/// How many rows have no partition of their own.
+/// How many rows have no partition of their own; not known of tables of others.
 pub(super) fn without_own(c: &mut Connection, there: &Partitions) -> QueryResult<u64> {
-    let Some(default) = &there.default else { return Ok(0) };
+    let Some(default) = there.default.as_ref().filter(|_| there.is_ours) else { return Ok(0) };
     let count = c.number(&format!("SELECT count(*) AS number FROM {default}"), &[] as &[Value<'_>])?;
     Ok(u64::try_from(count).unwrap_or_default())
 }
