@@ -10,6 +10,7 @@ mod fleet;
 mod nodes;
 mod policies;
 mod remote_run;
+mod retention;
 mod services;
 mod shared_files;
 mod status;

@@ -29,6 +29,7 @@ pub mod registry;
 pub mod reload;
 pub mod remote_run;
 pub mod resend;
+pub mod retention;
 pub mod server_key;
 pub mod service_manager;
 pub mod shared_files;

@@ -189,6 +189,19 @@ settings! {
             migrate_at_start: bool = true;
         }
 
+        /// How long what is kept in the database; `0s` keeps it for ever. What is older is removed by whole days
+        /// (UTC) and whole runs. In tables that an existing server made, removing is left to that server.
+        ["retention"] retention: RetentionSection {
+            /// Results of runs.
+            results: Duration = 30 * DAY;
+            /// Information and warnings that came with them (the event types `log_…`), most of all rows.
+            details: Duration = 4 * DAY;
+            /// History of compliance.
+            compliance: Duration = 365 * DAY;
+            /// Inventories that were replaced by others.
+            inventories: Duration = 365 * DAY;
+        }
+
         /// The policy server above this one; needed on relays.
         ["output.upstream"] upstream: UpstreamSection {
             /// Its host name or address.

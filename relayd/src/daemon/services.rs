@@ -84,6 +84,7 @@ impl Services<'_> {
     /// Starts all services that the configuration asks for.
     pub async fn start(&mut self) -> Result<(), StartError> {
         let nodes = self.nodes().await?;
+        self.retention().await?;
         let run_logs = &self.config.run_logs;
         let mut doors = Doors::default();
         match run_logs.output {
