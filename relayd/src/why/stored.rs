@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    QueryResult, QueryableByName,
+    QueryableByName,
     sql_types::{BigInt, Nullable, Text},
 };
 use protocol::node_id::NodeId;
@@ -13,7 +13,10 @@ use crate::{
     config::{Config, NodesSource},
     db::{Connection, Database, DbError, query::Value},
     finding::split,
-    registry::{admin, record::NodeDetails},
+    registry::{
+        admin::{self, AdminError},
+        record::NodeDetails,
+    },
 };
 
 /// Runs that are read: enough to see how often a node runs.
@@ -61,7 +64,7 @@ pub fn look(config: &Config, asked: &str, listed: Option<NodeId>) -> Look<Stored
         Trouble::Failed(cause, remedy)
     };
     let mut connection = Database::look(&config.database).map_err(failed)?;
-    read(&mut connection, config, asked, listed).map_err(|error| failed(error.into()))
+    read(&mut connection, config, asked, listed).map_err(failed)
 }
 
 #[derive(QueryableByName)]
@@ -82,20 +85,26 @@ struct LogRow {
     file: String,
 }
 
-fn read(c: &mut Connection, config: &Config, asked: &str, listed: Option<NodeId>) -> QueryResult<Stored> {
+fn read(c: &mut Connection, config: &Config, asked: &str, listed: Option<NodeId>) -> Result<Stored, DbError> {
     c.limit_statements(STATEMENT)?;
     let now = time(c.number(&format!("SELECT {} AS number", seconds(c, NOW)), &[])?);
     let of_registry = config.nodes.source == NodesSource::Database;
     // Ambiguous names have been found in the node list; here they are no node.
     let node = match of_registry {
-        true => listed.or_else(|| admin::find(c, asked).ok()),
-        false => listed,
+        true if listed.is_none() => match admin::find(c, asked) {
+            Err(AdminError::Database(error)) => return Err(error),
+            found => found.ok(),
+        },
+        _ => listed,
     };
     let node = node.or_else(|| asked.strip_prefix("id:").unwrap_or(asked).parse().ok());
     let Some(node) = node else {
         return Ok(Stored { node: None, runs: Vec::new(), last_log: None, now });
     };
-    let details = if of_registry { admin::get(c, &node).ok().flatten() } else { None };
+    let details = match of_registry.then(|| admin::get(c, &node)) {
+        Some(Err(AdminError::Database(error))) => return Err(error),
+        got => got.and_then(Result::ok).flatten(),
+    };
     let of_node = [Value::Text(node.as_str())];
     let (start, stored) = (seconds(c, "date"), seconds(c, "insertiondate"));
     let sql = format!(
