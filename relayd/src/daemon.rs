@@ -7,6 +7,7 @@
 
 mod cache;
 mod fleet;
+mod inventories;
 mod nodes;
 mod policies;
 mod remote_run;

@@ -98,9 +98,10 @@ settings! {
         ["processing.inventory"] inventory: InventorySection {
             /// The spool: holds `incoming`, `accepted-nodes-updates` and `failed`.
             directory: PathBuf = "/var/rudder/inventories/".into();
-            /// What becomes of them: sent `upstream` (relay), used to enrol nodes and kept in `received`
-            /// (`registry`; root with nodes.source = "database"), or left to the server application
-            /// (`disabled`).
+            /// What becomes of them: sent `upstream` (relay), used to enrol nodes and stored in the
+            /// database of [output.database], for questions (`database`; root), used to enrol nodes and
+            /// kept in `received` (`registry`; root with nodes.source = "database"), or left to the
+            /// server application (`disabled`).
             output: InventoryOutput = InventoryOutput::Disabled;
             /// Inventories on their way at the same time.
             max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(191);
