@@ -14,7 +14,8 @@ impl Services<'_> {
     /// Answers questions about the fleet, on a root with a database.
     pub(super) async fn answer_questions(&mut self) -> Result<(), StartError> {
         if self.config.run_logs.output == RunLogOutput::Database {
-            let settings = Settings { freshness: Duration::from_secs(600) };
+            let advisories = self.advisories()?;
+            let settings = Settings { freshness: Duration::from_secs(600), advisories };
             let fleet = Fleet::new(self.database().await?, settings);
             self.called.add(ServiceKind::Fleet, Arc::new(fleet));
         }

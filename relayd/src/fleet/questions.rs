@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::{Asked, Question, Settings, Trouble, nodes};
+use crate::{advisories, packages};
 
 /// What is asked.
 pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Question, Trouble> {
@@ -12,6 +13,8 @@ pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Questio
     let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
     match *path {
         ["nodes"] => nodes::list(asked, settings),
+        ["packages"] => packages::found::question(asked),
+        ["vulnerabilities"] => advisories::question::question(asked, settings.advisories.as_ref()),
         _ => Err(Trouble::Nothing),
     }
 }
