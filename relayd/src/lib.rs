@@ -8,6 +8,7 @@ pub mod api;
 pub mod ca;
 pub mod cache;
 pub mod cli;
+pub mod compliance;
 pub mod config;
 pub mod daemon;
 pub mod db;

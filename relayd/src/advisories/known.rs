@@ -67,7 +67,9 @@ impl Known {
             let struck = ids.filter_map(|id| self.packages.get(&id).copied().flatten()).collect();
             self.chunks.insert(row.id, struck);
         }
-        new.into_iter().for_each(|chunk| drop(self.chunks.entry(chunk).or_default()));
+        for chunk in new {
+            self.chunks.entry(chunk).or_default();
+        }
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use super::{
     value::{Secret, Size, Texts, Url},
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -166,6 +167,14 @@ settings! {
             frequency: Duration = HOUR;
             /// Age from which files are removed. Each removal is counted and logged.
             retention: Duration = 7 * DAY;
+        }
+
+        /// The state of the nodes, kept from the run logs that are stored.
+        ["compliance"] compliance: ComplianceSection {
+            /// Time between two runs of an agent. A node whose last run is older than this and five minutes
+            /// gives no answer: it is not compliant. After a change `relayd compliance rebuild` applies it
+            /// to the past.
+            run_interval: Duration = 5 * MINUTE;
         }
 
         /// Where run logs are stored on a root server.

@@ -13,7 +13,8 @@ use std::{
 use protocol::node_id::NodeId;
 
 use super::{
-    BasicAuth, Config, Gateway, General, IdentityFiles, Inventories, LocalAddress, RunLogs, SpoolSettings,
+    BasicAuth, Compliance, Config, Gateway, General, IdentityFiles, Inventories, LocalAddress, RunLogs,
+    SpoolSettings,
     declare::Given,
     document::Document,
     load::Loaded,
@@ -57,6 +58,7 @@ impl Resolver<'_> {
         let gateway = self.gateway();
         let run_logs = self.run_logs();
         let inventories = self.inventories();
+        let compliance = self.compliance();
         let nodes = self.nodes(general.as_ref(), upstream.as_ref());
         let enrolment = self.enrolment();
         let ca = self.ca();
@@ -70,6 +72,7 @@ impl Resolver<'_> {
             ca,
             run_logs,
             inventories,
+            compliance,
             database: database?,
             upstream,
             gateway: gateway?,
@@ -185,6 +188,12 @@ impl Resolver<'_> {
             max_inflated: section.max_inflated_size.value.0,
             resend_since: section.resend_since.value,
         }
+    }
+
+    fn compliance(&mut self) -> Compliance {
+        let run_interval = &self.typed.compliance.run_interval;
+        self.not_zero(run_interval, "compliance.run_interval");
+        Compliance { run_interval: run_interval.value }
     }
 
     fn inventories(&mut self) -> Inventories {
