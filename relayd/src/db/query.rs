@@ -109,6 +109,22 @@ impl Connection {
         self.session().number(sql, values)
     }
 
+    /// SQL for a date of the tables that existing readers know, as Unix time in seconds.
+    pub fn unix_time(&self, column: &str) -> String {
+        match self {
+            Self::Postgres(_) => format!("floor(extract(epoch FROM {column}))::bigint"),
+            Self::Sqlite(_) => format!("CAST(strftime('%s', {column}) AS integer)"),
+        }
+    }
+
+    /// SQL for such a date, from an expression for Unix time in seconds.
+    pub fn timestamp(&self, unix: &str) -> String {
+        match self {
+            Self::Postgres(_) => format!("to_timestamp({unix})"),
+            Self::Sqlite(_) => format!("strftime('%Y-%m-%d %H:%M:%S+00:00', {unix}, 'unixepoch')"),
+        }
+    }
+
     /// Runs `work` in a transaction that is committed when it succeeds. In SQLite it may write from
     /// its start, so that what it read stays true until it ends.
     pub fn transaction<T, E: From<Error>>(

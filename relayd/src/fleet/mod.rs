@@ -18,20 +18,38 @@
 //! | `readers` | few connections, for reading only, with a limit on each statement |
 //! | [`reply`] | answers: JSON envelope, CSV, text; pages |
 //! | [`trouble`] | why there is no answer |
-//! | [`nodes`] | nodes, and how each of them is |
+//! | [`state`] | SQL for the state of all nodes at an instant |
+//! | [`sets`], [`differences`] | sets of results, taken apart and compared |
+//! | [`summary`], [`parts`], [`by_node`], [`failing`] | compliance: of the fleet, by rule, by node; what is wrong |
+//! | [`changes`], [`timeline`] | what changed between two instants; on a node |
+//! | [`events`], [`runs`], [`run`] | reports, runs, one run |
+//! | [`nodes`], [`node`] | nodes, and how each of them is; one node |
 //!
 //! A question sees one snapshot of the database, changes nothing, is bounded in time and rows, and does not
 //! run on an async thread. Lists come in pages: `limit` items, and `next`, which as `after` asks for more.
 
 mod asked;
+pub mod by_node;
+pub mod changes;
 pub mod conditions;
 pub mod counts;
 pub(crate) mod described;
+pub mod differences;
+pub mod events;
+pub mod failing;
 pub mod moment;
+pub mod node;
 pub mod nodes;
+pub mod parts;
 mod questions;
 mod readers;
 pub mod reply;
+pub mod run;
+pub mod runs;
+pub mod sets;
+pub mod state;
+pub mod summary;
+pub mod timeline;
 pub mod trouble;
 
 use std::{sync::Arc, time::Duration};

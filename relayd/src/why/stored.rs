@@ -87,7 +87,7 @@ struct LogRow {
 
 fn read(c: &mut Connection, config: &Config, asked: &str, listed: Option<NodeId>) -> Result<Stored, DbError> {
     c.limit_statements(STATEMENT)?;
-    let now = time(c.number(&format!("SELECT {} AS number", seconds(c, NOW)), &[])?);
+    let now = time(c.number(&format!("SELECT {} AS number", c.unix_time(NOW)), &[])?);
     let of_registry = config.nodes.source == NodesSource::Database;
     // Ambiguous names have been found in the node list; here they are no node.
     let node = match of_registry {
@@ -106,14 +106,14 @@ fn read(c: &mut Connection, config: &Config, asked: &str, listed: Option<NodeId>
         got => got.and_then(Result::ok).flatten(),
     };
     let of_node = [Value::Text(node.as_str())];
-    let (start, stored) = (seconds(c, "date"), seconds(c, "insertiondate"));
+    let (start, stored) = (c.unix_time("date"), c.unix_time("insertiondate"));
     let sql = format!(
         "SELECT {start} AS start, {stored} AS stored FROM reportsexecution WHERE nodeid = $1 \
          ORDER BY insertionid DESC NULLS LAST, date DESC LIMIT {RUNS}"
     );
     let runs = c.rows::<RunRow>(&sql, &of_node)?.into_iter();
     let runs = runs.map(|row| Run { start: time(row.start), stored: row.stored.map(time) }).collect();
-    let stored = seconds(c, "stored");
+    let stored = c.unix_time("stored");
     let sql = format!(
         "SELECT {start} AS start, {stored} AS stored, file FROM run_log WHERE nodeid = $1 \
          ORDER BY run_log.stored DESC LIMIT 1"
@@ -126,14 +126,6 @@ fn read(c: &mut Connection, config: &Config, asked: &str, listed: Option<NodeId>
 
 /// The present, in both kinds of database.
 const NOW: &str = "CURRENT_TIMESTAMP";
-
-/// SQL for a date as Unix time.
-fn seconds(c: &Connection, column: &str) -> String {
-    match c {
-        Connection::Postgres(_) => format!("floor(extract(epoch FROM {column}))::bigint"),
-        Connection::Sqlite(_) => format!("CAST(strftime('%s', {column}) AS integer)"),
-    }
-}
 
 fn time(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap_or_default()
