@@ -29,7 +29,7 @@ use std::time::Duration;
 use diesel::QueryResult;
 use protocol::run_log::Report;
 
-pub use self::known::Learnt;
+pub use self::{known::Learnt, status::Status};
 use self::{
     known::Known,
     node_states::NodeRun,

@@ -107,6 +107,10 @@ settings! {
             max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(191);
             /// Larger files are refused.
             max_file_size: Size = Size(limits::INVENTORY_COMPRESSED);
+            /// Advisories for the report of vulnerable and outdated packages: a file, or a directory of files,
+            /// in the format of OSV (`.json`, `.jsonl`, `.zip`) or CSV (`.csv`). They are read again when they
+            /// change. Without it there is no such report.
+            advisories: Option<PathBuf> = None, "\"/opt/rudder/etc/relayd/advisories\"";
         }
 
         /// Looking through the spool for files that no notification announced.

@@ -208,6 +208,7 @@ impl Resolver<'_> {
         self.not_empty(&section.max_file_size, "processing.inventory.max_file_size");
         Inventories {
             output: section.output.value,
+            advisories: section.advisories.value.clone(),
             spool: SpoolSettings {
                 directory: section.directory.value.clone(),
                 sweep_every: (catchup.limit.value > 0).then_some(catchup.frequency.value),
