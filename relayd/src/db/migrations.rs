@@ -82,6 +82,7 @@ pub fn apply(connection: &mut Connection) -> Result<Vec<String>, DbError> {
 /// the fleet change.
 const RIGHTS: &[(&str, &[&str])] = &[
     ("SELECT, INSERT", &["ruddersysevents", "reportsexecution", "run_log"]),
+    ("SELECT, INSERT, UPDATE", &["retention"]),
     ("SELECT, UPDATE", &["node_registry", "compliance_generation"]),
     (
         "SELECT, INSERT, DELETE",
