@@ -16,6 +16,7 @@ use super::{
     value::{Secret, Size, Texts, Url},
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -97,14 +98,19 @@ settings! {
         ["processing.inventory"] inventory: InventorySection {
             /// The spool: holds `incoming`, `accepted-nodes-updates` and `failed`.
             directory: PathBuf = "/var/rudder/inventories/".into();
-            /// What becomes of them: sent `upstream` (relay), used to enrol nodes and kept in `received`
-            /// (`registry`; root with nodes.source = "database"), or left to the server application
-            /// (`disabled`).
+            /// What becomes of them: sent `upstream` (relay), used to enrol nodes and stored in the
+            /// database of [output.database], for questions (`database`; root), used to enrol nodes and
+            /// kept in `received` (`registry`; root with nodes.source = "database"), or left to the
+            /// server application (`disabled`).
             output: InventoryOutput = InventoryOutput::Disabled;
             /// Inventories on their way at the same time.
             max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(191);
             /// Larger files are refused.
             max_file_size: Size = Size(limits::INVENTORY_COMPRESSED);
+            /// Advisories for the report of vulnerable and outdated packages: a file, or a directory of files,
+            /// in the format of OSV (`.json`, `.jsonl`, `.zip`) or CSV (`.csv`). They are read again when they
+            /// change. Without it there is no such report.
+            advisories: Option<PathBuf> = None, "\"/opt/rudder/etc/relayd/advisories\"";
         }
 
         /// Looking through the spool for files that no notification announced.
@@ -162,6 +168,14 @@ settings! {
             frequency: Duration = HOUR;
             /// Age from which files are removed. Each removal is counted and logged.
             retention: Duration = 7 * DAY;
+        }
+
+        /// The state of the nodes, kept from the run logs that are stored.
+        ["compliance"] compliance: ComplianceSection {
+            /// Time between two runs of an agent. A node whose last run is older than this and five minutes
+            /// gives no answer: it is not compliant. After a change `relayd compliance rebuild` applies it
+            /// to the past.
+            run_interval: Duration = 5 * MINUTE;
         }
 
         /// Where run logs are stored on a root server.

@@ -96,10 +96,13 @@ impl Resolver<'_> {
             || url.contains("@%2F")
             || url.contains("://%2F");
         let (output, source) = (&self.typed.reporting.output, &self.typed.nodes.source);
+        let inventories = &self.typed.inventory.output;
         let (line, user) = if output.value == RunLogOutput::Database {
             (output.line, "processing.reporting.output")
         } else if source.value == NodesSource::Database {
             (source.line, "nodes.source")
+        } else if inventories.value == InventoryOutput::Database {
+            (inventories.line, "processing.inventory.output")
         } else {
             return;
         };

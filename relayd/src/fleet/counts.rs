@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Counted results (protocol 3.5), and what they come to.
 
+use std::str::FromStr;
+
 use diesel::{QueryableByName, sql_types::BigInt};
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::compliance::status::Status;
 
 /// How many results of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema, QueryableByName)]
@@ -35,6 +39,55 @@ pub struct Counts {
     /// Last known results of nodes that do not answer any more.
     #[diesel(sql_type = BigInt)]
     pub no_answer: i64,
+}
+
+/// Results that are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those that say this.
+    Status(Status),
+    /// Those that say that something is not as it should be.
+    Failing,
+    /// Those of nodes that do not answer any more.
+    NoAnswer,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "failing" => Ok(Self::Failing),
+            "no_answer" => Ok(Self::NoAnswer),
+            other => {
+                let status = Status::ALL.into_iter().find(|status| status.column() == other);
+                status.map(Self::Status).ok_or_else(|| {
+                    let names = Status::ALL.map(Status::column).join(", ");
+                    format!("is none of failing, no_answer, {names}")
+                })
+            }
+        }
+    }
+}
+
+impl Wanted {
+    /// How many of them there are.
+    pub fn of(self, counts: &Counts) -> i64 {
+        match self {
+            Self::Failing => counts.failing(),
+            Self::NoAnswer => counts.no_answer,
+            Self::Status(status) => counts.numbers()[status as usize],
+        }
+    }
+
+    /// Whether a result that says this is one of them.
+    pub fn is(self, status: Status) -> bool {
+        match self {
+            Self::Failing => !status.is_compliant(),
+            Self::NoAnswer => false,
+            Self::Status(wanted) => wanted == status,
+        }
+    }
 }
 
 /// The columns of [`Counts`] of a set `s`, which may be missing.
@@ -83,6 +136,21 @@ impl Counts {
         let all = self.all();
         // Two decimals. The numbers are far below the 2^53 that a float has exactly.
         (all > 0).then(|| (i128::from(right) * 10_000 / i128::from(all)) as f64 / 100.0)
+    }
+
+    /// Counts so many more of a kind.
+    pub fn count(&mut self, status: Status, times: i64) {
+        let counter = match status {
+            Status::Success => &mut self.success,
+            Status::Repaired => &mut self.repaired,
+            Status::Error => &mut self.error,
+            Status::Na => &mut self.na,
+            Status::AuditCompliant => &mut self.audit_compliant,
+            Status::AuditNoncompliant => &mut self.audit_noncompliant,
+            Status::AuditError => &mut self.audit_error,
+            Status::AuditNa => &mut self.audit_na,
+        };
+        *counter += times;
     }
 
     /// The same results, of a node that does not answer any more.

@@ -18,20 +18,38 @@
 //! | `readers` | few connections, for reading only, with a limit on each statement |
 //! | [`reply`] | answers: JSON envelope, CSV, text; pages |
 //! | [`trouble`] | why there is no answer |
-//! | [`nodes`] | nodes, and how each of them is |
+//! | [`state`] | SQL for the state of all nodes at an instant |
+//! | [`sets`], [`differences`] | sets of results, taken apart and compared |
+//! | [`summary`], [`parts`], [`by_node`], [`failing`] | compliance: of the fleet, by rule, by node; what is wrong |
+//! | [`changes`], [`timeline`] | what changed between two instants; on a node |
+//! | [`events`], [`runs`], [`run`] | reports, runs, one run |
+//! | [`nodes`], [`node`] | nodes, and how each of them is; one node |
 //!
 //! A question sees one snapshot of the database, changes nothing, is bounded in time and rows, and does not
 //! run on an async thread. Lists come in pages: `limit` items, and `next`, which as `after` asks for more.
 
 mod asked;
+pub mod by_node;
+pub mod changes;
 pub mod conditions;
 pub mod counts;
 pub(crate) mod described;
+pub mod differences;
+pub mod events;
+pub mod failing;
 pub mod moment;
+pub mod node;
 pub mod nodes;
+pub mod parts;
 mod questions;
 mod readers;
 pub mod reply;
+pub mod run;
+pub mod runs;
+pub mod sets;
+pub mod state;
+pub mod summary;
+pub mod timeline;
 pub mod trouble;
 
 use std::{sync::Arc, time::Duration};
@@ -48,6 +66,7 @@ pub use self::{
 };
 use self::{questions::question, readers::Readers};
 use crate::{
+    advisories::current::Current,
     db::{Connection, Database},
     http::{Body, Call, Problem, Service},
 };
@@ -60,6 +79,8 @@ pub type Question = Box<dyn FnOnce(&mut Connection) -> Result<Reply, Trouble> + 
 pub struct Settings {
     /// For how long a run counts after its start (protocol 4.5).
     pub freshness: Duration,
+    /// Advisories, where there are any.
+    pub advisories: Option<Arc<Current>>,
 }
 
 impl Settings {

@@ -22,6 +22,8 @@ use crate::{db::Connection, registry::record::NodeState};
 /// Which nodes.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    /// Which one.
+    pub id: Option<String>,
     /// Whose host name is like this: `*` is any text, `?` any character; without case.
     pub name: Option<String>,
     /// What the registry says of them.
@@ -29,14 +31,14 @@ pub struct Filter {
     /// The server to which they connect.
     pub relay: Option<String>,
     /// How they are.
-    pub status: Option<Status>,
+    pub status: Option<NodeStatus>,
 }
 
 /// How a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
-pub enum Status {
+pub enum NodeStatus {
     /// Its last run is fresh, and all its results are as they should be.
     Compliant,
     /// Its last run is fresh, and some results are not as they should be.
@@ -59,7 +61,7 @@ pub struct Node {
     /// The server to which it connects.
     pub policy_server: String,
     /// How it is.
-    pub status: Status,
+    pub status: NodeStatus,
     /// When it was last heard of.
     pub last_contact: Option<String>,
     /// Start of its latest run.
@@ -74,7 +76,7 @@ pub struct Node {
     pub results: Counts,
 }
 
-impl FromStr for Status {
+impl FromStr for NodeStatus {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -82,7 +84,16 @@ impl FromStr for Status {
     }
 }
 
-impl Status {
+impl NodeStatus {
+    /// How a node with these results is, and what they count as.
+    pub fn of(answers: bool, results: Counts) -> (Self, Counts) {
+        match (answers, results.failing()) {
+            (false, _) => (Self::NoAnswer, results.unanswered()),
+            (true, 0) => (Self::Compliant, results),
+            (true, _) => (Self::Failing, results),
+        }
+    }
+
     /// As in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -144,6 +155,7 @@ impl Filter {
                 .ok_or_else(|| Trouble::Asked(format!("state: {text:?} is no state of nodes")))
         });
         Ok(Self {
+            id: None,
             name: query.take("name"),
             state: state.transpose()?,
             relay: query.take("relay"),
@@ -192,18 +204,19 @@ pub fn nodes(
 ) -> Result<Page<Node>, Trouble> {
     let oldest = settings.oldest_fresh(Utc::now());
     let mut which = Conditions::default();
+    which.is("n.nodeid = {}", filter.id.as_deref());
     which.is("n.nodeid > {}", paging.after.as_deref());
     which.is_like("n.hostname", filter.name.as_deref());
     which.is("n.state = {}", filter.state.map(NodeState::as_str));
     which.is("n.policy_server = {}", filter.relay.as_deref());
     match filter.status {
         None => {}
-        Some(Status::NoAnswer) => which.compares("(c.last IS NULL OR c.last < {})", Some(oldest)),
-        Some(Status::Failing) => {
+        Some(NodeStatus::NoAnswer) => which.compares("(c.last IS NULL OR c.last < {})", Some(oldest)),
+        Some(NodeStatus::Failing) => {
             which.compares("c.last >= {}", Some(oldest));
             which.holds("s.error + s.audit_noncompliant + s.audit_error > 0");
         }
-        Some(Status::Compliant) => {
+        Some(NodeStatus::Compliant) => {
             which.compares("c.last >= {}", Some(oldest));
             which.holds("s.error + s.audit_noncompliant + s.audit_error = 0");
         }
@@ -224,12 +237,7 @@ impl NodeRow {
     /// `oldest`: runs that started before are too old.
     fn node(self, oldest: i64) -> Node {
         let answers = self.last.is_some_and(|last| last >= oldest);
-        let results = if answers { self.results } else { self.results.unanswered() };
-        let status = match (answers, results.failing()) {
-            (false, _) => Status::NoAnswer,
-            (true, 0) => Status::Compliant,
-            (true, _) => Status::Failing,
-        };
+        let (status, results) = NodeStatus::of(answers, self.results);
         Node {
             node_id: self.nodeid,
             hostname: self.hostname,
