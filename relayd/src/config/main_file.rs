@@ -16,6 +16,7 @@ use super::{
     value::{Secret, Size, Texts, Url},
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -106,6 +107,10 @@ settings! {
             max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(191);
             /// Larger files are refused.
             max_file_size: Size = Size(limits::INVENTORY_COMPRESSED);
+            /// Advisories for the report of vulnerable and outdated packages: a file, or a directory of files,
+            /// in the format of OSV (`.json`, `.jsonl`, `.zip`) or CSV (`.csv`). They are read again when they
+            /// change. Without it there is no such report.
+            advisories: Option<PathBuf> = None, "\"/opt/rudder/etc/relayd/advisories\"";
         }
 
         /// Looking through the spool for files that no notification announced.
@@ -165,6 +170,14 @@ settings! {
             retention: Duration = 7 * DAY;
         }
 
+        /// The state of the nodes, kept from the run logs that are stored.
+        ["compliance"] compliance: ComplianceSection {
+            /// Time between two runs of an agent. A node whose last run is older than this and five minutes
+            /// gives no answer: it is not compliant. After a change `relayd compliance rebuild` applies it
+            /// to the past.
+            run_interval: Duration = 5 * MINUTE;
+        }
+
         /// Where run logs are stored on a root server.
         ["output.database"] database: DatabaseSection {
             /// `postgres://user@host/database`, options after `?`, or `sqlite:/path/file.db`. When
@@ -179,6 +192,19 @@ settings! {
             /// Whether start-up makes the tables that are missing, where the database user may. By
             /// hand: `relayd database migrate`.
             migrate_at_start: bool = true;
+        }
+
+        /// How long what is kept in the database; `0s` keeps it for ever. What is older is removed by whole days
+        /// (UTC) and whole runs. In tables that an existing server made, removing is left to that server.
+        ["retention"] retention: RetentionSection {
+            /// Results of runs.
+            results: Duration = 30 * DAY;
+            /// Information and warnings that came with them (the event types `log_…`), most of all rows.
+            details: Duration = 4 * DAY;
+            /// History of compliance.
+            compliance: Duration = 365 * DAY;
+            /// Inventories that were replaced by others.
+            inventories: Duration = 365 * DAY;
         }
 
         /// The policy server above this one; needed on relays.

@@ -9,6 +9,7 @@
 //! | [`main_file`], [`logging_file`], [`choice`], [`proxy`] | the settings: as typed |
 //! | [`document`], [`problem`] | taking a file apart; what is wrong with it |
 //! | [`resolve`], [`load`] | rules between settings: from typed to [`Config`] |
+//! | [`processing`] | run logs, inventories, and what is kept of them, as resolved |
 //! | [`print`] | the default files, the reference |
 
 pub mod choice;
@@ -19,6 +20,7 @@ pub mod logging_file;
 pub mod main_file;
 pub mod print;
 pub mod problem;
+mod processing;
 pub mod proxy;
 pub mod remote_run;
 pub mod resolve;
@@ -33,12 +35,12 @@ pub use choice::InventoryOutput;
 pub use load::{Loaded, load, load_logging};
 pub use logging_file::Logging;
 pub use problem::ConfigError;
+pub use processing::{Compliance, Inventories, RunLogOutput, RunLogs, SpoolSettings};
 pub use remote_run::{RelayAccess, RelayTrust, RemoteRun};
 pub use resolve_outputs::{AGENT_CERTIFICATE, AGENT_KEY};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use chrono::{DateTime, Utc};
 use protocol::{hash::KeyHash, node_id::NodeId, node_id_rule::NodeIdRule, proxy::ProxyRule, tls::TlsVersion};
 use zeroize::Zeroizing;
 
@@ -57,8 +59,12 @@ pub struct Config {
     pub run_logs: RunLogs,
     /// `[processing.inventory]`.
     pub inventories: Inventories,
+    /// `[compliance]`.
+    pub compliance: Compliance,
     /// `[output.database]`.
     pub database: Database,
+    /// `[retention]`.
+    pub retention: Retention,
     /// `[output.upstream]`; `None` when there is no upstream (root).
     pub upstream: Option<Upstream>,
     /// `[gateway]`; `None` when off (an httpd in front writes to the spools).
@@ -147,58 +153,6 @@ pub struct Ca {
     pub node_certificate_lifetime: Duration,
 }
 
-/// What becomes of run logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunLogOutput {
-    /// Verified, parsed, stored.
-    Database,
-    /// Sent upstream unchanged.
-    Upstream,
-    /// Left alone.
-    Disabled,
-}
-
-/// `[processing.reporting]`.
-#[derive(Debug, Clone)]
-pub struct RunLogs {
-    /// What becomes of them.
-    pub output: RunLogOutput,
-    /// The spool.
-    pub spool: SpoolSettings,
-    /// Event types that are not stored.
-    pub skip_event_types: Vec<String>,
-    /// Largest inflated run log, in bytes.
-    pub max_inflated: u64,
-    /// Since when this server lacks run logs.
-    pub resend_since: Option<DateTime<Utc>>,
-}
-
-/// `[processing.inventory]`.
-#[derive(Debug, Clone)]
-pub struct Inventories {
-    /// What becomes of them.
-    pub output: InventoryOutput,
-    /// The spool of new inventories (`incoming`) and of updates (`accepted-nodes-updates`), which share `failed`.
-    pub spool: SpoolSettings,
-}
-
-/// Settings of a spool.
-#[derive(Debug, Clone)]
-pub struct SpoolSettings {
-    /// Base directory, which holds `incoming/` and `failed/`.
-    pub directory: PathBuf,
-    /// Time between sweeps. `None`: only at start and when needed.
-    pub sweep_every: Option<Duration>,
-    /// Largest file looked at, in bytes.
-    pub max_file_size: u64,
-    /// Deliveries in flight at a time.
-    pub max_in_flight: usize,
-    /// Time between removals of what is too old.
-    pub clean_every: Duration,
-    /// Age from which files are removed, counted and logged.
-    pub retention: Duration,
-}
-
 /// `[output.database]`.
 #[derive(Clone)]
 pub struct Database {
@@ -214,6 +168,19 @@ impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database").finish_non_exhaustive()
     }
+}
+
+/// `[retention]`: how long what is kept; `None`: for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Results of runs, the runs, and the ledger of run logs.
+    pub results: Option<Duration>,
+    /// Information attached to results (the `log_*` types of protocol 3.5).
+    pub details: Option<Duration>,
+    /// History of compliance.
+    pub compliance: Option<Duration>,
+    /// Former inventories.
+    pub inventories: Option<Duration>,
 }
 
 /// Which database; the text holds the password, so it is never printed.

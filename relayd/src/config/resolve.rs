@@ -13,7 +13,8 @@ use std::{
 use protocol::node_id::NodeId;
 
 use super::{
-    BasicAuth, Config, Gateway, General, IdentityFiles, Inventories, LocalAddress, RunLogs, SpoolSettings,
+    BasicAuth, Compliance, Config, Gateway, General, IdentityFiles, Inventories, LocalAddress, RunLogs,
+    SpoolSettings,
     declare::Given,
     document::Document,
     load::Loaded,
@@ -54,9 +55,11 @@ impl Resolver<'_> {
         let node_id = general.as_ref().map(|general| &general.node_id);
         let upstream = self.upstream(node_id, identity.clone(), trust.clone());
         let database = self.database();
+        let retention = self.retention();
         let gateway = self.gateway();
         let run_logs = self.run_logs();
         let inventories = self.inventories();
+        let compliance = self.compliance();
         let nodes = self.nodes(general.as_ref(), upstream.as_ref());
         let enrolment = self.enrolment();
         let ca = self.ca();
@@ -70,7 +73,9 @@ impl Resolver<'_> {
             ca,
             run_logs,
             inventories,
+            compliance,
             database: database?,
+            retention,
             upstream,
             gateway: gateway?,
             policies,
@@ -187,6 +192,12 @@ impl Resolver<'_> {
         }
     }
 
+    fn compliance(&mut self) -> Compliance {
+        let run_interval = &self.typed.compliance.run_interval;
+        self.not_zero(run_interval, "compliance.run_interval");
+        Compliance { run_interval: run_interval.value }
+    }
+
     fn inventories(&mut self) -> Inventories {
         let typed = self.typed;
         let (section, catchup, cleanup) =
@@ -197,6 +208,7 @@ impl Resolver<'_> {
         self.not_empty(&section.max_file_size, "processing.inventory.max_file_size");
         Inventories {
             output: section.output.value,
+            advisories: section.advisories.value.clone(),
             spool: SpoolSettings {
                 directory: section.directory.value.clone(),
                 sweep_every: (catchup.limit.value > 0).then_some(catchup.frequency.value),

@@ -15,7 +15,8 @@ impl Services<'_> {
     pub(super) async fn answer_questions(&mut self) -> Result<(), StartError> {
         let has = (self.config.run_logs.output, self.config.inventories.output);
         if matches!(has, (RunLogOutput::Database, _) | (_, InventoryOutput::Database)) {
-            let settings = Settings { freshness: Duration::from_secs(600) };
+            let advisories = self.advisories()?;
+            let settings = Settings { freshness: Duration::from_secs(600), advisories };
             let fleet = Fleet::new(self.database().await?, settings);
             self.called.add(ServiceKind::Fleet, Arc::new(fleet));
         }

@@ -84,6 +84,7 @@ impl Services<'_> {
     /// Starts all services that the configuration asks for.
     pub async fn start(&mut self) -> Result<(), StartError> {
         let nodes = self.nodes().await?;
+        self.retention().await?;
         let run_logs = &self.config.run_logs;
         let mut doors = Doors::default();
         match run_logs.output {
@@ -166,6 +167,7 @@ impl Services<'_> {
             skip_event_types: self.config.run_logs.skip_event_types.clone(),
             max_file_size: self.config.run_logs.spool.max_file_size,
             max_inflated: self.config.run_logs.max_inflated,
+            run_interval: self.config.compliance.run_interval,
         };
         Store::start(settings, nodes, database, self.registry, self.compatible.clone())
             .map(|store| store.telling(self.contacts.clone()))

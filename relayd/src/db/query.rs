@@ -5,7 +5,7 @@
 //! by their order.
 
 use diesel::{
-    QueryResult, RunQueryDsl,
+    PgConnection, QueryResult, RunQueryDsl, SqliteConnection,
     backend::Backend,
     connection::{AnsiTransactionManager, TransactionManager},
     deserialize::QueryableByName,
@@ -40,12 +40,20 @@ pub enum Value<'a> {
 /// Placeholders in one statement: fewer than either kind of database allows.
 pub const MOST_VALUES: usize = 16_000;
 
-impl Connection {
+/// A connection of either kind that somebody else has, perhaps within a transaction.
+pub enum Session<'c> {
+    /// PostgreSQL.
+    Postgres(&'c mut PgConnection),
+    /// SQLite.
+    Sqlite(&'c mut SqliteConnection),
+}
+
+impl Session<'_> {
     /// Runs a statement; returns how many rows it changed.
     pub fn run(&mut self, sql: &str, values: &[Value<'_>]) -> QueryResult<usize> {
         match self {
-            Self::Postgres(c) => bind(sql_query(sql).into_boxed::<Pg>(), values).execute(c),
-            Self::Sqlite(c) => bind(sql_query(sql).into_boxed::<Sqlite>(), values).execute(c),
+            Self::Postgres(c) => bind(sql_query(sql).into_boxed::<Pg>(), values).execute(*c),
+            Self::Sqlite(c) => bind(sql_query(sql).into_boxed::<Sqlite>(), values).execute(*c),
         }
     }
 
@@ -55,9 +63,37 @@ impl Connection {
         T: QueryableByName<Pg> + QueryableByName<Sqlite> + 'static,
     {
         match self {
-            Self::Postgres(c) => bind(sql_query(sql).into_boxed::<Pg>(), values).load(c),
-            Self::Sqlite(c) => bind(sql_query(sql).into_boxed::<Sqlite>(), values).load(c),
+            Self::Postgres(c) => bind(sql_query(sql).into_boxed::<Pg>(), values).load(*c),
+            Self::Sqlite(c) => bind(sql_query(sql).into_boxed::<Sqlite>(), values).load(*c),
         }
+    }
+
+    /// A query that has one row with one number, called `number`.
+    pub fn number(&mut self, sql: &str, values: &[Value<'_>]) -> QueryResult<i64> {
+        self.rows::<Number>(sql, values)?.first().map(|row| row.number).ok_or(Error::NotFound)
+    }
+}
+
+impl Connection {
+    /// To be handed to what works within somebody else's transaction.
+    pub fn session(&mut self) -> Session<'_> {
+        match self {
+            Self::Postgres(c) => Session::Postgres(c),
+            Self::Sqlite(c) => Session::Sqlite(c),
+        }
+    }
+
+    /// Runs a statement; returns how many rows it changed.
+    pub fn run(&mut self, sql: &str, values: &[Value<'_>]) -> QueryResult<usize> {
+        self.session().run(sql, values)
+    }
+
+    /// Runs a query; returns its rows.
+    pub fn rows<T>(&mut self, sql: &str, values: &[Value<'_>]) -> QueryResult<Vec<T>>
+    where
+        T: QueryableByName<Pg> + QueryableByName<Sqlite> + 'static,
+    {
+        self.session().rows(sql, values)
     }
 
     /// Runs a query that has one row at most.
@@ -70,7 +106,7 @@ impl Connection {
 
     /// A query that has one row with one number, called `number`.
     pub fn number(&mut self, sql: &str, values: &[Value<'_>]) -> QueryResult<i64> {
-        self.row::<Number>(sql, values)?.map(|row| row.number).ok_or(Error::NotFound)
+        self.session().number(sql, values)
     }
 
     /// SQL for a date of the tables that existing readers know, as Unix time in seconds.

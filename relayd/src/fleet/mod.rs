@@ -66,6 +66,7 @@ pub use self::{
 };
 use self::{questions::question, readers::Readers};
 use crate::{
+    advisories::current::Current,
     db::{Connection, Database},
     http::{Body, Call, Problem, Service},
 };
@@ -78,6 +79,8 @@ pub type Question = Box<dyn FnOnce(&mut Connection) -> Result<Reply, Trouble> + 
 pub struct Settings {
     /// For how long a run counts after its start (protocol 4.5).
     pub freshness: Duration,
+    /// Advisories, where there are any.
+    pub advisories: Option<Arc<Current>>,
 }
 
 impl Settings {

@@ -117,6 +117,7 @@ impl Rig {
             skip_event_types: skip_event_types.iter().map(ToString::to_string).collect(),
             max_file_size: 10 << 20,
             max_inflated: 100 << 20,
+            run_interval: std::time::Duration::from_secs(300),
         };
         // The receiver keeps its value when the sender is gone.
         let (_, nodes) = tokio::sync::watch::channel(Arc::new(table));

@@ -13,12 +13,17 @@ use super::{
     parsed::Parsed,
     write::{Entry, Verdict},
 };
-use crate::spool::disposition::{Disposition, Outcome, Reason, Rejection, Release};
+use crate::{
+    compliance::results::RunResults,
+    spool::disposition::{Disposition, Outcome, Reason, Rejection, Release},
+};
 
 /// A run log that waits for its verdict.
 pub(super) struct Job {
     /// The run log.
     pub(super) parsed: Parsed,
+    /// Its counted results, if it is complete.
+    pub(super) results: Option<RunResults>,
     /// SHA-256 of the verified content.
     pub(super) digest: [u8; 32],
     /// Name of the file it came in.
@@ -32,7 +37,12 @@ pub(super) struct Job {
 impl Job {
     /// As the writers see it.
     pub(super) fn entry(&self) -> Entry<'_> {
-        Entry { digest: &self.digest, file: &self.file, log: self.parsed.log() }
+        Entry {
+            digest: &self.digest,
+            file: &self.file,
+            log: self.parsed.log(),
+            results: self.results.as_ref(),
+        }
     }
 
     /// Says how it ended, after the commit.

@@ -20,6 +20,7 @@ use rustix::{
 
 use super::{StoreSettings, parsed::Parsed};
 use crate::{
+    compliance::results::RunResults,
     nodes::NodeTable,
     spool::disposition::{Disposition, Outcome, Reason, Rejection, Release},
 };
@@ -28,6 +29,8 @@ use crate::{
 pub(super) struct Intake {
     /// The run log.
     pub(super) parsed: Parsed,
+    /// Its counted results, if it is complete.
+    pub(super) results: Option<RunResults>,
     /// SHA-256 of the verified content.
     pub(super) digest: [u8; 32],
     /// NUL characters that were replaced.
@@ -108,7 +111,8 @@ pub(super) fn take_in(
     drop(packed);
     let parsed = Parsed::parse(verified.text, node, &settings.skip_event_types)
         .map_err(|e| rejected(Reason::BadContent, e.to_string()))?;
-    Ok(Intake { parsed, digest: verified.digest, nuls: verified.nuls })
+    let results = RunResults::of_run_log(parsed.log());
+    Ok(Intake { parsed, results, digest: verified.digest, nuls: verified.nuls })
 }
 
 fn cannot_unpack(error: &CompressionError, compression: Compression, cap: u64) -> Disposition {

@@ -14,6 +14,7 @@
 //! | [`batch`] | which run logs go into one transaction |
 //! | [`writer`] | what a failure means: the outlet is down, or one run log is to blame |
 //! | [`write`], [`write_postgres`], [`write_sqlite`] | one transaction |
+//! | [`refusal`] | what the database has against a batch |
 //! | [`rehearsal`] | telling bad data from a bad database |
 //! | [`slow`] | run logs that ran into time limits |
 //!
@@ -24,6 +25,7 @@ mod batch;
 mod intake;
 mod metrics;
 mod parsed;
+mod refusal;
 mod rehearsal;
 mod slow;
 mod write;
@@ -54,10 +56,12 @@ use self::{
     batch::Job,
     intake::{Intake, rejected},
     metrics::Metrics,
+    refusal::TimeLimits,
     slow::SlowOnes,
-    writer::{TimeLimits, Writer},
+    writer::Writer,
 };
 use crate::{
+    compliance::Compliance,
     db::Database,
     metrics::CompatibleMetrics,
     nodes::Nodes,
@@ -77,6 +81,8 @@ pub struct StoreSettings {
     pub max_file_size: u64,
     /// Largest run log once unpacked, in bytes.
     pub max_inflated: u64,
+    /// Time between two runs of an agent.
+    pub run_interval: Duration,
 }
 
 /// Why the store cannot start.
@@ -132,11 +138,13 @@ impl Store {
         let (ended, writers) = mpsc::channel();
         let panicked = Arc::new(Notify::new());
         let slow = Arc::<SlowOnes>::default();
+        let compliance = Arc::new(Compliance::new(settings.run_interval));
         for number in 1..=database.max_connections().min(WRITERS) {
             let writer = Writer {
                 queue: Arc::clone(&receiver),
                 deferred: VecDeque::new(),
                 database: database.clone(),
+                compliance: Arc::clone(&compliance),
                 connection: None,
                 metrics: metrics.clone(),
                 slow: Arc::clone(&slow),
@@ -222,6 +230,7 @@ impl Store {
         let (answer, verdict) = oneshot::channel();
         let job = Job {
             parsed: intake.parsed,
+            results: intake.results,
             digest: intake.digest,
             file: name.as_str().into(),
             waiting: vec![answer],

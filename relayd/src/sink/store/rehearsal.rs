@@ -18,27 +18,35 @@ use protocol::{
 };
 
 use super::write::{Entry, Purpose, write};
-use crate::db::Connection;
+use crate::{
+    compliance::{Compliance, results::RunResults},
+    db::Connection,
+};
 
 /// Does everything that storing a run log of that shape would do, but the commit. The error is what
 /// the database says.
-pub(super) fn rehearse(connection: &mut Connection, like: &RunLog<'_>) -> Result<(), String> {
+pub(super) fn rehearse(
+    connection: &mut Connection,
+    compliance: &Compliance,
+    like: &RunLog<'_>,
+) -> Result<(), String> {
     // As many reports of as many bytes, all harmless.
     let reports = like
         .reports
         .iter()
         .map(|r| report(like.start, r.message.len() + r.component.len() + r.key_value.len()));
-    rehearse_with(connection, like.start, like.complete, reports.collect())
+    rehearse_with(connection, compliance, like.start, like.complete, reports.collect())
 }
 
 /// As [`rehearse`], of a smallest complete run log.
-pub(super) fn rehearse_smallest(connection: &mut Connection) -> Result<(), String> {
+pub(super) fn rehearse_smallest(connection: &mut Connection, compliance: &Compliance) -> Result<(), String> {
     let now = Utc::now().fixed_offset();
-    rehearse_with(connection, now, true, vec![report(now, 0)])
+    rehearse_with(connection, compliance, now, true, vec![report(now, 0)])
 }
 
 fn rehearse_with(
     connection: &mut Connection,
+    compliance: &Compliance,
     start: DateTime<FixedOffset>,
     complete: bool,
     reports: Vec<Report<'static>>,
@@ -53,8 +61,9 @@ fn rehearse_with(
         skipped: Vec::new(),
         other_starts: 0,
     };
-    let entry = Entry { digest: &digest, file: "rehearsal", log: &log };
-    write(connection, &[entry], Purpose::Rehearse).map(drop).map_err(|e| e.to_string())
+    let results = RunResults::of_run_log(&log);
+    let entry = Entry { digest: &digest, file: "rehearsal", log: &log, results: results.as_ref() };
+    write(connection, &[entry], compliance, Purpose::Rehearse).map(drop).map_err(|e| e.to_string())
 }
 
 fn random_digest() -> Result<[u8; 32], ErrorStack> {

@@ -11,7 +11,10 @@ use diesel::result::Error;
 use protocol::run_log::{Report, RunLog};
 
 use super::{write_postgres, write_sqlite};
-use crate::db::Connection;
+use crate::{
+    compliance::{Compliance, Run, results::RunResults},
+    db::Connection,
+};
 
 /// A run log to write.
 #[derive(Clone, Copy)]
@@ -22,6 +25,8 @@ pub(super) struct Entry<'a> {
     pub(super) file: &'a str,
     /// The run log; has reports.
     pub(super) log: &'a RunLog<'a>,
+    /// Its counted results, if it is complete.
+    pub(super) results: Option<&'a RunResults>,
 }
 
 /// How writing one run log of a committed batch ended.
@@ -49,11 +54,12 @@ pub(super) enum Purpose {
 pub(super) fn write(
     connection: &mut Connection,
     entries: &[Entry<'_>],
+    compliance: &Compliance,
     purpose: Purpose,
 ) -> Result<Vec<Verdict>, Error> {
     match connection {
-        Connection::Postgres(connection) => write_postgres::write(connection, entries, purpose),
-        Connection::Sqlite(connection) => write_sqlite::write(connection, entries, purpose),
+        Connection::Postgres(connection) => write_postgres::write(connection, entries, compliance, purpose),
+        Connection::Sqlite(connection) => write_sqlite::write(connection, entries, compliance, purpose),
     }
 }
 
@@ -71,6 +77,17 @@ impl<'a> Entry<'a> {
     /// What is unique in `reportsexecution`, dates in the precision that databases keep.
     pub(super) fn key(&self) -> (&'a str, i64) {
         (self.node(), self.log.start.timestamp_micros())
+    }
+
+    /// The run that it makes of its node's state, if it is complete.
+    pub(super) fn run(&self) -> Option<Run<'a>> {
+        self.results.map(|results| Run {
+            node: self.node(),
+            start: self.log.start.timestamp(),
+            config_id: self.log.config_id.as_deref(),
+            results,
+            reports: &self.log.reports,
+        })
     }
 
     /// Its first report, by which existing daemons know what they stored (protocol 4.3).

@@ -2,14 +2,15 @@
 //! A batch in PostgreSQL: a handful of statements whatever its size, then `COPY`.
 //!
 //! ```text
-//! BEGIN → ids from the sequence → ledger → stored by others? → runs → COPY reports → COMMIT
+//! BEGIN → ids from the sequence → ledger → stored by others? → runs → COPY reports → compliance → COMMIT
 //!           ▲                                  │                │
 //!           └──── ROLLBACK, those marked ◀─────┴────────────────┘
 //! ```
 //!
 //! The role may not delete, so what must not be written is found before the reports are sent; then
 //! the transaction starts again without it. That is rare and cheap. Rows are inserted in the order
-//! of their keys: two roots that write the same run logs wait for each other, never in a circle.
+//! of their keys: two roots that write the same run logs wait for each other, never in a circle. Compliance
+//! comes last: nodes and results are what batches have in common, and are locked for the shortest time.
 
 use std::collections::HashSet;
 
@@ -22,7 +23,10 @@ use diesel::{
 };
 
 use super::write::{Entry, Purpose, Verdict, by_start};
-use crate::db::schema::postgres::ruddersysevents;
+use crate::{
+    compliance::{Compliance, Learnt},
+    db::{query::Session, schema::postgres::ruddersysevents},
+};
 
 /// Reports in one `COPY`: bounds the memory that a huge run log takes on top of its own.
 const COPY_ROWS: usize = 8192;
@@ -56,20 +60,25 @@ impl From<Error> for Abort {
 pub(super) fn write(
     connection: &mut PgConnection,
     entries: &[Entry<'_>],
+    compliance: &Compliance,
     purpose: Purpose,
 ) -> Result<Vec<Verdict>, Error> {
     let mut marks = vec![Mark::New; entries.len()];
     // Each round marks at least one entry more.
     loop {
         let result = connection.transaction(|c| {
-            let verdicts = attempt(c, entries, &marks)?;
+            let (verdicts, learnt) = attempt(c, entries, compliance, &marks)?;
             match purpose {
-                Purpose::Store => Ok(verdicts),
+                Purpose::Store => Ok((verdicts, learnt)),
                 Purpose::Rehearse => Err(Abort::Rehearsed(verdicts)),
             }
         });
         match result {
-            Ok(verdicts) | Err(Abort::Rehearsed(verdicts)) => return Ok(verdicts),
+            Ok((verdicts, learnt)) => {
+                compliance.committed(learnt);
+                return Ok(verdicts);
+            }
+            Err(Abort::Rehearsed(verdicts)) => return Ok(verdicts),
             Err(Abort::Error(error)) => return Err(error),
             Err(Abort::Marked(found)) => {
                 for (i, mark) in found {
@@ -89,7 +98,12 @@ struct Placed<'a> {
     first_id: Option<i64>,
 }
 
-fn attempt(c: &mut PgConnection, entries: &[Entry<'_>], marks: &[Mark]) -> Result<Vec<Verdict>, Abort> {
+fn attempt(
+    c: &mut PgConnection,
+    entries: &[Entry<'_>],
+    compliance: &Compliance,
+    marks: &[Mark],
+) -> Result<(Vec<Verdict>, Learnt), Abort> {
     let mut verdicts: Vec<Verdict> = marks
         .iter()
         .map(|mark| if *mark == Mark::Conflict { Verdict::Conflict } else { Verdict::AlreadyStored })
@@ -113,6 +127,12 @@ fn attempt(c: &mut PgConnection, entries: &[Entry<'_>], marks: &[Mark]) -> Resul
     placed.sort_by_key(|p| (p.entry.node(), p.entry.digest));
 
     let new = record(c, &placed)?;
+    // Also runs that others stored: nothing else tells when.
+    let runs: Vec<_> = placed
+        .iter()
+        .filter(|p| new.contains(p.entry.digest.as_slice()))
+        .filter_map(|p| p.entry.run())
+        .collect();
     placed.retain(|p| p.first_id.is_some() && new.contains(p.entry.digest.as_slice()));
     let found = stored_by_others(c, &placed)?;
     if !found.is_empty() {
@@ -151,7 +171,8 @@ fn attempt(c: &mut PgConnection, entries: &[Entry<'_>], marks: &[Mark]) -> Resul
         }
     }
     copy(c, &mut buffer)?;
-    Ok(verdicts)
+    let learnt = compliance.take_in(&mut Session::Postgres(c), &runs)?;
+    Ok((verdicts, learnt))
 }
 
 #[derive(Insertable)]

@@ -12,7 +12,13 @@ use diesel::{
 };
 
 use super::write::{Entry, Purpose, Verdict, by_start};
-use crate::db::schema::sqlite::{reportsexecution, ruddersysevents as events, run_log};
+use crate::{
+    compliance::Compliance,
+    db::{
+        query::Session,
+        schema::sqlite::{reportsexecution, ruddersysevents as events, run_log},
+    },
+};
 
 /// Why the transaction is rolled back.
 enum Abort {
@@ -30,45 +36,63 @@ impl From<Error> for Abort {
 pub(super) fn write(
     connection: &mut SqliteConnection,
     entries: &[Entry<'_>],
+    compliance: &Compliance,
     purpose: Purpose,
 ) -> Result<Vec<Verdict>, Error> {
     let result = connection.immediate_transaction(|c| {
         let mut verdicts = vec![Verdict::Stored; entries.len()];
         let mut next_id = next_id(c)?;
+        let mut runs = Vec::with_capacity(entries.len());
         for i in by_start(entries) {
             let (Some(entry), Some(verdict)) = (entries.get(i), verdicts.get_mut(i)) else { continue };
-            *verdict = write_one(c, entry, &mut next_id)?;
+            let outcome = write_one(c, entry, &mut next_id)?;
+            *verdict = outcome.verdict;
+            if outcome.is_news {
+                runs.extend(entry.run());
+            }
         }
+        let learnt = compliance.take_in(&mut Session::Sqlite(c), &runs)?;
         match purpose {
-            Purpose::Store => Ok(verdicts),
+            Purpose::Store => Ok((verdicts, learnt)),
             Purpose::Rehearse => Err(Abort::Rehearsed(verdicts)),
         }
     });
     match result {
-        Ok(verdicts) | Err(Abort::Rehearsed(verdicts)) => Ok(verdicts),
+        Ok((verdicts, learnt)) => {
+            compliance.committed(learnt);
+            Ok(verdicts)
+        }
+        Err(Abort::Rehearsed(verdicts)) => Ok(verdicts),
         Err(Abort::Error(error)) => Err(error),
     }
 }
 
-fn write_one(c: &mut SqliteConnection, entry: &Entry<'_>, next_id: &mut i64) -> Result<Verdict, Error> {
+/// How one run log ended, and whether the ledger has it only now.
+struct Written {
+    verdict: Verdict,
+    is_news: bool,
+}
+
+fn write_one(c: &mut SqliteConnection, entry: &Entry<'_>, next_id: &mut i64) -> Result<Written, Error> {
+    let nothing = |verdict| Ok(Written { verdict, is_news: false });
     let in_ledger = run_log::table.find((entry.node(), entry.digest.as_slice()));
     if select(exists(in_ledger)).get_result(c)? {
-        return Ok(Verdict::AlreadyStored);
+        return nothing(Verdict::AlreadyStored);
     }
     let same_run =
         run_log::table.filter(run_log::nodeid.eq(entry.node())).filter(run_log::date.eq(entry.start()));
     if has_first_report(c, entry)? {
         // Without a ledger row somebody else stored it; with one it was another content.
         if select(exists(same_run)).get_result(c)? {
-            return Ok(Verdict::Conflict);
+            return nothing(Verdict::Conflict);
         }
         record(c, entry, None)?;
-        return Ok(Verdict::AlreadyStored);
+        return Ok(Written { verdict: Verdict::AlreadyStored, is_news: true });
     }
     if entry.log.complete {
         let run = reportsexecution::table.find((entry.node(), entry.start()));
         if select(exists(run)).get_result(c)? {
-            return Ok(Verdict::Conflict);
+            return nothing(Verdict::Conflict);
         }
         insert_into(reportsexecution::table)
             .values((
@@ -99,7 +123,7 @@ fn write_one(c: &mut SqliteConnection, entry: &Entry<'_>, next_id: &mut i64) -> 
             .execute(c)?;
         *next_id += 1;
     }
-    Ok(Verdict::Stored)
+    Ok(Written { verdict: Verdict::Stored, is_news: true })
 }
 
 /// Adds the ledger row.

@@ -16,44 +16,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
-use diesel::result::{DatabaseErrorKind, Error};
-
 use super::{
     batch::{Job, collect},
     metrics::Metrics,
+    refusal::{Cause, Refusal, TimeLimits},
     rehearsal::{rehearse, rehearse_smallest},
     slow::SlowOnes,
     write::{Entry, Purpose, Verdict, write},
 };
-use crate::db::{
-    Connection, Database,
-    connection::{LOCK_TIMEOUT, STATEMENT_TIMEOUT},
+use crate::{
+    compliance::Compliance,
+    db::{Connection, Database, connection::STATEMENT_TIMEOUT},
 };
+use chrono::Utc;
 
 /// Writes batches until nobody can send any more.
 pub(super) struct Writer {
     pub(super) queue: Arc<Mutex<Receiver<Job>>>,
     pub(super) deferred: VecDeque<Job>,
     pub(super) database: Database,
+    pub(super) compliance: Arc<Compliance>,
     pub(super) connection: Option<Connection>,
     pub(super) metrics: Metrics,
     pub(super) slow: Arc<SlowOnes>,
     pub(super) limits: TimeLimits,
-}
-
-/// From how long on a failed attempt has run into which limit: SQLSTATE codes are not to be had.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TimeLimits {
-    lock: Duration,
-    statement: Duration,
-}
-
-impl Default for TimeLimits {
-    fn default() -> Self {
-        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        Self { lock: seconds(LOCK_TIMEOUT), statement: seconds(STATEMENT_TIMEOUT) }
-    }
 }
 
 /// Why a batch was not written.
@@ -62,24 +48,6 @@ enum Failure {
     Down(String),
     /// Something in the batch may be.
     Refused(Refusal),
-}
-
-/// What the database says against a batch.
-struct Refusal {
-    detail: String,
-    cause: Cause,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    /// A constraint is violated: trying again cannot help.
-    Constraint,
-    /// It took as long as waiting for a lock may take.
-    Lock,
-    /// It took as long as a statement may take.
-    Slow,
-    /// Anything else.
-    Other,
 }
 
 /// How often a lone run log is tried again before it is refused.
@@ -178,7 +146,7 @@ impl Writer {
             // One of its size would take as long, and say nothing of the database.
             Cause::Slow => self.rehearsed(rehearse_smallest),
             // A stand-in of the same size: a nearly full disk takes a small one and not this.
-            _ => self.rehearsed(|connection| rehearse(connection, like.log)),
+            _ => self.rehearsed(|connection, compliance| rehearse(connection, compliance, like.log)),
         };
         if let Err(detail) = rehearsed {
             return self.give_up(job, rest, &detail);
@@ -208,8 +176,9 @@ impl Writer {
         for _ in 0..2 {
             let started = Instant::now();
             self.metrics.transactions.inc();
+            let compliance = Arc::clone(&self.compliance);
             let connection = self.connected().map_err(Failure::Down)?;
-            match write(connection, &entries, Purpose::Store) {
+            match write(connection, &entries, &compliance, Purpose::Store) {
                 Ok(verdicts) => {
                     self.committed(&entries, &verdicts, started);
                     return Ok(verdicts);
@@ -270,10 +239,14 @@ impl Writer {
         Ok(self.connection.insert(connection))
     }
 
-    fn rehearsed(&mut self, work: impl FnOnce(&mut Connection) -> Result<(), String>) -> Result<(), String> {
+    fn rehearsed(
+        &mut self,
+        work: impl FnOnce(&mut Connection, &Compliance) -> Result<(), String>,
+    ) -> Result<(), String> {
         self.metrics.transactions.inc();
+        let compliance = Arc::clone(&self.compliance);
         let connection = self.connected()?;
-        let result = work(connection);
+        let result = work(connection, &compliance);
         if result.is_err() && !connection.is_usable() {
             self.connection = None;
         }
@@ -287,27 +260,6 @@ impl Writer {
         {
             self.connection = None;
         }
-    }
-}
-
-impl Refusal {
-    fn new(error: &Error, took: Duration, limits: TimeLimits) -> Self {
-        let cause = match error {
-            Error::DatabaseError(
-                DatabaseErrorKind::UniqueViolation
-                | DatabaseErrorKind::ForeignKeyViolation
-                | DatabaseErrorKind::NotNullViolation
-                | DatabaseErrorKind::CheckViolation
-                | DatabaseErrorKind::ExclusionViolation
-                | DatabaseErrorKind::RestrictViolation,
-                _,
-            )
-            | Error::SerializationError(_) => Cause::Constraint,
-            _ if took >= limits.statement => Cause::Slow,
-            _ if took >= limits.lock => Cause::Lock,
-            _ => Cause::Other,
-        };
-        Self { detail: error.to_string(), cause }
     }
 }
 
@@ -347,6 +299,7 @@ mod tests {
             queue: Arc::new(Mutex::new(mpsc::channel().1)),
             deferred: VecDeque::new(),
             database,
+            compliance: Arc::new(Compliance::new(Duration::from_secs(300))),
             connection: None,
             metrics: Metrics::new(&Registry::new()).unwrap(),
             slow: Arc::default(),
@@ -358,6 +311,7 @@ mod tests {
         let (answer, mut verdict) = oneshot::channel();
         let job = Job {
             parsed: Parsed::parse(LOG.into(), &NodeId::root(), &[]).unwrap(),
+            results: None,
             digest: [7; 32],
             file: "root.log".into(),
             waiting: vec![answer],
