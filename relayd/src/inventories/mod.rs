@@ -19,9 +19,12 @@
 //! transaction, after which its files may go.
 
 pub mod bucket;
+pub mod changes;
 mod dictionary;
 pub mod package;
+pub mod questions;
 pub mod record;
 pub mod store;
+pub mod stored;
 mod timeline;
 mod write;
