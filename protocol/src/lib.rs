@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`node_id`], [`run_id`], [`inventory_name`], [`file_name`] | ids and the file names that carry them |
+//! | [`inventory`] | what a node says of itself: the document, read and written |
 //! | [`run_log`] | reports, the run log parser and printer |
 //! | [`smime`] | signatures of run logs: sign, strict verify |
 //! | [`compression`] | gzip and zip with caps |
@@ -32,6 +33,7 @@ pub mod enrolment;
 pub mod file_name;
 pub mod hash;
 pub mod headers;
+pub mod inventory;
 pub mod inventory_name;
 #[cfg(feature = "json-schema")]
 mod json_schema;

@@ -31,6 +31,13 @@ pub struct Envelope<T> {
     error_details: Option<String>,
 }
 
+impl<T> Envelope<T> {
+    /// Of what went as it should.
+    pub fn success(action: &'static str, data: T) -> Self {
+        Self { data: Some(data), result: Outcome::Success, action, error_details: None }
+    }
+}
+
 /// How something is, or went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -10,8 +10,21 @@ pub struct ApiMetrics {
 }
 
 /// What is counted apart; the rest is `other`, so that nobody can make up labels.
-const ENDPOINTS: [&str; 6] =
-    ["system", "metrics", "remote-run", "shared-files", "shared-folder", "openapi.json"];
+const ENDPOINTS: &[&str] = &[
+    "system",
+    "metrics",
+    "remote-run",
+    "shared-files",
+    "shared-folder",
+    "openapi.json",
+    "compliance",
+    "changes",
+    "runs",
+    "nodes",
+    "inventories",
+    "packages",
+    "vulnerabilities",
+];
 
 impl ApiMetrics {
     /// Makes and registers them.
@@ -31,7 +44,7 @@ impl ApiMetrics {
 
 /// What a path is counted as.
 pub fn endpoint(path: &str) -> &'static str {
-    let known = |part: &str| ENDPOINTS.into_iter().find(|known| *known == part);
+    let known = |part: &str| ENDPOINTS.iter().copied().find(|known| *known == part);
     let mut parts = path.split('/').filter(|part| !matches!(*part, "" | "rudder" | "relay-api" | "1" | "2"));
     parts.next().and_then(known).unwrap_or("other")
 }

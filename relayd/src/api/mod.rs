@@ -29,6 +29,7 @@ use warp::{Filter, filters::BoxedFilter, reply::Response};
 use crate::{config::LocalAddress, http::Services, reload::Reload, service_manager::PassedSockets, status};
 
 use self::metrics::ApiMetrics;
+pub(crate) use answer::Envelope;
 pub use answer::Outcome;
 pub use listener::BindError;
 

@@ -32,12 +32,12 @@ use std::time::Duration;
 use diesel::QueryResult;
 use protocol::run_log::Report;
 
-pub use self::known::Learnt;
 use self::{
     known::Known,
     node_states::NodeRun,
     results::{Reported, RunResults},
 };
+pub use self::{known::Learnt, status::Status};
 use crate::db::query::Session;
 
 /// Keeps the state of nodes. One per process, shared by its writers.

@@ -109,6 +109,22 @@ impl Connection {
         self.session().number(sql, values)
     }
 
+    /// SQL for a date of the tables that existing readers know, as Unix time in seconds.
+    pub fn unix_time(&self, column: &str) -> String {
+        match self {
+            Self::Postgres(_) => format!("floor(extract(epoch FROM {column}))::bigint"),
+            Self::Sqlite(_) => format!("CAST(strftime('%s', {column}) AS integer)"),
+        }
+    }
+
+    /// SQL for such a date, from an expression for Unix time in seconds.
+    pub fn timestamp(&self, unix: &str) -> String {
+        match self {
+            Self::Postgres(_) => format!("to_timestamp({unix})"),
+            Self::Sqlite(_) => format!("strftime('%Y-%m-%d %H:%M:%S+00:00', {unix}, 'unixepoch')"),
+        }
+    }
+
     /// Runs `work` in a transaction that is committed when it succeeds. In SQLite it may write from
     /// its start, so that what it read stays true until it ends.
     pub fn transaction<T, E: From<Error>>(
@@ -126,6 +142,28 @@ impl Connection {
             // What made the work fail says more than a rollback that fails as well.
             (Self::Postgres(c), Err(_)) => drop(AnsiTransactionManager::rollback_transaction(c)),
             (Self::Sqlite(c), Err(_)) => drop(AnsiTransactionManager::rollback_transaction(c)),
+        }
+        result
+    }
+
+    /// Runs `work`, which only reads, so that all its queries see the same state of the database. Waits for
+    /// no writer, and no writer waits for it.
+    pub fn snapshot<T, E: From<Error>>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match self {
+            Self::Postgres(c) => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                AnsiTransactionManager::begin_transaction_sql(c, begin)?;
+            }
+            Self::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN DEFERRED")?,
+        }
+        let result = work(self);
+        // There is nothing to commit; a connection that is gone shows at its next use.
+        match self {
+            Self::Postgres(c) => drop(AnsiTransactionManager::rollback_transaction(c)),
+            Self::Sqlite(c) => drop(AnsiTransactionManager::rollback_transaction(c)),
         }
         result
     }

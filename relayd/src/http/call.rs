@@ -24,6 +24,8 @@ pub enum ServiceKind {
     RemoteRun,
     /// What tells nodes that they should run, and takes what they answer.
     Triggers,
+    /// The state of the fleet (protocol 18).
+    Fleet,
     /// The description of the API.
     OpenApi,
 }

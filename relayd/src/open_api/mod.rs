@@ -4,7 +4,7 @@
 //! descriptions that lie as `described.rs` beside the code that answers.
 //!
 //! ```text
-//! gateway/rules.rs    who may ─┐
+//! gateway/rules/       who may ─┐
 //! …/described.rs   operations ─┼─▶ document ─▶ api-docs/{local,gateway}.json, GET …/openapi.json
 //! types         JSON schemas ─┘      └──────▶ api-docs/examples.md
 //! ```

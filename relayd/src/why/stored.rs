@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    QueryResult, QueryableByName,
+    QueryableByName,
     sql_types::{BigInt, Nullable, Text},
 };
 use protocol::node_id::NodeId;
@@ -13,7 +13,10 @@ use crate::{
     config::{Config, NodesSource},
     db::{Connection, Database, DbError, query::Value},
     finding::split,
-    registry::{admin, record::NodeDetails},
+    registry::{
+        admin::{self, AdminError},
+        record::NodeDetails,
+    },
 };
 
 /// Runs that are read: enough to see how often a node runs.
@@ -61,7 +64,7 @@ pub fn look(config: &Config, asked: &str, listed: Option<NodeId>) -> Look<Stored
         Trouble::Failed(cause, remedy)
     };
     let mut connection = Database::look(&config.database).map_err(failed)?;
-    read(&mut connection, config, asked, listed).map_err(|error| failed(error.into()))
+    read(&mut connection, config, asked, listed).map_err(failed)
 }
 
 #[derive(QueryableByName)]
@@ -82,29 +85,35 @@ struct LogRow {
     file: String,
 }
 
-fn read(c: &mut Connection, config: &Config, asked: &str, listed: Option<NodeId>) -> QueryResult<Stored> {
+fn read(c: &mut Connection, config: &Config, asked: &str, listed: Option<NodeId>) -> Result<Stored, DbError> {
     c.limit_statements(STATEMENT)?;
-    let now = time(c.number(&format!("SELECT {} AS number", seconds(c, NOW)), &[])?);
+    let now = time(c.number(&format!("SELECT {} AS number", c.unix_time(NOW)), &[])?);
     let of_registry = config.nodes.source == NodesSource::Database;
     // Ambiguous names have been found in the node list; here they are no node.
     let node = match of_registry {
-        true => listed.or_else(|| admin::find(c, asked).ok()),
-        false => listed,
+        true if listed.is_none() => match admin::find(c, asked) {
+            Err(AdminError::Database(error)) => return Err(error),
+            found => found.ok(),
+        },
+        _ => listed,
     };
     let node = node.or_else(|| asked.strip_prefix("id:").unwrap_or(asked).parse().ok());
     let Some(node) = node else {
         return Ok(Stored { node: None, runs: Vec::new(), last_log: None, now });
     };
-    let details = if of_registry { admin::get(c, &node).ok().flatten() } else { None };
+    let details = match of_registry.then(|| admin::get(c, &node)) {
+        Some(Err(AdminError::Database(error))) => return Err(error),
+        got => got.and_then(Result::ok).flatten(),
+    };
     let of_node = [Value::Text(node.as_str())];
-    let (start, stored) = (seconds(c, "date"), seconds(c, "insertiondate"));
+    let (start, stored) = (c.unix_time("date"), c.unix_time("insertiondate"));
     let sql = format!(
         "SELECT {start} AS start, {stored} AS stored FROM reportsexecution WHERE nodeid = $1 \
          ORDER BY insertionid DESC NULLS LAST, date DESC LIMIT {RUNS}"
     );
     let runs = c.rows::<RunRow>(&sql, &of_node)?.into_iter();
     let runs = runs.map(|row| Run { start: time(row.start), stored: row.stored.map(time) }).collect();
-    let stored = seconds(c, "stored");
+    let stored = c.unix_time("stored");
     let sql = format!(
         "SELECT {start} AS start, {stored} AS stored, file FROM run_log WHERE nodeid = $1 \
          ORDER BY run_log.stored DESC LIMIT 1"
@@ -117,14 +126,6 @@ fn read(c: &mut Connection, config: &Config, asked: &str, listed: Option<NodeId>
 
 /// The present, in both kinds of database.
 const NOW: &str = "CURRENT_TIMESTAMP";
-
-/// SQL for a date as Unix time.
-fn seconds(c: &Connection, column: &str) -> String {
-    match c {
-        Connection::Postgres(_) => format!("floor(extract(epoch FROM {column}))::bigint"),
-        Connection::Sqlite(_) => format!("CAST(strftime('%s', {column}) AS integer)"),
-    }
-}
 
 fn time(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap_or_default()

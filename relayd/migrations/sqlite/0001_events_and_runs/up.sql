@@ -18,7 +18,9 @@ CREATE TABLE ruddersysevents (
 INSERT INTO sqlite_sequence (name, seq) VALUES ('ruddersysevents', 100);
 CREATE INDEX executiontimestamp_idx ON ruddersysevents (executiontimestamp);
 CREATE INDEX composite_node_execution_idx ON ruddersysevents (nodeid, executiontimestamp);
-CREATE INDEX ruleid_idx ON ruddersysevents (ruleid);
+-- Information attached to results (protocol 3.5), which is not kept for as long as they are.
+CREATE INDEX details_executiontimestamp_idx ON ruddersysevents (executiontimestamp) WHERE eventtype IN
+    ('log_trace', 'log_debug', 'log_info', 'log_inform', 'log_warn', 'log_warning', 'log_repaired');
 CREATE INDEX endrun_control_idx ON ruddersysevents (id)
     WHERE eventtype = 'control' AND component = 'end';
 CREATE INDEX changes_executiontimestamp_idx ON ruddersysevents (executiontimestamp)

@@ -13,3 +13,11 @@ CREATE TABLE run_log (
     stored text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')),
     PRIMARY KEY (nodeid, digest)
 ) WITHOUT ROWID;
+
+-- The time up to which retention has come, as a Unix time: what tells a clock that jumped from days
+-- that passed (relayd/src/retention).
+CREATE TABLE retention (
+    single integer PRIMARY KEY CHECK (single = 1),
+    reached bigint NOT NULL
+);
+CREATE INDEX run_log_date_idx ON run_log (date);

@@ -6,11 +6,11 @@
 //! thought of.
 //!
 //! Each rehearsal is of another node and digest, so that none waits for the keys of another one, in
-//! another writer or root.
+//! another writer or root. Its run is of the same day, and so in the same partitions.
 
 use std::borrow::Cow;
 
-use chrono::DateTime;
+use chrono::{DateTime, FixedOffset, Utc};
 use openssl::error::ErrorStack;
 use protocol::{
     node_id::{NodeId, NodeIdError},
@@ -31,26 +31,30 @@ pub(super) fn rehearse(
     like: &RunLog<'_>,
 ) -> Result<(), String> {
     // As many reports of as many bytes, all harmless.
-    let reports =
-        like.reports.iter().map(|r| report(r.message.len() + r.component.len() + r.key_value.len()));
-    rehearse_with(connection, compliance, like.complete, reports.collect())
+    let reports = like
+        .reports
+        .iter()
+        .map(|r| report(like.start, r.message.len() + r.component.len() + r.key_value.len()));
+    rehearse_with(connection, compliance, like.start, like.complete, reports.collect())
 }
 
 /// As [`rehearse`], of a smallest complete run log.
 pub(super) fn rehearse_smallest(connection: &mut Connection, compliance: &Compliance) -> Result<(), String> {
-    rehearse_with(connection, compliance, true, vec![report(0)])
+    let now = Utc::now().fixed_offset();
+    rehearse_with(connection, compliance, now, true, vec![report(now, 0)])
 }
 
 fn rehearse_with(
     connection: &mut Connection,
     compliance: &Compliance,
+    start: DateTime<FixedOffset>,
     complete: bool,
     reports: Vec<Report<'static>>,
 ) -> Result<(), String> {
     let digest = random_digest().map_err(|e| e.to_string())?;
     let log = RunLog {
         node_id: node_of(&digest).map_err(|e| e.to_string())?,
-        start: DateTime::UNIX_EPOCH.fixed_offset(),
+        start,
         config_id: Some("0".into()),
         complete,
         reports,
@@ -72,10 +76,9 @@ fn node_of(digest: &[u8; 32]) -> Result<NodeId, NodeIdError> {
     format!("relayd.rehearsal.{}", hex::encode(digest)).parse()
 }
 
-fn report(message_bytes: usize) -> Report<'static> {
-    let epoch = DateTime::UNIX_EPOCH.fixed_offset();
+fn report(start: DateTime<FixedOffset>, message_bytes: usize) -> Report<'static> {
     Report {
-        execution: epoch,
+        execution: start,
         policy: "rehearsal",
         event_type: "control",
         rule_id: "rudder",
@@ -83,7 +86,7 @@ fn report(message_bytes: usize) -> Report<'static> {
         report_id: "0",
         component: Cow::Borrowed("start"),
         key_value: Cow::Borrowed("0"),
-        start: epoch,
+        start,
         message: Cow::Owned("x".repeat(message_bytes)),
     }
 }

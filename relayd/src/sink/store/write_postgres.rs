@@ -250,19 +250,22 @@ struct Found {
 /// Which of these have their first report stored already (protocol 4.3, step 1): by an existing
 /// daemon, or, if the ledger knows another content of the same run, by us.
 ///
-/// The inner query stays a query per row, by index: as a join the planner could read whole tables.
+/// The inner query stays a query per row, by index: as a join the planner could read whole tables. The
+/// range of the starts keeps it from planning for, and locking, the partitions of all other days.
 fn stored_by_others(c: &mut PgConnection, placed: &[Placed<'_>]) -> Result<Vec<(usize, Mark)>, Error> {
     let firsts: Vec<_> = placed.iter().filter_map(|p| p.entry.first().map(|first| (p, first))).collect();
     if firsts.is_empty() {
         return Ok(Vec::new());
     }
+    let starts = firsts.iter().flat_map(|(p, first)| [p.entry.start(), first.start.with_timezone(&Utc)]);
     let found: Vec<Found> = sql_query(
         "SELECT k.index, EXISTS (SELECT FROM run_log l WHERE l.nodeid = k.nodeid AND l.date = k.run \
-             AND l.digest <> k.digest) AS recorded \
+             AND l.date BETWEEN $15 AND $16 AND l.digest <> k.digest) AS recorded \
          FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
          AS k (index, nodeid, digest, run, start, execution, component, keyvalue, eventtype, msg, policy, \
              reportid, ruleid, directiveid) \
          WHERE (SELECT 1 FROM ruddersysevents e WHERE e.nodeid = k.nodeid \
+             AND e.executiontimestamp BETWEEN $15 AND $16 \
              AND e.executiontimestamp = k.start AND e.executiondate = k.execution \
              AND e.component = k.component AND e.keyvalue = k.keyvalue AND e.eventtype = k.eventtype \
              AND e.msg = k.msg AND e.policy = k.policy AND e.reportid = k.reportid \
@@ -282,6 +285,8 @@ fn stored_by_others(c: &mut PgConnection, placed: &[Placed<'_>]) -> Result<Vec<(
     .bind::<Array<Text>, _>(column(&firsts, |(_, r)| r.report_id))
     .bind::<Array<Text>, _>(column(&firsts, |(_, r)| r.rule_id))
     .bind::<Array<Text>, _>(column(&firsts, |(_, r)| r.directive_id))
+    .bind::<Nullable<Timestamptz>, _>(starts.clone().min())
+    .bind::<Nullable<Timestamptz>, _>(starts.max())
     .load(c)?;
     let mark = |found: Found| {
         let mark = if found.recorded { Mark::Conflict } else { Mark::StoredByOthers };

@@ -8,7 +8,7 @@
 //! | `ask` | requests to operations |
 //! | `walk` | requests whose answers are checked and remembered |
 //! | `world` | the servers |
-//! | `system`, `identity`, `uploads`, `shared`, `policies`, `runs` | the answers of these operations |
+//! | `system`, `identity`, `uploads`, `shared`, `policies`, `runs`, `fleet` | the answers of these operations |
 //! | `examples` | the curl commands |
 //! | `versions` | versions side by side |
 //! | `hostile` | what no operation has |
@@ -16,6 +16,7 @@
 mod ask;
 mod document;
 mod examples;
+mod fleet;
 mod hostile;
 mod identity;
 mod policies;
@@ -54,6 +55,7 @@ fn every_described_answer_is_given_and_every_given_one_is_described() -> Result<
         identity::walk(&walk, &world)?;
         shared::walk(&walk, &world)?;
         policies::walk(&walk, &world)?;
+        fleet::walk(&walk, &world)?;
         runs::walk(&walk, &world)?;
         runs::triggers(&walk, &world)?;
         uploads::often(&walk, &world)?;
@@ -67,6 +69,7 @@ fn every_described_answer_is_given_and_every_given_one_is_described() -> Result<
     runs::too_many(&walk, &world.realm)?;
     let has_address = runs::from_elsewhere(&walk, &world)?;
     let forgiven = no_room(&walk)?;
+    fleet::failed(&walk, &world.realm.root)?;
     world.realm.root.kill();
     identity::cut_off(&walk, &world, &behind)?;
     policies::cut_off(&walk, &world, &behind)?;

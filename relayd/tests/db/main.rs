@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Migrations, rights and start-up checks, on real databases.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod retention;
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -44,11 +46,12 @@ fn an_empty_database_gets_everything_once() {
     let url = postgres(cluster, "postgres", &cluster.create_database());
     let config = config_of(url.clone());
     Database::open(&config).unwrap().check().unwrap();
-    let indexes = number(
+    let partitioned = number(
         &url,
-        "SELECT count(*) FROM pg_indexes WHERE schemaname = 'public' AND tablename IN ('ruddersysevents', 'reportsexecution')",
+        "SELECT count(*) FROM pg_class WHERE relkind = 'p' AND relname IN ('ruddersysevents', \
+         'ruddersysevents_detail', 'ruddersysevents_result', 'reportsexecution', 'run_log')",
     );
-    assert_eq!(indexes, 6 + 4, "5 indexes of protocol 4.1, 3 of 4.2, and two primary keys");
+    assert_eq!(partitioned, 5, "protocol 4.6");
     assert_eq!(number(&url, "SELECT nextval('serial')"), 101);
     assert_eq!(db::migrate(&config).unwrap().names, Vec::<String>::new());
     Database::open(&config).unwrap();

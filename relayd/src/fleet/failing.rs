@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `/compliance/failing`: what is not as it should be, on which node, what the report says of it, and the log
+//! lines attached to it.
+
+use std::collections::HashMap;
+
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Nullable, Text},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    Page, Paging, Row, Trouble,
+    by_node::{self, NodeCompliance},
+    counts::Wanted,
+    events::{self, LogLine, Reported},
+    moment::show,
+    sets::ResultFilter,
+    state::Moment,
+};
+use crate::{
+    compliance::status::Status,
+    db::{Connection, query::Value},
+};
+
+/// A result on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Found {
+    /// The node.
+    pub node_id: String,
+    /// Its host name.
+    pub hostname: String,
+    /// Start of the run that says so.
+    pub run: String,
+    /// The rule.
+    pub rule_id: String,
+    /// The directive.
+    pub directive_id: String,
+    /// Its technique.
+    pub policy: String,
+    /// The component.
+    pub component: String,
+    /// The key value.
+    pub key_value: String,
+    /// What it says: `error`, `audit_noncompliant`…
+    pub status: String,
+    /// In words.
+    pub message: String,
+    /// Log lines attached to the report.
+    pub logs: Vec<LogLine>,
+}
+
+impl Row for Found {
+    const COLUMNS: &'static [&'static str] = &[
+        "node_id",
+        "hostname",
+        "run",
+        "rule_id",
+        "directive_id",
+        "policy",
+        "component",
+        "key_value",
+        "status",
+        "message",
+        "logs",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let found = self.clone();
+        let logs: Vec<_> =
+            found.logs.iter().map(|log| format!("{} {}", log.event_type, log.message)).collect();
+        vec![
+            found.node_id,
+            found.hostname,
+            found.run,
+            found.rule_id,
+            found.directive_id,
+            found.policy,
+            found.component,
+            found.key_value,
+            found.status,
+            found.message,
+            logs.join("\n"),
+        ]
+    }
+}
+
+/// Nodes whose runs are read in one go.
+const AT_A_TIME: usize = 50;
+
+/// Results of nodes that answer, by node. A page ends with the node with which its limit is reached: what is
+/// wrong on a node is never cut in two.
+pub fn failing(c: &mut Connection, ask: &by_node::Ask, paging: &Paging) -> Result<Page<Found>, Trouble> {
+    let wanted = match ask.wanted {
+        None => Wanted::Failing,
+        Some(Wanted::NoAnswer) => {
+            return Err(Trouble::Asked(
+                "status: nodes that do not answer say nothing here; see by=node".into(),
+            ));
+        }
+        Some(wanted) => wanted,
+    };
+    let ask = by_node::Ask { wanted: Some(wanted), ..ask.clone() };
+    let (mut items, mut after) = (Vec::new(), paging.after.clone());
+    loop {
+        let nodes = by_node::nodes(c, &ask, &Paging { after, limit: AT_A_TIME })?;
+        let mut found = on(c, &nodes.items, &ask.moment, wanted, &ask.filter)?;
+        for (place, node) in nodes.items.iter().enumerate() {
+            items.extend(found.remove(&node.node_id).unwrap_or_default());
+            if items.len() >= paging.limit {
+                let is_last = place + 1 == nodes.items.len() && nodes.next.is_none();
+                return Ok(Page { items, next: (!is_last).then(|| node.node_id.clone()) });
+            }
+        }
+        after = nodes.next;
+        if after.is_none() {
+            return Ok(Page { items, next: None });
+        }
+    }
+}
+
+fn on(
+    c: &mut Connection,
+    nodes: &[NodeCompliance],
+    moment: &Moment,
+    wanted: Wanted,
+    filter: &ResultFilter,
+) -> Result<HashMap<String, Vec<Found>>, Trouble> {
+    let runs = runs_at(c, nodes, moment)?;
+    let types: Vec<_> = Status::ALL.into_iter().filter(|status| wanted.is(*status)).collect();
+    let types: Vec<_> = types.into_iter().map(|status| format!("'{}'", status.event_type())).collect();
+    let msg = format!("e.eventtype IN ({}) OR e.eventtype LIKE 'log!_%' ESCAPE '!'", types.join(", "));
+    let rows = events::of_runs(c, &runs, filter, &msg)?;
+    let starts: HashMap<String, i64> = runs.into_iter().collect();
+    let hostnames: HashMap<&str, &str> =
+        nodes.iter().map(|node| (node.node_id.as_str(), node.hostname.as_str())).collect();
+    let mut found: HashMap<String, Vec<Found>> = HashMap::new();
+    for Reported { row, logs } in events::attach(rows) {
+        let Some(status) = Status::of(row.event_type()).filter(|status| wanted.is(*status)) else { continue };
+        let node = row.nodeid;
+        let one = Found {
+            hostname: hostnames.get(node.as_str()).copied().unwrap_or_default().to_owned(),
+            run: starts.get(&node).copied().map(show).unwrap_or_default(),
+            node_id: node.clone(),
+            rule_id: row.ruleid,
+            directive_id: row.directiveid,
+            policy: row.policy.unwrap_or_default(),
+            component: row.component,
+            key_value: row.keyvalue.unwrap_or_default(),
+            status: status.column().to_owned(),
+            message: row.msg.unwrap_or_default(),
+            logs,
+        };
+        found.entry(node).or_default().push(one);
+    }
+    Ok(found)
+}
+
+#[derive(QueryableByName)]
+struct RunRow {
+    #[diesel(sql_type = Text)]
+    nodeid: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    start: Option<i64>,
+}
+
+/// The start of the latest complete run of each node, at an instant.
+fn runs_at(
+    c: &mut Connection,
+    nodes: &[NodeCompliance],
+    moment: &Moment,
+) -> Result<Vec<(String, i64)>, Trouble> {
+    if !moment.is_past() {
+        return Ok(nodes.iter().filter_map(|node| Some((node.node_id.clone(), node.last?))).collect());
+    }
+    if nodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places: Vec<_> = (1..=nodes.len()).map(|place| format!("${place}")).collect();
+    let ids: Vec<_> = nodes.iter().map(|node| Value::Text(&node.node_id)).collect();
+    let sql = format!(
+        "SELECT n.nodeid, (SELECT {} FROM reportsexecution r WHERE r.nodeid = n.nodeid AND r.date <= {} \
+         ORDER BY r.date DESC LIMIT 1) AS start FROM node n WHERE n.nodeid IN ({})",
+        c.unix_time("r.date"),
+        c.timestamp(&moment.at.timestamp().to_string()),
+        places.join(", ")
+    );
+    let rows: Vec<RunRow> = c.rows(&sql, &ids)?;
+    Ok(rows.into_iter().filter_map(|row| Some((row.nodeid, row.start?))).collect())
+}
