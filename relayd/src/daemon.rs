@@ -8,9 +8,11 @@
 mod advisories;
 mod cache;
 mod fleet;
+mod inventories;
 mod nodes;
 mod policies;
 mod remote_run;
+mod retention;
 mod services;
 mod shared_files;
 mod status;

@@ -31,6 +31,7 @@ pub mod registry;
 pub mod reload;
 pub mod remote_run;
 pub mod resend;
+pub mod retention;
 pub mod server_key;
 pub mod service_manager;
 pub mod shared_files;

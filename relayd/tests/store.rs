@@ -2,6 +2,8 @@
 //! Storing run logs, on PostgreSQL and SQLite alike.
 
 mod common;
+#[path = "store/compliance.rs"]
+mod compliance;
 
 use common::{
     cluster::shared,
@@ -43,6 +45,10 @@ macro_rules! on_both {
 }
 
 on_both! {
+    async fn state_is_what_a_recomputation_gives(url: DatabaseUrl) {
+        compliance::any_order_gives_the_recomputed_state(url).await;
+    }
+
     async fn a_run_is_stored_once_and_dated_by_its_first_report(url: DatabaseUrl) {
         let rig = Rig::new(url.clone(), Fleet::new(1));
         // The name says another date, which does not count.
@@ -161,6 +167,7 @@ on_both! {
         assert_eq!(dispositions.iter().filter(|d| **d == STORED).count(), good, "{dispositions:?}");
         assert_eq!(dispositions.iter().filter(|d| reason(d) == Some(Reason::DatabaseRefused)).count(), bad);
         assert_eq!(counts(&url), (good as i64 * 10, good as i64, good as i64));
+        assert_eq!(number(&url, "SELECT count(*) FROM compliance_current"), good as i64);
         assert_eq!(rig.metric("relayd_database_up", None), 1.0);
     }
 

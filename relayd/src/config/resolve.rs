@@ -55,6 +55,7 @@ impl Resolver<'_> {
         let node_id = general.as_ref().map(|general| &general.node_id);
         let upstream = self.upstream(node_id, identity.clone(), trust.clone());
         let database = self.database();
+        let retention = self.retention();
         let gateway = self.gateway();
         let run_logs = self.run_logs();
         let inventories = self.inventories();
@@ -74,6 +75,7 @@ impl Resolver<'_> {
             inventories,
             compliance,
             database: database?,
+            retention,
             upstream,
             gateway: gateway?,
             policies,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{StartError, services::Services};
 use crate::{
-    config::RunLogOutput,
+    config::{InventoryOutput, RunLogOutput},
     fleet::{Fleet, Settings},
     http::ServiceKind,
 };
@@ -13,7 +13,8 @@ use crate::{
 impl Services<'_> {
     /// Answers questions about the fleet, on a root with a database.
     pub(super) async fn answer_questions(&mut self) -> Result<(), StartError> {
-        if self.config.run_logs.output == RunLogOutput::Database {
+        let has = (self.config.run_logs.output, self.config.inventories.output);
+        if matches!(has, (RunLogOutput::Database, _) | (_, InventoryOutput::Database)) {
             let advisories = self.advisories()?;
             let settings = Settings { freshness: Duration::from_secs(600), advisories };
             let fleet = Fleet::new(self.database().await?, settings);

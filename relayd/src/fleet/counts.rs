@@ -7,7 +7,7 @@ use diesel::{QueryableByName, sql_types::BigInt};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::compliance::Status;
+use crate::compliance::status::Status;
 
 /// How many results of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema, QueryableByName)]

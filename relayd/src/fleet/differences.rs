@@ -10,7 +10,7 @@ use super::{
     Trouble,
     sets::{self, ResultFilter, ResultRow},
 };
-use crate::{compliance::Status, db::Connection};
+use crate::{compliance::status::Status, db::Connection};
 
 /// A component that says something else than before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]

@@ -21,7 +21,7 @@ use super::{
     state::Moment,
 };
 use crate::{
-    compliance::Status,
+    compliance::status::Status,
     db::{Connection, query::Value},
 };
 

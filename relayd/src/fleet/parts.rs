@@ -17,7 +17,7 @@ use super::{
     sets::{self, Held, ResultFilter},
     state::Moment,
 };
-use crate::{compliance::Status, db::Connection};
+use crate::{compliance::status::Status, db::Connection};
 
 /// What results are put together by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use diesel::{
 };
 
 use super::{Trouble, conditions::Conditions, state::Moment};
-use crate::{compliance::Status, db::Connection};
+use crate::{compliance::status::Status, db::Connection};
 
 /// Sets that are read in one go: each has a few hundred bytes.
 const AT_A_TIME: usize = 500;

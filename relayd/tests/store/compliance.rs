@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The state of nodes over time is what a recomputation gives, in whatever order run logs come, however
+//! often, and through however many writers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use diesel::sql_types::{BigInt, Nullable, Text};
+use relayd::{config::DatabaseUrl, db::Connection, spool::disposition::Disposition};
+
+use crate::common::fleet::{Fleet, Rig, line, number, start_of};
+
+/// The counted results of a run: component and event type, in order.
+type Results = Vec<(String, String)>;
+
+/// Numbers that look random and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+/// What a node did: by minute of the day, its results; `None` for what was no complete run.
+type Runs = BTreeMap<usize, Option<Results>>;
+
+fn random_runs(random: &mut Random) -> Runs {
+    let mut minute = 0;
+    let mut runs = Runs::new();
+    while runs.len() < 30 {
+        // Mostly fresh, sometimes just so, sometimes a gap.
+        minute += [5, 5, 5, 5, 5, 1, 4, 10, 11, 30][random.below(10)];
+        let results = [
+            vec![("File", "result_success"), ("Package", "audit_compliant")],
+            vec![("File", "result_repaired"), ("Package", "audit_compliant")],
+            vec![("File", "result_success"), ("File", "result_success")],
+            vec![],
+        ];
+        let results = &results[[0, 0, 0, 1, 1, 2, 3][random.below(7)]];
+        let results = results.iter().map(|(component, event)| ((*component).into(), (*event).into()));
+        runs.insert(minute, (random.below(10) > 0).then(|| results.collect()));
+    }
+    runs
+}
+
+fn text(node: &str, minute: usize, run: Option<&Results>, random: &mut Random) -> String {
+    let mut lines: Vec<String> = run
+        .into_iter()
+        .flatten()
+        .flat_map(|(component, event)| {
+            let message = format!("message {}", random.below(1000));
+            [
+                line(node, minute, "log_info", component, &message),
+                line(node, minute, event, component, &message),
+            ]
+        })
+        .collect();
+    match run {
+        Some(_) => lines.insert(0, line(node, minute, "control", "start", "Start execution")),
+        None => lines.push(line(node, minute, "result_error", "Partial", "an inventory alone")),
+    }
+    lines.concat()
+}
+
+/// A segment: its first and last minute, and its results.
+type Segment = (i64, i64, Results);
+
+fn unix(minute: usize) -> i64 {
+    start_of(minute).parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp()
+}
+
+/// By definition: fresh is ten minutes.
+fn recomputed(runs: &Runs) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    for (minute, results) in runs.iter().filter_map(|(minute, results)| Some((*minute, results.as_ref()?))) {
+        let start = unix(minute);
+        let mut results = results.clone();
+        results.sort();
+        match segments.last_mut() {
+            Some(open) if open.2 == results && start - open.1 <= 600 => open.1 = start,
+            _ => segments.push((start, start, results)),
+        }
+    }
+    segments
+}
+
+#[derive(diesel::QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    nodeid: String,
+    #[diesel(sql_type = BigInt)]
+    since: i64,
+    #[diesel(sql_type = BigInt)]
+    last: i64,
+    #[diesel(sql_type = Text)]
+    results: String,
+    #[diesel(sql_type = BigInt)]
+    counted: i64,
+    #[diesel(sql_type = BigInt)]
+    open: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    configid: Option<String>,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Entry {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    component: String,
+    #[diesel(sql_type = Text)]
+    eventtype: String,
+}
+
+/// What the database says, by node; checks what must hold of any state on the way.
+pub fn stored(url: &DatabaseUrl) -> BTreeMap<String, Vec<Segment>> {
+    let mut c = Connection::open(url).unwrap();
+    let entries: Vec<Entry> = c.rows("SELECT id, component, eventtype FROM compliance_result", &[]).unwrap();
+    let entries: BTreeMap<i64, (String, String)> =
+        entries.into_iter().map(|entry| (entry.id, (entry.component, entry.eventtype))).collect();
+    let rows: Vec<Row> = c
+        .rows(
+            "SELECT nodeid, since, last, results, open, configid, CAST(success + repaired + error + na \
+                 + audit_compliant + audit_noncompliant + audit_error + audit_na AS bigint) AS counted \
+             FROM (SELECT nodeid, since, last, set_id, CAST(1 AS bigint) AS open, configid \
+                 FROM compliance_current \
+                 UNION ALL SELECT nodeid, since, last, set_id, CAST(0 AS bigint), NULL \
+                 FROM compliance_history) AS segment \
+             JOIN compliance_set s ON s.id = segment.set_id ORDER BY nodeid, since",
+            &[],
+        )
+        .unwrap();
+    let mut nodes: BTreeMap<String, Vec<Segment>> = BTreeMap::new();
+    let mut open = BTreeSet::new();
+    for row in rows {
+        assert!(!open.contains(&row.nodeid), "{}: history after the current state", row.nodeid);
+        let ids: Vec<i64> =
+            row.results.split(',').filter(|id| !id.is_empty()).map(|id| id.parse().unwrap()).collect();
+        assert!(ids.is_sorted() && ids.len() as i64 == row.counted, "{}", row.results);
+        let mut results: Results = ids.iter().map(|id| entries[id].clone()).collect();
+        results.sort();
+        if row.open == 1 {
+            assert_eq!(row.configid.as_deref(), Some("20240511-0"));
+            open.insert(row.nodeid.clone());
+        }
+        nodes.entry(row.nodeid).or_default().push((row.since, row.last, results));
+    }
+    assert!(nodes.keys().all(|node| open.contains(node)));
+    nodes
+}
+
+/// Two roots, each with its writers, get run logs in any order and some of them several times.
+pub async fn any_order_gives_the_recomputed_state(url: DatabaseUrl) {
+    let mut random = Random(1);
+    let fleet = Fleet::new(5);
+    let second = Rig::over(url.clone(), Fleet::new(0), fleet.table(), &[]);
+    let first = Rig::new(url.clone(), fleet);
+    let mut nodes: BTreeMap<String, Runs> = BTreeMap::new();
+    let mut waiting = Vec::new();
+    for node in (0..5).map(|i| format!("n{i}")) {
+        let runs = random_runs(&mut random);
+        for (minute, run) in &runs {
+            let file = first.put_run(&node, *minute, &text(&node, *minute, run.as_ref(), &mut random));
+            let copies = [1, 1, 1, 2, 3][random.below(5)];
+            waiting.extend(std::iter::repeat_n((node.clone(), *minute, file), copies));
+        }
+        nodes.insert(node, runs);
+    }
+    // Mostly those with the usual results first: the others then fall into long segments.
+    let usual = |(node, minute, _): &(String, usize, _)| {
+        nodes[node][minute]
+            .as_ref()
+            .is_some_and(|results| results.len() == 2 && results[0].1 == "result_success")
+    };
+    waiting.sort_by_key(|run| !usual(run));
+    let mut came: BTreeMap<String, Runs> = BTreeMap::new();
+    while !waiting.is_empty() {
+        let mut parts = [Vec::new(), Vec::new()];
+        for _ in 0..waiting.len().min(1 + random.below(40)) {
+            let place = random.below(waiting.len()).min(random.below(waiting.len()));
+            let (node, minute, file) = waiting.remove(place);
+            let run = nodes[&node][&minute].clone();
+            came.entry(node).or_default().insert(minute, run);
+            parts[random.below(2)].push(file);
+        }
+        let [a, b] = parts;
+        let (a, b) = tokio::join!(first.deliver_all(a), second.deliver_all(b));
+        assert!(a.iter().chain(&b).all(|d| matches!(d, Disposition::Accepted(_))), "{a:?} {b:?}");
+        let expected: BTreeMap<String, Vec<Segment>> = came
+            .iter()
+            .map(|(node, runs)| (node.clone(), recomputed(runs)))
+            .filter(|(_, segments)| !segments.is_empty())
+            .collect();
+        assert_eq!(stored(&url), expected);
+    }
+    assert_eq!(came, nodes);
+    assert!(number(&url, "SELECT count(*) FROM compliance_history") > 20);
+    // Four kinds of runs: results and sets are shared.
+    assert_eq!(number(&url, "SELECT count(*) FROM compliance_result"), 3);
+    assert_eq!(number(&url, "SELECT count(*) FROM compliance_set"), 4);
+}
