@@ -12,3 +12,4 @@ mod inventories;
 mod keys;
 mod many;
 mod rig;
+mod stored;
