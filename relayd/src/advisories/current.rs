@@ -106,7 +106,8 @@ impl Current {
             }
             Err(problem) => {
                 let text = problem.to_string();
-                let kept = if state.matched.is_some() { "those read before stay in use" } else { "there are none" };
+                let kept =
+                    if state.matched.is_some() { "those read before stay in use" } else { "there are none" };
                 error!("cannot read advisories: {text}; {kept}");
                 self.broken.set(1);
                 state.error = Some(text.clone());
@@ -139,9 +140,10 @@ impl Current {
     pub fn shown(&self) -> Shown {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let kept = state.read.map(|read| format!("in use is what was read at {}", date(read)));
-        let details = state.error.as_ref().map(|error| {
-            format!("{error}; {}", kept.as_deref().unwrap_or("there are no advisories to use"))
-        });
+        let details = state
+            .error
+            .as_ref()
+            .map(|error| format!("{error}; {}", kept.as_deref().unwrap_or("there are no advisories to use")));
         Shown {
             status: if details.is_some() { Outcome::Error } else { Outcome::Success },
             details,

@@ -60,7 +60,8 @@ pub fn question(mut asked: Asked, current: Option<&Arc<Current>>) -> Result<Ques
     let paging = query.paging()?;
     asked.query.finish()?;
     let format = asked.format;
-    let none = || Trouble::Asked("there are no advisories here: processing.inventory.advisories is not set".into());
+    let none =
+        || Trouble::Asked("there are no advisories here: processing.inventory.advisories is not set".into());
     let current = current.cloned().ok_or_else(none)?;
     Ok(Box::new(move |c| {
         let matched = current.matched().map_err(|_| Trouble::Unusable(UNREADABLE))?;

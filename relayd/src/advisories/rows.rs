@@ -171,7 +171,15 @@ impl Row for ByAdvisory {
 
 impl Row for ByNode {
     const COLUMNS: &'static [&'static str] = &[
-        "node_id", "hostname", "os_name", "os_version", "critical", "high", "medium", "low", "unknown",
+        "node_id",
+        "hostname",
+        "os_name",
+        "os_version",
+        "critical",
+        "high",
+        "medium",
+        "low",
+        "unknown",
         "packages",
     ];
 
@@ -203,7 +211,14 @@ impl Row for EachFinding {
         let row = self.clone();
         let (severity, fixed) = (row.severity.as_str().to_owned(), row.fixed.unwrap_or_default());
         vec![
-            row.node_id, row.hostname, row.name, row.version, row.arch, row.kind, row.advisory, severity,
+            row.node_id,
+            row.hostname,
+            row.name,
+            row.version,
+            row.arch,
+            row.kind,
+            row.advisory,
+            severity,
             fixed,
         ]
     }

@@ -12,7 +12,8 @@ where
     K: Ord + Serialize + DeserializeOwned,
 {
     let unreadable = |_| Trouble::Asked("after: not what `next` said".into());
-    let after: Option<K> = paging.after.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?;
+    let after: Option<K> =
+        paging.after.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?;
     let keyed = items.into_iter().map(|item| (key(&item), item));
     let mut keyed: Vec<_> = keyed.filter(|(key, _)| after.as_ref().is_none_or(|after| key > after)).collect();
     keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
