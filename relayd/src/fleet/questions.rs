@@ -31,7 +31,8 @@ pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Questio
         ["changes"] => changes(asked, &settings),
         ["runs"] => runs(asked),
         ["runs", node, start] => run(asked, node, start),
-        ["packages"] => packages::found::question(asked),
+        ["packages"] => packages::questions::packages(asked),
+        ["updates"] => packages::questions::updates(asked, &settings.offers),
         ["vulnerabilities"] => advisories::question::question(asked, settings.advisories.as_ref()),
         _ => Err(Trouble::Nothing),
     }

@@ -105,6 +105,7 @@ pub const RULES: &[Rule] = &[
     operate(&["POST"], "/rudder/relay-api/2/remote-run", RemoteRun, RUN_2),
     operate(&["GET"], "/rudder/relay-api/1/nodes", Fleet, "nodes, and how each of them is"),
     operate(&["GET"], "/rudder/relay-api/1/packages", Fleet, "which nodes have a package"),
+    operate(&["GET"], "/rudder/relay-api/1/updates", Fleet, "updates that are on offer to nodes"),
     operate(&["GET"], "/rudder/relay-api/1/vulnerabilities", Fleet, "packages that fall under advisories"),
     operate(&["GET"], "/rudder/relay-api/1/openapi.json", OpenApi, "this API, described"),
     operate(&["GET"], "/rudder/relay-api/openapi.json", OpenApi, "this API, described"),
