@@ -3,10 +3,16 @@
 
 use schemars::{JsonSchema, SchemaGenerator};
 
-use super::found::{Found, OfVersion, OnNode};
+use super::{
+    found::{Found, OfVersion, OnNode},
+    updates::{Offered, Outdated},
+};
 use crate::{
     api::Envelope,
-    fleet::described::{AFTER, BAD, FORMAT, LATER, LIMIT, NEXT, NOT_HERE, TAG},
+    fleet::{
+        Page,
+        described::{AFTER, BAD, FORMAT, LATER, LIMIT, NEXT, NOT_HERE, TAG},
+    },
     open_api::{ApiPath, Content, Example, Operation, Shape, answer, in_query},
 };
 
@@ -55,6 +61,43 @@ pub(crate) const OPERATIONS: &[Operation] = &[Operation {
         LATER,
     ],
     example: Example { options: "", query: "name=openssl&version%3C=3.0.13" },
+}, Operation {
+    id: "findUpdates",
+    method: "GET",
+    path: ApiPath::Version(1, "/updates"),
+    tag: TAG,
+    summary: "Updates that are on offer to nodes",
+    text: "As the newest inventory of each node lists them. The updates for most nodes come first, or the nodes with \
+           most updates about security.",
+    parameters: &[
+        in_query(
+            "by",
+            "What the list has an item for: each update of a `package`, or each `node`.",
+            Shape::OneOf(&["package", "node"]),
+            "node",
+        ),
+        in_query("node", "Id or host name of one node.", Shape::Text, "root"),
+        in_query(
+            "name",
+            "Name of the package; `*` is any text, `?` any character.",
+            Shape::Text,
+            "openssl*",
+        ),
+        in_query("kind", "Kind of update, in the words of whoever offers it.", Shape::Text, "security"),
+        AFTER,
+        LIMIT,
+        FORMAT,
+    ],
+    body: None,
+    answers: &[
+        answer(200, "the updates")
+            .with(Content::Json(SchemaGenerator::subschema_for::<Envelope<Updates>>))
+            .headers(&[NEXT]),
+        BAD,
+        NOT_HERE,
+        LATER,
+    ],
+    example: Example { options: "", query: "kind=security" },
 }];
 
 const KINDS: &[&str] = &["dpkg", "rpm", "windows", "other"];
@@ -66,4 +109,13 @@ const KINDS: &[&str] = &["dpkg", "rpm", "windows", "other"];
 enum PackagesFound {
     Nodes(Found<OnNode>),
     Versions(Found<OfVersion>),
+}
+
+/// Updates, or nodes.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it says what the two lists look like")]
+enum Updates {
+    Packages(Page<Offered>),
+    Nodes(Page<Outdated>),
 }

@@ -119,6 +119,7 @@ pub const RULES: &[Rule] = &[
         "facts of all nodes, for other programs",
     ),
     operate(&["GET"], "/rudder/relay-api/1/packages", Fleet, "which nodes have a package"),
+    operate(&["GET"], "/rudder/relay-api/1/updates", Fleet, "updates that are on offer to nodes"),
     operate(&["GET"], "/rudder/relay-api/1/vulnerabilities", Fleet, "packages that fall under advisories"),
     operate(&["GET"], "/rudder/relay-api/1/openapi.json", OpenApi, "this API, described"),
     operate(&["GET"], "/rudder/relay-api/openapi.json", OpenApi, "this API, described"),
