@@ -16,7 +16,7 @@
 //! | [`current`] | which are in use; reading them again |
 //! | [`known`], [`exposure`] | which packages fall under them, and which nodes have these |
 //! | [`report`], [`rows`] | by advisory, node, package, or each finding |
-//! | [`question`] | `GET /vulnerabilities` |
+//! | [`question`], `described` | `GET /vulnerabilities`; for the documents of the API |
 //!
 //! Nothing about nodes is kept: each answer is made of the inventories that there are and the advisories
 //! that were read last.
@@ -24,6 +24,7 @@
 pub mod advisory;
 pub mod catalogue;
 pub mod current;
+pub(crate) mod described;
 pub mod distribution;
 pub mod exposure;
 pub mod known;

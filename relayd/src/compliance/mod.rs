@@ -13,6 +13,7 @@
 //! | [`known`], [`dictionary`] | ids of results and of sets of results |
 //! | [`segments`] | what runs make of the state of a node |
 //! | [`node_states`] | the same in the database |
+//! | [`rebuild`], [`stored_runs`] | state and history anew, from what is stored |
 //!
 //! Always true: state and history are what a recomputation from all complete runs gives, by signed start,
 //! in whatever order they came; they change in the transaction that stores the run, or not at all.
@@ -20,9 +21,11 @@
 mod dictionary;
 mod known;
 mod node_states;
+pub mod rebuild;
 pub mod results;
 pub mod segments;
 pub mod status;
+mod stored_runs;
 
 use std::time::Duration;
 

@@ -28,6 +28,7 @@ mod resolve_downward;
 mod resolve_nodes;
 mod resolve_outputs;
 mod secret;
+mod uses;
 pub mod value;
 
 pub use choice::InventoryOutput;

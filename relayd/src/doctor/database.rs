@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Clock, Examined};
 use crate::{
-    config::{self, NodesSource, RunLogOutput},
+    config,
     db::{self, Connection, Database},
     finding::{Finding, split},
 };

@@ -45,7 +45,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[Operation {
     example: Example { options: "", query: "status=failing" },
 }];
 
-const TAG: &str = "State of the fleet";
+/// Heading in the documents.
+pub(crate) const TAG: &str = "State of the fleet";
 const STATES: &[&str] = &["pending", "accepted", "rejected", "revoked"];
 
 /// Where a list begins.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     api::Outcome,
-    config::{Config, DatabaseUrl, RunLogOutput},
+    config::{Config, DatabaseUrl},
     gateway::disk::{Room, room_of},
 };
 
