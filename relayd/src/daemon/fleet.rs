@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether this server knows the state of the fleet: where run logs are stored.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{StartError, services::Services};
 use crate::{
@@ -14,7 +14,7 @@ impl Services<'_> {
     /// Answers questions about the fleet, on a root with a database.
     pub(super) async fn answer_questions(&mut self) -> Result<(), StartError> {
         if self.config.run_logs.output == RunLogOutput::Database {
-            let settings = Settings { freshness: Duration::from_secs(600) };
+            let settings = Settings::new(self.config.compliance.run_interval);
             let fleet = Fleet::new(self.database().await?, settings);
             self.called.add(ServiceKind::Fleet, Arc::new(fleet));
         }
