@@ -11,7 +11,8 @@
 //!   │  └identity due──▶ `agent upkeep` ┤
 //!   └──────────────────────────┘      SIGTERM: passed on to the child, whose run log is still kept
 //!
-//! beside it: connection to the policy server ─runs asked for─▶ `agent triggers --noted`
+//! beside it: inventory due ─▶ `agent inventory --due`
+//!            connection to the policy server ─runs asked for─▶ `agent triggers --noted`
 //! ```
 
 use std::{
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
+    inventory::keep,
     outbox::Outbox,
     schedule, service_manager,
     settings::Settings,
@@ -69,9 +71,15 @@ pub async fn daemon(
     let (current, known) = watch::channel(settings.clone());
     let hangups = signal(SignalKind::hangup())?;
     service_manager::ready();
-    let ((), (), ended) = tokio::join!(
+    let ((), (), (), ended) = tokio::join!(
         service_manager::signs_of_life(&stop),
-        make_runs(root, known, &state, &stop),
+        make_runs(root, known.clone(), &state, &stop),
+        keep::keep(root, known, &state, node_id, &stop, async |arguments| {
+            let ended = child(root, arguments, &stop).await;
+            let done = ended.as_ref().is_ok_and(ExitStatus::success);
+            report("inventory", ended);
+            done
+        }),
         on_schedule(root, settings, node_id, &state, Reload { current, log, hangups }, &stop),
     );
     ended

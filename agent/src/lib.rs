@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`paths`], [`settings`], [`identity`] | where things are, what is configured, who this node is |
 //! | [`enrol`], [`roll`] | becoming known to the root, and staying so with another key |
+//! | [`inventory`] | what this machine is: collected, signed, sent at night and when it has changed |
 //! | [`issued`] | certificates of the root's authority: fetched, renewed, copied to other programs |
 //! | [`update`] | policies, from the policy server to the directory in use |
 //! | [`run`] | one run of the policy command, up to the file in the outbox |
@@ -28,6 +29,7 @@ pub mod daemon;
 pub mod durable;
 pub mod enrol;
 pub mod identity;
+pub mod inventory;
 pub mod issued;
 pub mod outbox;
 pub mod paths;

@@ -44,6 +44,16 @@ pub struct Paths {
     pub temporary: PathBuf,
     /// What is remembered between invocations, and the lock files.
     pub state: PathBuf,
+    /// Asks for an inventory (protocol 6.2); removed when one was sent.
+    pub force_inventory: PathBuf,
+    /// No inventories are made while it is there.
+    pub disable_inventory: PathBuf,
+    /// Directories of programs that tell custom properties (protocol 6.6).
+    pub hooks: [PathBuf; 2],
+    /// On a root server, the spool of its own daemon (protocol 6.1).
+    pub inventories: PathBuf,
+    /// What makes inventories where another agent is installed as well.
+    pub other_collector: PathBuf,
 }
 
 impl Paths {
@@ -70,6 +80,11 @@ impl Paths {
             reports: at("var/rudder/reports"),
             temporary: at("var/rudder/tmp/reports"),
             state: at("var/rudder/lib/relayd-agent"),
+            force_inventory: at("opt/rudder/etc/force_inventory"),
+            disable_inventory: at("opt/rudder/etc/disable-inventory"),
+            hooks: [at("opt/rudder/var/hooks.d"), at("var/rudder/hooks.d")],
+            inventories: at("var/rudder/inventories"),
+            other_collector: at("opt/rudder/bin/run-inventory"),
         }
     }
 

@@ -2,7 +2,7 @@
 //! What is remembered from one invocation to the next: small JSON files and the locks beside them.
 //!
 //! Each file has one writer: `run.json`, `running.json`, `update.json` and `counter` whoever holds the run lock, `send.json`,
-//! `resend.json` and `dropped.json` whoever holds the send lock, `enrolment.json` whoever holds the enrolment lock, `exports.json`
+//! `resend.json` and `dropped.json` whoever holds the send lock, `inventory.json` and `policy-server` whoever holds the inventory lock, `enrolment.json` whoever holds the enrolment lock, `exports.json`
 //! whoever holds the identity lock. A file that cannot be read counts as empty: nothing here is needed
 //! to keep a promise about run logs.
 
@@ -206,6 +206,11 @@ impl State {
     /// Only one process makes runs that were asked for.
     pub fn lock_performing(&self) -> Result<Lock, LockError> {
         Lock::take(self.directory.join("performing.lock"))
+    }
+
+    /// Only one inventory at a time.
+    pub fn lock_inventory(&self) -> Result<Lock, LockError> {
+        Lock::take(self.directory.join("inventory.lock"))
     }
 
     /// Held by the daemon while it keeps a connection to the policy server.

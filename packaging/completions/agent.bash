@@ -37,6 +37,9 @@ _agent() {
             agent,init)
                 cmd="agent__subcmd__init"
                 ;;
+            agent,inventory)
+                cmd="agent__subcmd__inventory"
+                ;;
             agent,key)
                 cmd="agent__subcmd__key"
                 ;;
@@ -135,6 +138,9 @@ _agent() {
                 ;;
             agent__subcmd__help,init)
                 cmd="agent__subcmd__help__subcmd__init"
+                ;;
+            agent__subcmd__help,inventory)
+                cmd="agent__subcmd__help__subcmd__inventory"
                 ;;
             agent__subcmd__help,key)
                 cmd="agent__subcmd__help__subcmd__key"
@@ -290,7 +296,7 @@ _agent() {
 
     case "${cmd}" in
         agent)
-            opts="-h -V --root --help --version init enroll run send resend share daemon update status key cert trust triggers upkeep config completions help"
+            opts="-h -V --root --help --version init enroll run send resend inventory share daemon update status key cert trust triggers upkeep config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -710,7 +716,7 @@ _agent() {
             return 0
             ;;
         agent__subcmd__help)
-            opts="init enroll run send resend share daemon update status key cert trust triggers upkeep config completions help"
+            opts="init enroll run send resend inventory share daemon update status key cert trust triggers upkeep config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -892,6 +898,20 @@ _agent() {
             return 0
             ;;
         agent__subcmd__help__subcmd__init)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        agent__subcmd__help__subcmd__inventory)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1191,6 +1211,28 @@ _agent() {
                     return 0
                     ;;
                 --pin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        agent__subcmd__inventory)
+            opts="-h --print --output --due --json --quiet --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -136,6 +136,9 @@ _relayd() {
             relayd__subcmd__database,help)
                 cmd="relayd__subcmd__database__subcmd__help"
                 ;;
+            relayd__subcmd__database,maintain)
+                cmd="relayd__subcmd__database__subcmd__maintain"
+                ;;
             relayd__subcmd__database,migrate)
                 cmd="relayd__subcmd__database__subcmd__migrate"
                 ;;
@@ -144,6 +147,9 @@ _relayd() {
                 ;;
             relayd__subcmd__database__subcmd__help,help)
                 cmd="relayd__subcmd__database__subcmd__help__subcmd__help"
+                ;;
+            relayd__subcmd__database__subcmd__help,maintain)
+                cmd="relayd__subcmd__database__subcmd__help__subcmd__maintain"
                 ;;
             relayd__subcmd__database__subcmd__help,migrate)
                 cmd="relayd__subcmd__database__subcmd__help__subcmd__migrate"
@@ -228,6 +234,9 @@ _relayd() {
                 ;;
             relayd__subcmd__help__subcmd__config,show)
                 cmd="relayd__subcmd__help__subcmd__config__subcmd__show"
+                ;;
+            relayd__subcmd__help__subcmd__database,maintain)
+                cmd="relayd__subcmd__help__subcmd__database__subcmd__maintain"
                 ;;
             relayd__subcmd__help__subcmd__database,migrate)
                 cmd="relayd__subcmd__help__subcmd__database__subcmd__migrate"
@@ -1129,7 +1138,7 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__database)
-            opts="-c -h --config --help migrate status help"
+            opts="-c -h --config --help migrate maintain status help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1151,7 +1160,7 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__database__subcmd__help)
-            opts="migrate status help"
+            opts="migrate maintain status help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1165,6 +1174,20 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__database__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__database__subcmd__help__subcmd__maintain)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1199,6 +1222,32 @@ _relayd() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__database__subcmd__maintain)
+            opts="-c -h --url --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1467,8 +1516,22 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__help__subcmd__database)
-            opts="migrate status"
+            opts="migrate maintain status"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__database__subcmd__maintain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

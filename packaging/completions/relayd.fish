@@ -453,18 +453,23 @@ complete -c relayd -n "__fish_relayd_using_subcommand server-key; and __fish_see
 complete -c relayd -n "__fish_relayd_using_subcommand server-key; and __fish_seen_subcommand_from help" -f -a "cancel" -d 'Give the next key up. Agents that know it already do no harm by that'
 complete -c relayd -n "__fish_relayd_using_subcommand server-key; and __fish_seen_subcommand_from help" -f -a "forget-chain" -d 'Stop sending the predecessors of the current key. After the theft of one, do this at once'
 complete -c relayd -n "__fish_relayd_using_subcommand server-key; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate status help" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
-complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate status help" -s h -l help -d 'Print help'
-complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate status help" -f -a "migrate" -d 'Makes the missing tables; tables that are there already are left as they are'
-complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate status help" -f -a "status" -d 'Says which migrations are applied and which are missing, and which rights are missing'
-complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate status help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate maintain status help" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate maintain status help" -s h -l help -d 'Print help'
+complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate maintain status help" -f -a "migrate" -d 'Makes the missing tables; tables that are there already are left as they are'
+complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate maintain status help" -f -a "maintain" -d 'Makes one pass of retention: partitions for the days to come, and away with what is no longer kept'
+complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate maintain status help" -f -a "status" -d 'Says which migrations are applied and which are missing, and which rights are missing'
+complete -c relayd -n "__fish_relayd_using_subcommand database; and not __fish_seen_subcommand_from migrate maintain status help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from migrate" -l url -d 'Connect to this database, for instance as its owner; the configuration is not read then' -r
 complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from migrate" -l grant-to -d 'Then give this role the rights that running needs: SELECT and INSERT on the tables of reports, also UPDATE and DELETE on those of the node registry, USAGE on the sequence' -r
 complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from migrate" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
 complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from migrate" -s h -l help -d 'Print help'
+complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from maintain" -l url -d 'Connect to this database, for instance as the owner of its tables; how long what is kept is read from the configuration' -r
+complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from maintain" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from maintain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from status" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
 complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
 complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from help" -f -a "migrate" -d 'Makes the missing tables; tables that are there already are left as they are'
+complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from help" -f -a "maintain" -d 'Makes one pass of retention: partitions for the days to come, and away with what is no longer kept'
 complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from help" -f -a "status" -d 'Says which migrations are applied and which are missing, and which rights are missing'
 complete -c relayd -n "__fish_relayd_using_subcommand database; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c relayd -n "__fish_relayd_using_subcommand config; and not __fish_seen_subcommand_from default reference check show help" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
@@ -541,6 +546,7 @@ complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subc
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from server-key" -f -a "cancel" -d 'Give the next key up. Agents that know it already do no harm by that'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from server-key" -f -a "forget-chain" -d 'Stop sending the predecessors of the current key. After the theft of one, do this at once'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from database" -f -a "migrate" -d 'Makes the missing tables; tables that are there already are left as they are'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from database" -f -a "maintain" -d 'Makes one pass of retention: partitions for the days to come, and away with what is no longer kept'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from database" -f -a "status" -d 'Says which migrations are applied and which are missing, and which rights are missing'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "default" -d 'Print a commented configuration file with all defaults'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "reference" -d 'Print all settings with type, default and meaning, in Markdown'

@@ -4,6 +4,6 @@
 BEGIN;
 DROP TABLE IF EXISTS inventory, inventory_facts, inventory_updates, inventory_history, package, package_chunk;
 DROP TABLE IF EXISTS node_instance, enrolment_token, node_conflict, node_certificate, node_key, node, node_registry;
-DROP TABLE IF EXISTS run_log;
+DROP TABLE IF EXISTS run_log, retention;
 DROP TABLE IF EXISTS __diesel_schema_migrations;
 COMMIT;

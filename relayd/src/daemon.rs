@@ -5,11 +5,14 @@
 //! get their own section of the configuration and their own handles; which of them run is decided
 //! in `services`.
 
+mod advisories;
 mod cache;
 mod fleet;
+mod inventories;
 mod nodes;
 mod policies;
 mod remote_run;
+mod retention;
 mod services;
 mod shared_files;
 mod status;

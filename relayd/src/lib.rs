@@ -3,6 +3,7 @@
 //!
 //! The folders are the flows; see `ARCHITECTURE.md` for the map and the walk of a run log.
 
+pub mod advisories;
 pub mod api;
 pub mod ca;
 pub mod cache;
@@ -23,12 +24,14 @@ pub mod inventories;
 pub mod metrics;
 pub mod nodes;
 pub mod open_api;
+pub mod packages;
 pub mod policies;
 pub mod pulse;
 pub mod registry;
 pub mod reload;
 pub mod remote_run;
 pub mod resend;
+pub mod retention;
 pub mod server_key;
 pub mod service_manager;
 pub mod shared_files;

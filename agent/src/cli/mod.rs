@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod enroll;
 mod init;
+mod inventory;
 mod key;
 mod resend;
 mod run;
@@ -53,13 +54,14 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 failure, 2 bad configuration or usage, 3 another process is at it,
 4 not yet: `enroll` and `key roll` without a decision in time, `run --strict` with a component in
-error, or `update --check` with other policies on the server, 5 refused: `enroll`, `key roll`, and
-policies by `update`.
+error, or `update --check` with other policies on the server, 5 refused: `enroll`, `key roll`,
+policies by `update`, and an inventory by the policy server.
 
 Examples:
   agent enroll --server relay.example.org make this node's identity and ask to be taken in
   agent run -- /usr/local/bin/policies    run policies, keep the signed run log
   agent send                              bring what waits to the policy server
+  agent inventory                         tell the policy server what this machine is
   agent update                            fetch the policies, if they have changed
   agent daemon                            run and send on schedule
   agent status                            what waits, what was sent";
@@ -71,6 +73,7 @@ enum Command {
     Run(run::Args),
     Send(send::Args),
     Resend(resend::Args),
+    Inventory(inventory::Args),
     Share(share::Args),
     Daemon(daemon::Args),
     Update(update::Args),
@@ -259,6 +262,7 @@ fn perform(root: &Path, command: Command, log: &LogControl) -> Result<ExitCode, 
         Command::Run(args) => load(root).and_then(|settings| run::run(root, settings, args)),
         Command::Update(args) => load(root).and_then(|settings| update::run(root, &settings, args)),
         Command::Share(args) => load(root).and_then(|settings| share::run(&settings, args)),
+        Command::Inventory(args) => load(root).and_then(|settings| inventory::run(root, &settings, args)),
         Command::Send(args) => load(root).and_then(|settings| send::run(root, &settings, args)),
         Command::Resend(args) => load(root).and_then(|settings| resend::run(root, &settings, args)),
         Command::Daemon(args) => load(root).and_then(|settings| daemon::run(root, settings, log, args)),

@@ -11,6 +11,7 @@ use protocol::{
 use super::{CliError, Colour, print, runtime, send, stop_on_signals, triggers};
 use crate::{
     identity::Identity,
+    inventory,
     run::{self, Done, order::Order, turn::Turn},
     settings::Settings,
     show::{json, result::Summary, text},
@@ -65,10 +66,11 @@ pub(super) struct Args {
 
 pub(super) fn run(root: &Path, mut settings: Settings, args: Args) -> Result<ExitCode, CliError> {
     let identity = Identity::load(&settings.paths)?;
+    let conditions =
+        Conditions::try_from(args.condition).map_err(|e| CliError::Configuration(e.to_string()))?;
     let order = Order {
         command: Some(args.command).filter(|command| !command.is_empty()),
-        conditions: Conditions::try_from(args.condition)
-            .map_err(|e| CliError::Configuration(e.to_string()))?,
+        conditions: conditions.clone(),
         listener: None,
     };
     let (done, sent) = runtime()?.block_on(async {
@@ -82,6 +84,7 @@ pub(super) fn run(root: &Path, mut settings: Settings, args: Args) -> Result<Exi
         drop(turn);
         let send = args.send && settings.sends_reports() && !stop.is_cancelled();
         let sent = if send { Some(upload::send(&settings, &identity, false, &stop).await) } else { None };
+        inventory::after_run(root, &settings, &identity, &conditions, &stop).await;
         if let Some(news) = sent.as_ref().and_then(|sent| sent.as_ref().ok()?.news.as_ref()) {
             triggers::take_up(root, &settings, &identity, news, &stop).await;
         }

@@ -11,6 +11,7 @@ use super::{CliError, cert, print, trust};
 use crate::{
     enrol::Enrolment,
     identity::Identity,
+    inventory,
     outbox::Outbox,
     roll,
     settings::Settings,
@@ -68,6 +69,7 @@ fn gather(settings: &Settings, identity: &Identity) -> Result<Value, CliError> {
             "copies": outbox.copies()?,
         },
         "dropped": state.dropped(),
+        "inventory": inventory(settings, &state),
         "last_run": run.start.map(|start| json!({
             "start": start, "ending": run.ending, "summary": run.summary,
         })),
@@ -129,7 +131,26 @@ fn for_people(status: &Value) -> String {
         lines.push(format!("           {}", text(&send["problem"])));
         lines.push(format!("           next attempt {}", text(&send["next_attempt"])));
     }
+    let inventory = &status["inventory"];
+    let off = if inventory["scheduled"] == true { "" } else { "; none are made on schedule" };
+    lines.push(format!("inventory  last sent {}{off}", text(&inventory["sent"])));
+    if !inventory["problem"].is_null() {
+        lines.push(format!("           {}", text(&inventory["problem"])));
+        lines.push(format!("           next attempt {}", text(&inventory["next_attempt"])));
+    }
     lines.join("\n") + "\n"
+}
+
+/// How the last inventory went.
+fn inventory(settings: &Settings, state: &State) -> Value {
+    let memory = inventory::schedule::Memory::load(state);
+    json!({
+        "scheduled": inventory::schedule::is_enabled(settings),
+        "sent": memory.sent,
+        "waiting": memory.pending.is_some(),
+        "problem": memory.problem,
+        "next_attempt": memory.next_attempt,
+    })
 }
 
 /// What is known of the policies.

@@ -86,6 +86,10 @@ pub struct Settings {
     pub validate_command: Option<Vec<String>>,
     /// How long that may take.
     pub validate_time_limit: Duration,
+    /// Whether the daemon makes inventories; `None`: unless another collector is there.
+    pub inventory: Option<bool>,
+    /// Whether they tell command lines of processes.
+    pub inventory_arguments: bool,
     /// Bootstrap policies: no run log is sent.
     pub initial: bool,
     /// What is reported.
@@ -145,6 +149,11 @@ impl Settings {
     pub fn sends_reports(&self) -> bool {
         !self.initial && self.report_mode != ReportMode::Disabled
     }
+
+    /// Whether inventories are made on schedule, and when a run asks for one.
+    pub fn makes_inventories(&self) -> bool {
+        self.inventory.unwrap_or_else(|| !self.paths.other_collector.exists())
+    }
 }
 
 fn resolve(
@@ -196,6 +205,8 @@ fn resolve(
         update_time_limit: own.update_time_limit.unwrap_or(Duration::from_secs(10 * 60)),
         validate_command: own.validate_command,
         validate_time_limit: own.validate_time_limit.unwrap_or(Duration::from_secs(5 * 60)),
+        inventory: own.inventory,
+        inventory_arguments: own.inventory_arguments.unwrap_or(true),
         initial: policies.initial,
         report_mode: policies.report_mode,
         config_id: policies.config_id.unwrap_or_else(|| "0".into()),

@@ -43,7 +43,7 @@ pub const ABOUT: &str = "`/opt/rudder/etc/relayd-agent.conf`, in TOML. It may be
 
 /// All settings, tables last.
 #[rustfmt::skip]
-pub const KEYS: [Key; 34] = [
+pub const KEYS: [Key; 36] = [
     key("policy_command", "", r#"["/usr/local/bin/policies", "--enforce"]"#,
         "The command that applies the policies: program and arguments, no shell. `agent run -- COMMAND` goes before it."),
     key("run_interval", "", r#""5m""#,
@@ -80,6 +80,10 @@ pub const KEYS: [Key; 34] = [
         "Run when new policies are in place, before they are used: program and arguments, no shell. When it fails, the previous policies\ncome back, and the new ones are not fetched again until they change. It finds the directory in AGENT_POLICIES."),
     key("validate_time_limit", r#""5m""#, "",
         "A validation that runs longer is ended, and has failed."),
+    key("inventory", "", "true",
+        "Whether `agent daemon` makes inventories of this machine: at night, and when something has changed.\nDefault: unless another agent's collector is installed (/opt/rudder/bin/run-inventory). `agent inventory` makes one in any case."),
+    key("inventory_arguments", "true", "",
+        "Whether inventories tell the command lines of processes as they are. Some programs take passwords there; with false, only the program is told."),
     key("paths.node_id", "", r#""/opt/rudder/etc/uuid.hive""#, "Node id."),
     key("paths.certificate", "", r#""/opt/rudder/etc/ssl/agent.cert""#, "Certificate of the node."),
     key("paths.key", "", r#""/var/rudder/cfengine-community/ppkeys/localhost.priv""#, "Private key of the node."),
@@ -148,6 +152,8 @@ pub struct Own {
     pub update_time_limit: Option<Duration>,
     pub validate_command: Option<Vec<String>>,
     pub validate_time_limit: Option<Duration>,
+    pub inventory: Option<bool>,
+    pub inventory_arguments: Option<bool>,
     pub paths: Vec<(&'static str, std::path::PathBuf)>,
     pub logging: logging::Own,
 }
@@ -232,10 +238,9 @@ impl Reader<'_> {
                 size if (1024..=64 << 20).contains(&size) => own.max_output_size = Some(size),
                 _ => return Err("must be from 1KiB to 64MiB".into()),
             },
-            "update" => match value {
-                DeValue::Boolean(on) => own.update = Some(*on),
-                other => return Err(format!("expected true or false, found {}", other.type_str())),
-            },
+            "update" => own.update = Some(switch(value)?),
+            "inventory" => own.inventory = Some(switch(value)?),
+            "inventory_arguments" => own.inventory_arguments = Some(switch(value)?),
             "update_time_limit" => own.update_time_limit = time(1)?,
             "validate_command" => own.validate_command = Some(command(value)?),
             "validate_time_limit" => own.validate_time_limit = time(1)?,
@@ -243,9 +248,7 @@ impl Reader<'_> {
             "upload_user" if text()?.contains(':') => return Err("a user has no colon".into()),
             "upload_user" => own.upload_user = Some(text()?.to_owned()),
             "upload_password" => own.upload_password = Some(super::Secret::new(text()?.to_owned())),
-            "connected" => {
-                own.connected = Some(value.as_bool().ok_or("expected true or false")?);
-            }
+            "connected" => own.connected = Some(switch(value)?),
             "condition_argument" if text()?.contains('\0') => return Err("no argument has a NUL".into()),
             "condition_argument" => own.condition_argument = Some(text()?.to_owned()),
             "min_tls_version" => {
@@ -273,6 +276,10 @@ impl Reader<'_> {
             remedy,
         });
     }
+}
+
+fn switch(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| format!("expected true or false, found {}", value.type_str()))
 }
 
 fn command(value: &DeValue<'_>) -> Result<Vec<String>, String> {

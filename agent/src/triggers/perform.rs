@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     identity::Identity,
+    inventory,
     run::{self, RunError, order::Order, process::Ending, turn::Turn},
     settings::Settings,
     state::{LockError, State},
@@ -182,6 +183,7 @@ async fn make(
             book.note(&news, Utc::now()).map_err(NotMade::State)?;
         }
     }
+    inventory::after_run(root, &settings, identity, &run.conditions, stop).await;
     Ok(done.ending)
 }
 

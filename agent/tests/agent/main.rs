@@ -6,6 +6,7 @@ mod command_line;
 mod daemon;
 mod engines;
 mod enroll;
+mod inventory;
 mod keys;
 #[path = "manual.rs"]
 mod manual_pages;

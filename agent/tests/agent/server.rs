@@ -39,7 +39,15 @@ pub struct Server {
     pub port: u16,
     pub pin: KeyHash,
     requests: Arc<Mutex<Vec<Request>>>,
+    inventories: Arc<Inventories>,
     pub connections: Arc<AtomicUsize>,
+}
+
+/// Inventories come beside everything else, so they are shown apart, and answered well unless a test says how.
+#[derive(Default)]
+struct Inventories {
+    requests: Mutex<Vec<Request>>,
+    answers: Mutex<std::collections::VecDeque<String>>,
 }
 
 /// Head and body of an answer to a question for policies.
@@ -95,17 +103,22 @@ impl Server {
             port: listener.local_addr().unwrap().port(),
             pin: identity.certificate().key_hash(),
             requests: Arc::default(),
+            inventories: Arc::default(),
             connections: Arc::default(),
         };
         let acceptor = tls::acceptor(&identity, TlsVersion::V1_3, tls::admit_all(), None).unwrap();
         let (requests, connections) = (server.requests.clone(), server.connections.clone());
+        let inventories = server.inventories.clone();
         let answer: Arc<Answer> = Arc::new(answer);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let Ok(stream) = acceptor.accept(stream) else { continue };
                 let (connections, requests) = (connections.clone(), requests.clone());
                 let (answer, policies) = (answer.clone(), policies.clone());
-                thread::spawn(move || serve(stream, &connections, &requests, &*answer, policies.as_deref()));
+                let inventories = inventories.clone();
+                thread::spawn(move || {
+                    serve(stream, &connections, (&requests, &inventories), &*answer, policies.as_deref());
+                });
             }
         });
         server
@@ -114,12 +127,23 @@ impl Server {
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
+
+    /// Requests about inventories: for the node id of the server, and uploads.
+    pub fn inventories(&self) -> Vec<Request> {
+        self.inventories.requests.lock().unwrap().clone()
+    }
+
+    /// Status lines for the next of them.
+    pub fn answer_inventories(&self, answers: &[&str]) {
+        let answers = answers.iter().map(|answer| (*answer).to_owned());
+        self.inventories.answers.lock().unwrap().extend(answers);
+    }
 }
 
 fn serve(
     stream: openssl::ssl::SslStream<std::net::TcpStream>,
     connections: &AtomicUsize,
-    requests: &Mutex<Vec<Request>>,
+    (requests, inventories): (&Mutex<Vec<Request>>, &Inventories),
     answer: &Answer,
     policies: Option<&Policies>,
 ) {
@@ -130,6 +154,17 @@ fn serve(
         // As servers that know nothing of runs. Who asks them has tests of its own, against a real one.
         if request.line.starts_with("GET /triggers") {
             let _ = stream.get_mut().write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+            continue;
+        }
+        if ["GET /uuid ", "PUT /inventor"].iter().any(|part| request.line.starts_with(part)) {
+            let told = inventories.answers.lock().unwrap().pop_front();
+            let is_question = request.line.starts_with("GET ");
+            inventories.requests.lock().unwrap().push(request);
+            let good = if is_question { "200 OK" } else { "201 Created" };
+            let body = if is_question { "root\n" } else { "" };
+            let head = told.unwrap_or_else(|| good.to_owned());
+            let said = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.get_mut().write_all(said.as_bytes());
             continue;
         }
         let is_policies = ["/policies/", "/common/"].iter().any(|part| request.line.contains(part));

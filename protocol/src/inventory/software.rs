@@ -122,7 +122,8 @@ impl Shortened {
 impl From<String> for Shortened {
     fn from(mut text: String) -> Self {
         if text.len() > LONGEST {
-            text.truncate(text.floor_char_boundary(LONGEST));
+            let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or_default());
             text.shrink_to_fit();
         }
         Self(text)

@@ -220,7 +220,9 @@ mod tests {
     #[test]
     fn only_nodes_of_the_distribution_count() {
         let mut catalogue = Catalogue::default();
-        catalogue.add(advisory("RHSA-1"), [part(Some("Red Hat:enterprise_linux:8"), "bash", false, "5-2")]).unwrap();
+        catalogue
+            .add(advisory("RHSA-1"), [part(Some("Red Hat:enterprise_linux:8"), "bash", false, "5-2")])
+            .unwrap();
         catalogue.add(advisory("ours"), [part(None, "bash", false, "5-2")]).unwrap();
         let rpm = package("rpm", "bash", "5-1", None);
         assert_eq!(names(&catalogue, &rpm, Some(("Red Hat Enterprise Linux", "8.9"))), ["RHSA-1", "ours"]);

@@ -142,7 +142,10 @@ mod tests {
     #[test]
     fn every_name_says_itself() {
         for (name, scheme, _, _) in NAMES {
-            assert_eq!(Distribution::named(name, "").unwrap(), (Distribution { name, release: None }, *scheme));
+            assert_eq!(
+                Distribution::named(name, "").unwrap(),
+                (Distribution { name, release: None }, *scheme)
+            );
         }
     }
 }

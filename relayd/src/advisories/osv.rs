@@ -106,7 +106,8 @@ pub fn take(record: Record) -> Option<(Advisory, Vec<Affected>)> {
     }
     let severity = severity(&record);
     let link = |kind: &str| record.references.iter().find(|reference| reference.kind == kind);
-    let url = link("ADVISORY").or_else(|| link("WEB")).or(record.references.first()).map(|one| one.url.clone());
+    let url =
+        link("ADVISORY").or_else(|| link("WEB")).or(record.references.first()).map(|one| one.url.clone());
     let summary = if record.summary.is_empty() { &record.details } else { &record.summary };
     let summary = super::shortened(summary);
     let mut aliases = record.aliases;
@@ -141,8 +142,9 @@ fn part(part: &Part) -> Option<Affected> {
     let package = part.package.as_ref()?;
     let (distribution, scheme) = Distribution::of_ecosystem(&package.ecosystem)?;
     let ecosystem_ranges = part.ranges.iter().filter(|range| range.kind == "ECOSYSTEM");
-    let spans: Vec<_> =
-        ecosystem_ranges.flat_map(|range| spans(range.events.iter().flat_map(events).collect(), scheme)).collect();
+    let spans: Vec<_> = ecosystem_ranges
+        .flat_map(|range| spans(range.events.iter().flat_map(events).collect(), scheme))
+        .collect();
     let versions = match (spans.is_empty(), part.versions.is_empty()) {
         // Where there are ranges the list is but an extract of them.
         (false, _) => Versions::Spans(spans),
@@ -228,7 +230,10 @@ mod tests {
     fn withdrawn_ones_and_those_about_other_things_are_left_out() {
         let part = serde_json::json!({"package": {"ecosystem": "Debian:12", "name": "a"}, "versions": ["1"]});
         assert!(taken(serde_json::json!({"id": "x", "affected": [part]})).is_some());
-        assert!(taken(serde_json::json!({"id": "x", "withdrawn": "2026-01-01T00:00:00Z", "affected": [part]})).is_none());
+        assert!(
+            taken(serde_json::json!({"id": "x", "withdrawn": "2026-01-01T00:00:00Z", "affected": [part]}))
+                .is_none()
+        );
         assert!(taken(serde_json::json!({"id": "x", "affected": []})).is_none());
         let git = serde_json::json!({"package": {"ecosystem": "Debian:12", "name": "a"},
             "ranges": [{"type": "GIT", "events": [{"introduced": "0"}]}]});

@@ -91,8 +91,7 @@ pub fn cvss3_score(vector: &str) -> Option<f64> {
         * weight("UI:", &[("N", 0.85), ("R", 0.62)])?;
     let loss = |name| weight(name, &[("H", 0.56), ("L", 0.22), ("N", 0.0)]);
     let base = 1.0 - (1.0 - loss("C:")?) * (1.0 - loss("I:")?) * (1.0 - loss("A:")?);
-    let impact =
-        if changed { 7.52 * (base - 0.029) - 3.25 * (base - 0.02).powi(15) } else { 6.42 * base };
+    let impact = if changed { 7.52 * (base - 0.029) - 3.25 * (base - 0.02).powi(15) } else { 6.42 * base };
     if impact <= 0.0 {
         return Some(0.0);
     }
@@ -126,8 +125,9 @@ mod tests {
 
     #[test]
     fn the_words_of_publishers_are_known_and_ordered() {
-        let order: Vec<Severity> =
-            ["critical", "Important", "MODERATE", "negligible", "not yet assigned"].map(|w| w.parse().unwrap()).into();
+        let order: Vec<Severity> = ["critical", "Important", "MODERATE", "negligible", "not yet assigned"]
+            .map(|w| w.parse().unwrap())
+            .into();
         assert_eq!(order, Severity::ALL);
         assert!(order.is_sorted_by(|a, b| a > b));
         assert!("bad".parse::<Severity>().unwrap_err().to_string().contains("there are critical"));

@@ -76,7 +76,9 @@ fn checked(line: Line) -> Result<(Advisory, Affected), String> {
     let (name, of_source) = match (line.package.is_empty(), line.source.is_empty()) {
         (false, true) => (line.package, false),
         (true, false) => (line.source, true),
-        (true, true) => return Err("package is empty; name what is installed, or its source package in source".into()),
+        (true, true) => {
+            return Err("package is empty; name what is installed, or its source package in source".into());
+        }
         (false, false) => return Err("package and source are both given; one of them is wanted".into()),
     };
     let given = |text: String| (!text.is_empty()).then_some(text);
@@ -84,7 +86,9 @@ fn checked(line: Line) -> Result<(Advisory, Affected), String> {
         (Some(fixed), None) => Until::Fixed(fixed),
         (None, Some(last)) => Until::Last(last),
         (None, None) => Until::Open,
-        (Some(_), Some(_)) => return Err("fixed and last_affected are both given; one of them is wanted".into()),
+        (Some(_), Some(_)) => {
+            return Err("fixed and last_affected are both given; one of them is wanted".into());
+        }
     };
     let (distribution, scheme) = match line.distribution.as_str() {
         "" if line.release.is_empty() => (None, None),
@@ -151,9 +155,15 @@ mod tests {
             ("advisory,package,source\nA,b,c\n", "line 2: package and source are both given"),
             ("advisory,package,fixed,last_affected\nA,b,1,2\n", "line 2: fixed and last_affected"),
             ("advisory,package,severity\nA,b,bad\n", "line 2: \"bad\" is no severity"),
-            ("advisory,package,distribution\nA,b,plan9\n", "line 2: distribution \"plan9\" is not known; there are ubuntu"),
+            (
+                "advisory,package,distribution\nA,b,plan9\n",
+                "line 2: distribution \"plan9\" is not known; there are ubuntu",
+            ),
             ("advisory,package,release\nA,b,12\n", "line 2: release is given, but no distribution"),
-            ("advisory,package,distribution,release\nA,b,debian,sid\n", "line 2: release \"sid\" has no number"),
+            (
+                "advisory,package,distribution,release\nA,b,debian,sid\n",
+                "line 2: release \"sid\" has no number",
+            ),
             ("advisory,packages\nA,b\n", "line 2: unknown field `packages`"),
             ("package\nb\n", "line 2: missing field `advisory`"),
             ("advisory,package\nA\n", "line: 2"),

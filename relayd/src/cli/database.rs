@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `relayd database`: tables of the reports database.
 
+use chrono::Utc;
 use clap::Subcommand;
 
 use super::CliError;
 use crate::{
-    config::{self, DatabaseUrl},
+    config::{Config, DatabaseUrl},
     db::{Connection, DbError, migrations},
+    retention::{self, Setting},
 };
 
 /// Looks after the tables of the reports database.
@@ -24,6 +26,18 @@ pub enum Command {
         #[arg(long, value_name = "ROLE")]
         grant_to: Option<String>,
     },
+    /// Makes one pass of retention: partitions for the days to come, and away with what is no longer kept
+    ///
+    /// The daemon does this each hour where its role owns the tables. Where it does not, run this once a day as the
+    /// role that does.
+    #[command(after_help = "Examples:
+  relayd database maintain
+  relayd database maintain --url postgres://admin@127.0.0.1/rudder")]
+    Maintain {
+        /// Connect to this database, for instance as the owner of its tables; how long what is kept is read from the configuration
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
     /// Says which migrations are applied and which are missing, and which rights are missing
     #[command(after_help = "Examples:
   relayd database status && echo ready")]
@@ -31,19 +45,21 @@ pub enum Command {
 }
 
 /// Runs `relayd database …`. The configuration is read only when it is needed.
-pub fn run(
-    command: &Command,
-    config: impl FnOnce() -> Result<config::Database, CliError>,
-) -> Result<(), CliError> {
+pub fn run(command: &Command, config: impl FnOnce() -> Result<Config, CliError>) -> Result<(), CliError> {
     let ready = match command {
         Command::Migrate { url, grant_to } => {
             let url = match url {
                 Some(url) => url_of(url),
-                None => config()?.url,
+                None => config()?.database.url,
             };
             migrate(&url, grant_to.as_deref())
         }
-        Command::Status => status(&config()?.url),
+        Command::Maintain { url } => {
+            let config = config()?;
+            let url = url.as_deref().map_or_else(|| config.database.url.clone(), url_of);
+            return maintain(&config, &url);
+        }
+        Command::Status => status(&config()?.database.url),
     };
     match ready.map_err(CliError::failed)? {
         true => Ok(()),
@@ -64,11 +80,44 @@ fn migrate(url: &DatabaseUrl, grant_to: Option<&str>) -> Result<bool, DbError> {
     if applied.is_empty() {
         println!("nothing to do: all migrations are applied");
     }
+    retention::prepare(&mut connection, Utc::now().timestamp())?;
     if let Some(role) = grant_to {
         migrations::grant_to(&mut connection, role)?;
         println!("granted  what running needs to {role}");
     }
     Ok(true)
+}
+
+/// What could not be done is an error, and so is what this role may not do.
+fn maintain(config: &Config, url: &DatabaseUrl) -> Result<(), CliError> {
+    let mut connection = Connection::open(url).map_err(CliError::failed)?;
+    let setting = Setting { keep: config.retention, own_id: config.general.node_id.clone() };
+    let pass = retention::run(&mut connection, &setting, Utc::now().timestamp(), None)
+        .map_err(|error| CliError::failed(DbError::from(error)))?;
+    let Some(pass) = pass else {
+        return Err(CliError::failed("another process makes a pass at this moment; nothing was done"));
+    };
+    for made in &pass.made {
+        println!("made     {} ({} rows had waited for it)", made.name, made.moved);
+    }
+    for dropped in &pass.dropped {
+        println!("dropped  {} ({} bytes)", dropped.name, dropped.bytes);
+    }
+    println!("deleted  {} rows", pass.rows);
+    if let Some(doubt) = &pass.doubt {
+        println!("{doubt}");
+    }
+    if let Some(table) = pass.of_others.first() {
+        return Err(CliError::failed(format!(
+            "{table} belongs to another role; run this as its owner, with --url"
+        )));
+    }
+    let told = pass.problems.iter().map(|problem| match problem.holders.as_slice() {
+        [] => problem.text.clone(),
+        holders => format!("{}; locks are held by {}", problem.text, holders.join(", ")),
+    });
+    let told: Vec<_> = told.collect();
+    if told.is_empty() { Ok(()) } else { Err(CliError::failed(told.join("\n"))) }
 }
 
 fn status(url: &DatabaseUrl) -> Result<bool, DbError> {

@@ -215,9 +215,7 @@ pub fn main() -> ExitCode {
         Some(Command::Spool(command)) => configuration(&cli.config).and_then(|config| {
             spool::run(command, &config.run_logs.spool, &config.inventories.spool).map_err(CliError::failed)
         }),
-        Some(Command::Database(command)) => {
-            database::run(command, || configuration(&cli.config).map(|config| config.database))
-        }
+        Some(Command::Database(command)) => database::run(command, || configuration(&cli.config)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

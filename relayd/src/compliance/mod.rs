@@ -13,6 +13,7 @@
 //! | [`known`], [`dictionary`] | ids of results and of sets of results |
 //! | [`segments`] | what runs make of the state of a node |
 //! | [`node_states`] | the same in the database |
+//! | [`rebuild`], [`stored_runs`] | state and history anew, from what is stored |
 //!
 //! Always true: state and history are what a recomputation from all complete runs gives, by signed start,
 //! in whatever order they came; they change in the transaction that stores the run, or not at all.
@@ -20,21 +21,23 @@
 mod dictionary;
 mod known;
 mod node_states;
+pub mod rebuild;
 pub mod results;
 pub mod segments;
 pub mod status;
+mod stored_runs;
 
 use std::time::Duration;
 
 use diesel::QueryResult;
 use protocol::run_log::Report;
 
-pub use self::known::Learnt;
 use self::{
     known::Known,
     node_states::NodeRun,
     results::{Reported, RunResults},
 };
+pub use self::{known::Learnt, status::Status};
 use crate::db::query::Session;
 
 /// Keeps the state of nodes. One per process, shared by its writers.

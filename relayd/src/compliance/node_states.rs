@@ -218,6 +218,54 @@ fn near(
     Ok(by_node)
 }
 
+/// A node whose state is made anew.
+pub(super) struct LockedNode(Current);
+
+impl LockedNode {
+    /// Locks a node; `first` (start and set) is the state of one that has none.
+    pub(super) fn lock(session: &mut Session<'_>, node: &str, first: (i64, i64)) -> QueryResult<Self> {
+        let run = NodeRun { node, start: first.0, config_id: None, set: first.1 };
+        let nodes = BTreeMap::from([(node, NodeRuns::from([(run.start, run)]))]);
+        lock(session, &nodes)?.into_values().next().map(Self).ok_or(Error::NotFound)
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> &str {
+        &self.0.nodeid
+    }
+
+    /// Puts the segments of these runs, by start, in the place of what is known since the first of them.
+    pub(super) fn replace(
+        &self,
+        session: &mut Session<'_>,
+        runs: &[(i64, i64)],
+        config_id: Option<&str>,
+        freshness: i64,
+    ) -> QueryResult<()> {
+        let (Some((first, _)), Some((last, set))) = (runs.first(), runs.last()) else { return Ok(()) };
+        let sql = "SELECT nodeid, since, last, set_id FROM compliance_history \
+             WHERE nodeid = $1 AND since < $2 ORDER BY last DESC LIMIT 1";
+        let values = [Value::Text(self.id()), Value::Int(*first)];
+        let before: Option<Past> = session.rows(sql, &values)?.into_iter().next();
+        let gone_from = before.as_ref().map_or(i64::MIN, |before| before.last);
+        let sql = "DELETE FROM compliance_history WHERE nodeid = $1 AND last >= $2";
+        session.run(sql, &[Value::Text(self.id()), Value::Int(gone_from)])?;
+
+        // What is older stays, up to the first run: these say what came then.
+        let current = Some(Segment::from(&self.0)).filter(|current| current.since < *first);
+        let older = before.as_ref().map(Segment::from).into_iter().chain(current);
+        let older = older.map(|segment| Segment { last: segment.last.min(first - 1), ..segment });
+        let mut segments = Segments::new(older.collect());
+        for (start, set) in runs {
+            segments.add(*start, *set, freshness, Neighbours::default());
+        }
+        let newest = NodeRun { node: self.id(), start: *last, config_id, set: *set };
+        let mut changes = Changes::default();
+        changes.note(&self.0, &[], &segments, Some(&newest));
+        changes.write(session)
+    }
+}
+
 /// What becomes of the rows of all nodes of a batch.
 #[derive(Default)]
 struct Changes {

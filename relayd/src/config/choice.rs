@@ -27,12 +27,15 @@ pub enum InventoryOutput {
     Upstream,
     /// The first inventory of a node enrols it; then the file is kept in `received`.
     Registry,
+    /// The same, and what they say is stored in the database.
+    Database,
     /// Left alone.
     Disabled,
 }
 words!(InventoryOutput:
     "upstream" => InventoryOutput::Upstream,
     "registry" => InventoryOutput::Registry,
+    "database" => InventoryOutput::Database,
     "disabled" => InventoryOutput::Disabled,
 );
 

@@ -98,14 +98,19 @@ settings! {
         ["processing.inventory"] inventory: InventorySection {
             /// The spool: holds `incoming`, `accepted-nodes-updates` and `failed`.
             directory: PathBuf = "/var/rudder/inventories/".into();
-            /// What becomes of them: sent `upstream` (relay), used to enrol nodes and kept in `received`
-            /// (`registry`; root with nodes.source = "database"), or left to the server application
-            /// (`disabled`).
+            /// What becomes of them: sent `upstream` (relay), used to enrol nodes and stored in the
+            /// database of [output.database], for questions (`database`; root), used to enrol nodes and
+            /// kept in `received` (`registry`; root with nodes.source = "database"), or left to the
+            /// server application (`disabled`).
             output: InventoryOutput = InventoryOutput::Disabled;
             /// Inventories on their way at the same time.
             max_in_flight: NonZeroUsize = NonZeroUsize::MIN.saturating_add(191);
             /// Larger files are refused.
             max_file_size: Size = Size(limits::INVENTORY_COMPRESSED);
+            /// Advisories for the report of vulnerable and outdated packages: a file, or a directory of files,
+            /// in the format of OSV (`.json`, `.jsonl`, `.zip`) or CSV (`.csv`). They are read again when they
+            /// change. Without it there is no such report.
+            advisories: Option<PathBuf> = None, "\"/opt/rudder/etc/relayd/advisories\"";
         }
 
         /// Looking through the spool for files that no notification announced.
@@ -187,6 +192,19 @@ settings! {
             /// Whether start-up makes the tables that are missing, where the database user may. By
             /// hand: `relayd database migrate`.
             migrate_at_start: bool = true;
+        }
+
+        /// How long what is kept in the database; `0s` keeps it for ever. What is older is removed by whole days
+        /// (UTC) and whole runs. In tables that an existing server made, removing is left to that server.
+        ["retention"] retention: RetentionSection {
+            /// Results of runs.
+            results: Duration = 30 * DAY;
+            /// Information and warnings that came with them (the event types `log_…`), most of all rows.
+            details: Duration = 4 * DAY;
+            /// History of compliance.
+            compliance: Duration = 365 * DAY;
+            /// Inventories that were replaced by others.
+            inventories: Duration = 365 * DAY;
         }
 
         /// The policy server above this one; needed on relays.

@@ -28,6 +28,7 @@ mod resolve_downward;
 mod resolve_nodes;
 mod resolve_outputs;
 mod secret;
+mod uses;
 pub mod value;
 
 pub use choice::InventoryOutput;
@@ -62,6 +63,8 @@ pub struct Config {
     pub compliance: Compliance,
     /// `[output.database]`.
     pub database: Database,
+    /// `[retention]`.
+    pub retention: Retention,
     /// `[output.upstream]`; `None` when there is no upstream (root).
     pub upstream: Option<Upstream>,
     /// `[gateway]`; `None` when off (an httpd in front writes to the spools).
@@ -165,6 +168,19 @@ impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database").finish_non_exhaustive()
     }
+}
+
+/// `[retention]`: how long what is kept; `None`: for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Results of runs, the runs, and the ledger of run logs.
+    pub results: Option<Duration>,
+    /// Information attached to results (the `log_*` types of protocol 3.5).
+    pub details: Option<Duration>,
+    /// History of compliance.
+    pub compliance: Option<Duration>,
+    /// Former inventories.
+    pub inventories: Option<Duration>,
 }
 
 /// Which database; the text holds the password, so it is never printed.

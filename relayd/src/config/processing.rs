@@ -45,6 +45,8 @@ pub struct Compliance {
 pub struct Inventories {
     /// What becomes of them.
     pub output: InventoryOutput,
+    /// Advisories, a file or directory; `None` when there are none.
+    pub advisories: Option<PathBuf>,
     /// The spool of new inventories (`incoming`) and of updates (`accepted-nodes-updates`), which share `failed`.
     pub spool: SpoolSettings,
 }

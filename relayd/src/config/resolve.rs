@@ -55,6 +55,7 @@ impl Resolver<'_> {
         let node_id = general.as_ref().map(|general| &general.node_id);
         let upstream = self.upstream(node_id, identity.clone(), trust.clone());
         let database = self.database();
+        let retention = self.retention();
         let gateway = self.gateway();
         let run_logs = self.run_logs();
         let inventories = self.inventories();
@@ -74,6 +75,7 @@ impl Resolver<'_> {
             inventories,
             compliance,
             database: database?,
+            retention,
             upstream,
             gateway: gateway?,
             policies,
@@ -206,6 +208,7 @@ impl Resolver<'_> {
         self.not_empty(&section.max_file_size, "processing.inventory.max_file_size");
         Inventories {
             output: section.output.value,
+            advisories: section.advisories.value.clone(),
             spool: SpoolSettings {
                 directory: section.directory.value.clone(),
                 sweep_every: (catchup.limit.value > 0).then_some(catchup.frequency.value),

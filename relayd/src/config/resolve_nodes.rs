@@ -52,6 +52,10 @@ impl Resolver<'_> {
                         \"disabled\"";
             self.broken(inventories, "processing.inventory.output", text);
         }
+        if inventories.value == InventoryOutput::Database && source == NodesSource::Upstream {
+            let text = "\"database\" is for a root; write \"upstream\" or \"disabled\"";
+            self.broken(inventories, "processing.inventory.output", text);
+        }
         Nodes { source, key_overlap: section.key_overlap.value }
     }
 

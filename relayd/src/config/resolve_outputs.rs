@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From what is typed to what applies: `[output.database]` and `[output.upstream]`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::node_id::NodeId;
 
 use super::{
-    Database, DatabaseUrl, IdentityFiles, NodesSource, RunLogOutput, Upstream, UpstreamTrust,
+    Database, DatabaseUrl, IdentityFiles, NodesSource, Retention, RunLogOutput, Upstream, UpstreamTrust,
     choice::{InventoryOutput, PeerAuthentication},
     problem::Class,
     resolve::Resolver,
@@ -18,6 +18,8 @@ pub const AGENT_CERTIFICATE: &str = "/opt/rudder/etc/ssl/agent.cert";
 /// Where the agent on this machine has its key (protocol 1.2).
 pub const AGENT_KEY: &str = "/var/rudder/cfengine-community/ppkeys/localhost.priv";
 const EMBEDDED_DATABASE: &str = "/var/rudder/relayd/relayd.db";
+/// What is removed at a time.
+const DAY: Duration = Duration::from_secs(86_400);
 const DEFAULT_POSTGRES: &str = "postgres://rudder@127.0.0.1/rudder";
 
 impl Resolver<'_> {
@@ -64,15 +66,43 @@ impl Resolver<'_> {
         })
     }
 
+    pub(super) fn retention(&mut self) -> Retention {
+        let typed = &self.typed.retention;
+        let keeps = [
+            (&typed.results, "retention.results"),
+            (&typed.details, "retention.details"),
+            (&typed.compliance, "retention.compliance"),
+            (&typed.inventories, "retention.inventories"),
+        ];
+        let [results, details, compliance, inventories] = keeps.map(|(given, key)| {
+            if !given.value.is_zero() && given.value < DAY {
+                let text = "less than a day, and whole days are removed; write \"1day\" or more, or \"0s\" to keep all";
+                self.broken(given, key, text);
+            }
+            (!given.value.is_zero()).then_some(given.value)
+        });
+        if let Some(results) = results
+            && details.is_none_or(|details| details > results)
+        {
+            let text =
+                "longer than retention.results, and a result takes its details along; write as much or less";
+            self.broken(&typed.details, "retention.details", text);
+        }
+        Retention { results, details, compliance, inventories }
+    }
+
     fn password_needed(&mut self, url: &str) {
         let unix_socket = ["host=/", "host=%2F", "host=%2f"].iter().any(|host| url.contains(host))
             || url.contains("@%2F")
             || url.contains("://%2F");
         let (output, source) = (&self.typed.reporting.output, &self.typed.nodes.source);
+        let inventories = &self.typed.inventory.output;
         let (line, user) = if output.value == RunLogOutput::Database {
             (output.line, "processing.reporting.output")
         } else if source.value == NodesSource::Database {
             (source.line, "nodes.source")
+        } else if inventories.value == InventoryOutput::Database {
+            (inventories.line, "processing.inventory.output")
         } else {
             return;
         };

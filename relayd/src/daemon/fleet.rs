@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{StartError, services::Services};
 use crate::{
-    config::RunLogOutput,
+    config::{InventoryOutput, RunLogOutput},
     fleet::{Fleet, Settings},
     http::ServiceKind,
 };
@@ -13,8 +13,10 @@ use crate::{
 impl Services<'_> {
     /// Answers questions about the fleet, on a root with a database.
     pub(super) async fn answer_questions(&mut self) -> Result<(), StartError> {
-        if self.config.run_logs.output == RunLogOutput::Database {
-            let settings = Settings::new(self.config.compliance.run_interval);
+        let has = (self.config.run_logs.output, self.config.inventories.output);
+        if matches!(has, (RunLogOutput::Database, _) | (_, InventoryOutput::Database)) {
+            let advisories = self.advisories()?;
+            let settings = Settings { advisories, ..Settings::new(self.config.compliance.run_interval) };
             let fleet = Fleet::new(self.database().await?, settings);
             self.called.add(ServiceKind::Fleet, Arc::new(fleet));
         }

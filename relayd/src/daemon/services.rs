@@ -6,6 +6,7 @@
 //!               output = upstream   spool ─▶ forward ─▶ upstream
 //! inventories   output = upstream   two spools ─▶ forward ─▶ upstream
 //!               output = registry   two spools ─▶ enrol ─▶ registry
+//!               output = database   two spools ─▶ enrol ─▶ registry, database
 //!               output = disabled   two directories, for the server application
 //! gateway       listens             a door into each spool that is there
 //! ```
@@ -34,7 +35,6 @@ use crate::{
     resend::ResendSince,
     service_manager::{PassedSockets, StatusLine},
     sink::{
-        enrol::Enrol,
         forward::Forward,
         store::{Store, StoreSettings},
     },
@@ -84,6 +84,7 @@ impl Services<'_> {
     /// Starts all services that the configuration asks for.
     pub async fn start(&mut self) -> Result<(), StartError> {
         let nodes = self.nodes().await?;
+        self.retention().await?;
         let run_logs = &self.config.run_logs;
         let mut doors = Doors::default();
         match run_logs.output {
@@ -104,9 +105,9 @@ impl Services<'_> {
                 doors.new_inventories = self.forward(UploadKind::NewInventory, settings)?;
                 doors.inventory_updates = self.forward(UploadKind::InventoryUpdate, settings)?;
             }
-            InventoryOutput::Registry => {
-                doors.new_inventories = self.enrol(UploadKind::NewInventory, settings)?;
-                doors.inventory_updates = self.enrol(UploadKind::InventoryUpdate, settings)?;
+            InventoryOutput::Registry | InventoryOutput::Database => {
+                [doors.new_inventories, doors.inventory_updates] =
+                    self.take_inventories(&nodes, settings).await?;
             }
             InventoryOutput::Disabled if self.config.gateway.is_some() => {
                 doors.new_inventories = Some(bare_door(UploadKind::NewInventory, settings)?);
@@ -138,7 +139,7 @@ impl Services<'_> {
         Ok(())
     }
 
-    fn spool(
+    pub(super) fn spool(
         &mut self,
         kind: UploadKind,
         settings: &SpoolSettings,
@@ -171,17 +172,6 @@ impl Services<'_> {
         Store::start(settings, nodes, database, self.registry, self.compatible.clone())
             .map(|store| store.telling(self.contacts.clone()))
             .map_err(starting("the store"))
-    }
-
-    /// A spool of inventories that enrol nodes.
-    fn enrol(&mut self, kind: UploadKind, settings: &SpoolSettings) -> Result<Option<Door>, StartError> {
-        let registry = self.node_registry.clone().ok_or("nodes.source is not \"database\"");
-        let registry = registry.map_err(starting("enrolment by inventories"))?;
-        let (spool, door) = self.spool(kind, settings)?;
-        let enrol = Enrol::new(registry, &settings.directory, settings.max_file_size)
-            .map_err(starting("enrolment by inventories"))?;
-        self.tasks.spawn(kind.segment(), spool.run(Arc::new(enrol), self.tasks.stop()));
-        Ok(door)
     }
 
     /// A spool whose files go upstream.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Clock, Examined};
 use crate::{
-    config::{self, NodesSource, RunLogOutput},
+    config,
     db::{self, Connection, Database},
     finding::{Finding, split},
 };
@@ -13,9 +13,7 @@ use crate::{
 pub(super) const NAME: &str = "database";
 
 pub(super) fn check(x: &mut Examined<'_>) -> Vec<Finding> {
-    let needs =
-        x.config.run_logs.output == RunLogOutput::Database || x.config.nodes.source == NodesSource::Database;
-    if !needs {
+    if !x.config.uses_database() {
         return Vec::new();
     }
     let settings = &x.config.database;

@@ -147,9 +147,7 @@ fn needed(directory: &Path, config: &Config) -> Vec<Needed> {
     needed.push(optional(&config.shared_folder, Want::List, "the shared folder"));
     needed.push(optional(&config.policies.directory, Want::List, "the directory of policies"));
     needed.extend(config.cache.as_ref().map(|cache| made(&cache.directory, "the cache")));
-    if let (RunLogOutput::Database, DatabaseUrl::Sqlite(file)) =
-        (config.run_logs.output, &config.database.url)
-    {
+    if let (true, DatabaseUrl::Sqlite(file)) = (config.uses_database(), &config.database.url) {
         needed.extend(file.parent().map(|parent| made(parent, "the directory of the database")));
         needed.push(Needed { is_secret: true, ..optional(file, Want::Write, "the database") });
     }

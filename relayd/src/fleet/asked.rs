@@ -77,6 +77,11 @@ impl Query {
         self.0.remove(name).filter(|value| !value.is_empty())
     }
 
+    /// The members whose names begin so, with their values.
+    pub fn take_beginning_with(&mut self, beginning: &str) -> Vec<(String, String)> {
+        self.0.extract_if(.., |name, _| name.starts_with(beginning)).collect()
+    }
+
     /// A member of another type.
     pub fn parse<T>(&mut self, name: &str) -> Result<Option<T>, Trouble>
     where

@@ -206,7 +206,8 @@ const FIRST: Operation = Operation {
     example: Example { options: "", query: "" },
 };
 
-const TAG: &str = "State of the fleet";
+/// Heading in the documents.
+pub(crate) const TAG: &str = "State of the fleet";
 const BY: &[&str] = &["node", "rule", "directive", "component"];
 const STATES: &[&str] = &["pending", "accepted", "rejected", "revoked"];
 const STATUSES: &[&str] = &[

@@ -66,6 +66,7 @@ pub use self::{
 };
 use self::{questions::question, readers::Readers};
 use crate::{
+    advisories::current::Current,
     compliance,
     db::{Connection, Database},
     http::{Body, Call, Problem, Service},
@@ -79,12 +80,14 @@ pub type Question = Box<dyn FnOnce(&mut Connection) -> Result<Reply, Trouble> + 
 pub struct Settings {
     /// For how long a run counts after its start, in seconds (protocol 4.5).
     pub freshness: i64,
+    /// Advisories, where there are any.
+    pub advisories: Option<Arc<Current>>,
 }
 
 impl Settings {
     /// For agents that run so often.
     pub fn new(run_interval: Duration) -> Self {
-        Self { freshness: compliance::freshness(run_interval) }
+        Self { freshness: compliance::freshness(run_interval), advisories: None }
     }
 
     /// The start of the oldest run that counts at this instant, in Unix seconds.

@@ -15,6 +15,7 @@ use super::{
     summary,
     timeline::{self, Span},
 };
+use crate::{advisories, packages};
 
 /// What is asked.
 pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Question, Trouble> {
@@ -30,6 +31,8 @@ pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Questio
         ["changes"] => changes(asked, &settings),
         ["runs"] => runs(asked),
         ["runs", node, start] => run(asked, node, start),
+        ["packages"] => packages::found::question(asked),
+        ["vulnerabilities"] => advisories::question::question(asked, settings.advisories.as_ref()),
         _ => Err(Trouble::Nothing),
     }
 }

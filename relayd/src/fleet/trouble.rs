@@ -15,6 +15,9 @@ pub enum Trouble {
     /// There is no such thing.
     #[error("there is no such thing")]
     Nothing,
+    /// Something that the operator has to provide cannot be used; what.
+    #[error("{0}")]
+    Unusable(&'static str),
     /// It takes longer than any answer may.
     #[error("the database needs too long for that: ask for less, with filters or a smaller limit")]
     Late,
@@ -40,6 +43,7 @@ impl From<Trouble> for Problem {
         match trouble {
             Trouble::Asked(why) => Self::BadRequest(why),
             Trouble::Nothing => Self::NotFound,
+            Trouble::Unusable(why) => Self::Unavailable(why, LATER),
             Trouble::Late => {
                 let why = "the database needs too long for that: ask for less, or later";
                 Self::Unavailable(why, LATER)

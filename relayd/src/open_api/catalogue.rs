@@ -3,12 +3,12 @@
 
 use super::operation::{ApiPath, Operation};
 use crate::{
-    api, fleet,
+    advisories, api, fleet,
     gateway::{
         self,
         access::{Listener, Rule, find},
     },
-    policies, remote_run, shared_files, shared_folder, tree, triggers,
+    packages, policies, remote_run, shared_files, shared_folder, tree, triggers,
 };
 
 /// The descriptions. Whoever adds a file of them adds it here.
@@ -23,6 +23,8 @@ const DESCRIBED: &[&[Operation]] = &[
     triggers::described::OPERATIONS,
     policies::described::OPERATIONS,
     fleet::described::OPERATIONS,
+    packages::described::OPERATIONS,
+    advisories::described::OPERATIONS,
 ];
 
 /// What the paths of the API begin with.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     api::Outcome,
-    config::{Config, DatabaseUrl, RunLogOutput},
+    config::{Config, DatabaseUrl},
     gateway::disk::{Room, room_of},
 };
 
@@ -114,9 +114,7 @@ fn places(config: &Config) -> Vec<PathBuf> {
         vec![config.run_logs.spool.directory.clone(), config.inventories.spool.directory.clone()];
     places.push(config.shared_files.path.clone());
     places.extend(config.cache.as_ref().map(|cache| cache.directory.clone()));
-    if let (RunLogOutput::Database, DatabaseUrl::Sqlite(file)) =
-        (config.run_logs.output, &config.database.url)
-    {
+    if let (true, DatabaseUrl::Sqlite(file)) = (config.uses_database(), &config.database.url) {
         places.extend(file.parent().map(Path::to_owned));
     }
     places

@@ -17,7 +17,7 @@ use relayd::{
         admin::{self, Accept},
         record::{ConflictKind, NodeState},
     },
-    sink::enrol::Enrol,
+    sink::enrol::{Authority, Enrol, Keeping},
     spool::Spool,
 };
 use tokio_util::sync::CancellationToken;
@@ -52,7 +52,8 @@ impl InventorySpool {
             retention: Duration::from_secs(86_400),
         };
         let spool = Spool::open(UploadKind::NewInventory, &settings, &prometheus::Registry::new()).unwrap();
-        let enrol = Enrol::new(root.registry.clone(), &directory, settings.max_file_size).unwrap();
+        let authority = Authority { nodes: root.nodes.clone(), registry: Some(root.registry.clone()) };
+        let enrol = Enrol::new(authority, Keeping::received(&directory).unwrap(), settings.max_file_size);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move { spool.run(Arc::new(enrol), stopped).await.unwrap() });
@@ -83,8 +84,10 @@ fn inventory(of: &Machine, signed_by: &Machine) -> (Vec<u8>, Vec<u8>) {
     let certificate = String::from_utf8(of.certificate.to_pem()).unwrap();
     let xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<REQUEST><CONTENT><ACCESSLOG><LOGDATE>{}</LOGDATE></ACCESSLOG>\
-         <RUDDER><AGENT><AGENT_CERT>{certificate}</AGENT_CERT><OWNER>root</OWNER>\
-         <POLICY_SERVER_UUID>root</POLICY_SERVER_UUID></AGENT><HOSTNAME>{}</HOSTNAME><UUID>{}</UUID></RUDDER>\
+         <OPERATINGSYSTEM><KERNEL_VERSION>6.1.0</KERNEL_VERSION><NAME>Debian</NAME></OPERATINGSYSTEM>\
+         <RUDDER><AGENT><AGENT_NAME>cfengine-community</AGENT_NAME><AGENT_CERT>{certificate}</AGENT_CERT>\
+         <OWNER>root</OWNER><POLICY_SERVER_UUID>root</POLICY_SERVER_UUID></AGENT>\
+         <AGENT_VERSION>9.0.0</AGENT_VERSION><HOSTNAME>{}</HOSTNAME><UUID>{}</UUID></RUDDER>\
          </CONTENT><DEVICEID>x</DEVICEID></REQUEST>",
         Utc::now().format("%Y-%m-%d %H:%M:%S"),
         of.hostname,

@@ -11,4 +11,5 @@ mod files;
 mod inventories;
 mod keys;
 mod many;
+mod packages;
 mod rig;

@@ -66,6 +66,7 @@ documents! {
     run_by_hand: "docs/run-by-hand.md",
     security: "docs/security.md",
     sharing: "docs/sharing.md",
+    storage: "docs/storage.md",
     systemd: "docs/systemd.md",
     troubleshooting: "docs/troubleshooting.md",
     upgrade: "docs/upgrade.md",

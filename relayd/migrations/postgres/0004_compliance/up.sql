@@ -32,7 +32,7 @@ CREATE TABLE compliance_result (
 -- All counted results of a run; shared by all runs and nodes with the same ones.
 CREATE TABLE compliance_set (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- SHA-256 of the digests of the results, ascending.
+    -- SHA-256 of all results, in order.
     digest bytea NOT NULL UNIQUE CHECK (octet_length(digest) = 32),
     -- Ids of the results, ascending, separated by commas; one for each report, so that they may repeat.
     results text NOT NULL,
@@ -69,3 +69,5 @@ CREATE TABLE compliance_history (
     CHECK (since <= last)
 ) PARTITION BY RANGE (last);
 CREATE TABLE compliance_history_default PARTITION OF compliance_history DEFAULT;
+-- For the collection of sets that nobody names any more.
+CREATE INDEX compliance_history_set_idx ON compliance_history (set_id);

@@ -32,7 +32,7 @@ CREATE TABLE compliance_result (
 -- All counted results of a run; shared by all runs and nodes with the same ones.
 CREATE TABLE compliance_set (
     id integer PRIMARY KEY AUTOINCREMENT,
-    -- SHA-256 of the digests of the results, ascending.
+    -- SHA-256 of all results, in order.
     digest blob NOT NULL UNIQUE CHECK (length(digest) = 32),
     -- Ids of the results, ascending, separated by commas; one for each report, so that they may repeat.
     results text NOT NULL,
@@ -68,3 +68,5 @@ CREATE TABLE compliance_history (
     CHECK (since <= last)
 ) WITHOUT ROWID;
 CREATE INDEX compliance_history_last_idx ON compliance_history (last);
+-- For the collection of sets that nobody names any more.
+CREATE INDEX compliance_history_set_idx ON compliance_history (set_id);

@@ -210,9 +210,11 @@ impl From<Trouble> for CliError {
         match trouble {
             Trouble::Asked(_) => Self::usage(trouble),
             Trouble::Nothing => Self::nothing(trouble),
-            Trouble::Late | Trouble::Busy | Trouble::Database(_) | Trouble::Internal(_) => {
-                Self::failed(trouble)
-            }
+            Trouble::Late
+            | Trouble::Busy
+            | Trouble::Unusable(_)
+            | Trouble::Database(_)
+            | Trouble::Internal(_) => Self::failed(trouble),
         }
     }
 }

@@ -110,6 +110,8 @@ pub const RULES: &[Rule] = &[
     operate(&["GET"], "/rudder/relay-api/1/runs/<run>", Fleet, "a run, with all its reports"),
     operate(&["GET"], "/rudder/relay-api/1/nodes/<node>", Fleet, "a node, and what is known of it"),
     operate(&["GET"], "/rudder/relay-api/1/nodes", Fleet, "nodes, and how each of them is"),
+    operate(&["GET"], "/rudder/relay-api/1/packages", Fleet, "which nodes have a package"),
+    operate(&["GET"], "/rudder/relay-api/1/vulnerabilities", Fleet, "packages that fall under advisories"),
     operate(&["GET"], "/rudder/relay-api/1/openapi.json", OpenApi, "this API, described"),
     operate(&["GET"], "/rudder/relay-api/openapi.json", OpenApi, "this API, described"),
     local(&["GET"], "/rudder/relay-api/1/system/info", "program and version"),

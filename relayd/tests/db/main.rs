@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Migrations, rights and start-up checks, on real databases.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod retention;
 
 use std::os::unix::fs::PermissionsExt;
 
