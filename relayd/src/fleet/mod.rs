@@ -67,6 +67,7 @@ pub use self::{
 use self::{questions::question, readers::Readers};
 use crate::{
     advisories::current::Current,
+    compliance,
     db::{Connection, Database},
     http::{Body, Call, Problem, Service},
 };
@@ -77,16 +78,21 @@ pub type Question = Box<dyn FnOnce(&mut Connection) -> Result<Reply, Trouble> + 
 /// What questions need besides the database.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// For how long a run counts after its start (protocol 4.5).
-    pub freshness: Duration,
+    /// For how long a run counts after its start, in seconds (protocol 4.5).
+    pub freshness: i64,
     /// Advisories, where there are any.
     pub advisories: Option<Arc<Current>>,
 }
 
 impl Settings {
+    /// For agents that run so often.
+    pub fn new(run_interval: Duration) -> Self {
+        Self { freshness: compliance::freshness(run_interval), advisories: None }
+    }
+
     /// The start of the oldest run that counts at this instant, in Unix seconds.
     pub fn oldest_fresh(&self, at: DateTime<Utc>) -> i64 {
-        at.timestamp().saturating_sub(i64::try_from(self.freshness.as_secs()).unwrap_or(i64::MAX))
+        at.timestamp().saturating_sub(self.freshness)
     }
 }
 
