@@ -168,7 +168,7 @@ fn run(mut asked: Asked, node: &str, start: &str) -> Result<Question, Trouble> {
     let paging = asked.query.paging()?;
     asked.query.finish()?;
     Ok(Box::new(move |c| match asked.format {
-        Format::Text => run::text(c, &node, start, &paging),
+        Format::Text => run::text(c, &node, start, &paging).map(|(text, next)| Reply::text(text, next)),
         Format::Json => {
             let run = run::run(c, &node, start, &paging)?;
             Reply::json("getRun", &run, run.next.clone())

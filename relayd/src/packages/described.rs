@@ -11,9 +11,9 @@ use crate::{
     api::Envelope,
     fleet::{
         Page,
-        described::{AFTER, BAD, FORMAT, LATER, LIMIT, NEXT, NOT_HERE, TAG},
+        described::{AFTER, BAD, CSV, FORMAT, LATER, LIMIT, NOT_HERE, TAG, json},
     },
-    open_api::{ApiPath, Content, Example, Operation, Shape, answer, in_query},
+    open_api::{ApiPath, Example, Operation, Shape, in_query},
 };
 
 /// What is answered here.
@@ -54,9 +54,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         ],
         body: None,
         answers: &[
-            answer(200, "what was found")
-                .with(Content::Json(SchemaGenerator::subschema_for::<Envelope<PackagesFound>>))
-                .headers(&[NEXT]),
+            json("what was found", SchemaGenerator::subschema_for::<Envelope<PackagesFound>>),
+            CSV,
             BAD,
             NOT_HERE,
             LATER,
@@ -92,9 +91,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         ],
         body: None,
         answers: &[
-            answer(200, "the updates")
-                .with(Content::Json(SchemaGenerator::subschema_for::<Envelope<Updates>>))
-                .headers(&[NEXT]),
+            json("the updates", SchemaGenerator::subschema_for::<Envelope<Updates>>),
+            CSV,
             BAD,
             NOT_HERE,
             LATER,
