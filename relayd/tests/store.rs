@@ -4,6 +4,8 @@
 mod common;
 #[path = "store/compliance.rs"]
 mod compliance;
+#[path = "store/questions.rs"]
+mod questions;
 
 use common::{
     cluster::shared,
@@ -55,6 +57,10 @@ on_both! {
 
     async fn garbage_goes_and_nothing_else(url: DatabaseUrl) {
         compliance::garbage_goes_and_nothing_else(url).await;
+    }
+
+    async fn questions_about_the_fleet_are_answered(url: DatabaseUrl) {
+        questions::questions_are_answered(url).await;
     }
 
     async fn a_run_is_stored_once_and_dated_by_its_first_report(url: DatabaseUrl) {

@@ -11,4 +11,6 @@ mod files;
 mod inventories;
 mod keys;
 mod many;
+mod packages;
 mod rig;
+mod stored;

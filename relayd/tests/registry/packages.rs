@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Questions about packages and advisories, compared with what counting everything gives.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+    fs,
+    time::{Duration, Instant},
+};
+
+use relayd::{
+    advisories::{
+        catalogue::Catalogue,
+        current::Current,
+        exposure::Matched,
+        load,
+        report::{self, Filter as Wanted},
+        severity::Severity,
+    },
+    db::{
+        Connection,
+        query::{MOST_VALUES, Value, placeholders},
+    },
+    fleet::{Page, Paging},
+    inventories::bucket::{self, BUCKETS},
+    packages::found::{self, Filter},
+};
+
+use crate::{on_both, rig::Place};
+
+on_both!(
+    packages_are_found_on_the_nodes_that_have_them,
+    findings_are_those_of_every_node_package_and_advisory,
+    the_report_is_of_the_latest_inventories_and_advisories
+);
+
+type Package = (String, String, &'static str);
+
+/// A fleet, and how it stands in the tables.
+#[derive(Default)]
+struct Fleet {
+    packages: HashMap<Package, i64>,
+    chunks: HashMap<String, (usize, i64)>,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    id: String,
+    os: (&'static str, &'static str),
+    packages: Vec<Package>,
+    chunks: String,
+}
+
+impl Fleet {
+    fn add(&mut self, os: (&'static str, &'static str), packages: Vec<Package>) {
+        let mut buckets = vec![BTreeSet::new(); BUCKETS];
+        for package in &packages {
+            let next = self.packages.len() as i64 + 1;
+            let id = *self.packages.entry(package.clone()).or_insert(next);
+            buckets[bucket::of(&package.0)].insert(id);
+        }
+        let mut chunks = Vec::new();
+        for (place, bucket) in buckets.iter().enumerate() {
+            let ids: Vec<_> = bucket.iter().map(ToString::to_string).collect();
+            let next = self.chunks.len() as i64 + 1;
+            chunks.push(match ids.is_empty() {
+                true => "0".to_owned(),
+                false => self.chunks.entry(ids.join(",")).or_insert((place, next)).1.to_string(),
+            });
+        }
+        let id = format!("node-{:05}", self.nodes.len());
+        self.nodes.push(Node { id, os, packages, chunks: chunks.join(",") });
+    }
+
+    fn store(&self, c: &mut Connection) {
+        for table in ["inventory", "package", "package_chunk"] {
+            c.execute(&format!("DELETE FROM {table}")).unwrap();
+        }
+        let packages: Vec<_> = self.packages.iter().collect();
+        let digests: Vec<_> = packages.iter().map(|(_, id)| digest(**id)).collect();
+        let rows = packages.iter().zip(&digests).map(|(((name, version, kind), id), digest)| {
+            let texts = [name, version, "amd64", kind, ""].map(Value::Text);
+            [vec![Value::Int(**id), Value::Bytes(digest)], texts.to_vec()].concat()
+        });
+        insert(c, "package (id, digest, name, version, arch, kind, publisher)", rows.collect());
+        let chunks: Vec<_> = self.chunks.iter().collect();
+        let digests: Vec<_> = chunks.iter().map(|(_, (_, id))| digest(*id)).collect();
+        let rows = chunks.iter().zip(&digests).map(|((packages, (bucket, id)), digest)| {
+            vec![Value::Int(*id), Value::Bytes(digest), Value::Int(*bucket as i64), Value::Text(packages)]
+        });
+        insert(c, "package_chunk (id, digest, bucket, packages)", rows.collect());
+        let same = digest(1);
+        let rows = self.nodes.iter().map(|node| {
+            let texts = [&*node.id, &*node.id, node.os.0, node.os.1, &*node.chunks].map(Value::Text);
+            [texts.to_vec(), vec![Value::Bytes(&same)]].concat()
+        });
+        let columns = "inventory (nodeid, hostname, os_name, os_version, chunks, digest, received, made, since, \
+                       agent, agent_version, os_full_name, arch, kernel, facts_id)";
+        insert_with(c, columns, rows.collect(), ", 0, 0, 0, '', '', '', '', '', 0");
+    }
+}
+
+fn digest(number: i64) -> Vec<u8> {
+    [number.to_be_bytes(); 4].concat()
+}
+
+fn insert(c: &mut Connection, columns: &str, rows: Vec<Vec<Value<'_>>>) {
+    insert_with(c, columns, rows, "");
+}
+
+fn insert_with(c: &mut Connection, columns: &str, rows: Vec<Vec<Value<'_>>>, rest: &str) {
+    let given = match c {
+        Connection::Postgres(_) if rest.is_empty() => " OVERRIDING SYSTEM VALUE",
+        _ => "",
+    };
+    let Some(width) = rows.first().map(Vec::len) else { return };
+    for part in rows.chunks(MOST_VALUES / width) {
+        let places = placeholders(part.len(), width).replace(')', &format!("{rest})"));
+        c.run(&format!("INSERT INTO {columns}{given} VALUES {places}"), &part.concat()).unwrap();
+    }
+}
+
+/// Numbers that look random, and are the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+const DEBIAN: (&str, &str) = ("Debian", "12.4");
+const ROCKY: (&str, &str) = ("Rocky Linux", "9.3");
+
+fn some_fleet() -> Fleet {
+    let (mut fleet, mut numbers) = (Fleet::default(), Numbers(7));
+    for node in 0..40 {
+        let (os, kind) = if node % 3 == 0 { (ROCKY, "rpm") } else { (DEBIAN, "dpkg") };
+        let mut packages = Vec::new();
+        for number in 0..30 {
+            if numbers.below(4) > 0 {
+                let version = format!("1.{}-{}", [2, 9, 10][numbers.below(3)], numbers.below(2));
+                packages.push((format!("lib{}", number % 25), version, kind));
+            }
+        }
+        packages.sort_unstable();
+        packages.dedup();
+        fleet.add(os, packages);
+    }
+    fleet
+}
+
+fn paging(limit: usize) -> Paging {
+    Paging { after: None, limit }
+}
+
+/// All items, by small pages.
+fn all<T>(mut ask: impl FnMut(&Paging) -> Page<T>) -> Vec<T> {
+    let (mut items, mut asked) = (Vec::new(), paging(7));
+    loop {
+        let page = ask(&asked);
+        assert!(page.items.len() <= 7);
+        items.extend(page.items);
+        match page.next {
+            None => return items,
+            after => asked.after = after,
+        }
+    }
+}
+
+async fn packages_are_found_on_the_nodes_that_have_them(place: Place) {
+    let (mut c, fleet) = (place.connect(), some_fleet());
+    fleet.store(&mut c);
+    let conditions: &[(&str, fn(&str) -> bool)] = &[
+        ("<1.10", |version| !version.starts_with("1.10")),
+        (">=1.9-1", |version| version.starts_with("1.10") || version == "1.9-1"),
+        ("=1.2-0", |version| version == "1.2-0"),
+    ];
+    for (condition, holds) in conditions {
+        for name in ["lib3", "lib*", "lib?", "none"] {
+            // In rpm's eyes a condition without release is about versions alone; here both give the same.
+            let filter = Filter {
+                name: Some(name.into()),
+                versions: vec![condition.parse().unwrap()],
+                ..Filter::default()
+            };
+            let mut expected = Vec::new();
+            for node in &fleet.nodes {
+                for (package, version, kind) in &node.packages {
+                    let named = match name {
+                        "lib*" => true,
+                        "lib?" => package.len() == 4,
+                        exact => package == exact,
+                    };
+                    if named && holds(version) {
+                        expected.push((node.id.clone(), package.clone(), version.clone(), *kind));
+                    }
+                }
+            }
+            let found = all(|paging| found::on_nodes(&mut c, &filter, paging).unwrap().page);
+            let mut found: Vec<_> = found
+                .iter()
+                .map(|on| (on.node_id.clone(), on.name.clone(), on.version.clone(), &*on.kind))
+                .collect();
+            let by_node: Vec<_> = found.iter().map(|on| on.0.clone()).collect();
+            assert!(by_node.is_sorted());
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{name}{condition}");
+            let nodes: BTreeSet<_> = expected.iter().map(|on| on.0.clone()).collect();
+            let mut counts: BTreeMap<(String, String, String), u64> = BTreeMap::new();
+            for (_, name, version, kind) in &expected {
+                *counts.entry((name.clone(), version.clone(), (*kind).into())).or_default() += 1;
+            }
+            assert_eq!(found::on_nodes(&mut c, &filter, &paging(1)).unwrap().nodes, nodes.len() as u64);
+            let versions = all(|paging| found::versions(&mut c, &filter, paging).unwrap().page);
+            let versions = versions.into_iter().map(|of| ((of.name, of.version, of.kind), of.nodes));
+            assert_eq!(versions.collect::<BTreeMap<_, _>>(), counts);
+        }
+    }
+    let one = Filter { name: Some("lib*".into()), node: Some("node-00004".into()), ..Filter::default() };
+    let found = all(|paging| found::on_nodes(&mut c, &one, paging).unwrap().page);
+    assert_eq!(found.len(), fleet.nodes[4].packages.len());
+}
+
+const ADVISORIES: &str = "\
+advisory,package,distribution,release,fixed,introduced,severity,aliases
+A-1,lib1,debian,12,1.10-1,,critical,CVE-1
+A-1,lib2,debian,12,1.10-1,,critical,CVE-1
+A-2,lib1,,,1.9-1,,high,
+A-3,lib1,rocky,9,,1.9-0,medium,
+A-4,lib4,debian,11,9,,low,
+A-5,lib5,,,,,,
+A-5,lib5,debian,,,,,
+";
+
+async fn findings_are_those_of_every_node_package_and_advisory(place: Place) {
+    let (mut c, fleet) = (place.connect(), some_fleet());
+    fleet.store(&mut c);
+    let file = place.path("a.csv");
+    fs::write(&file, ADVISORIES).unwrap();
+    let matched = Matched::new(load::load(&file).unwrap());
+    // Written down once more, by hand.
+    let order = ["1.2-0", "1.2-1", "1.9-0", "1.9-1", "1.10-0", "1.10-1"];
+    let at = |version: &str| order.iter().position(|one| *one == version).unwrap();
+    let mut expected = Vec::new();
+    for node in &fleet.nodes {
+        let (debian, rocky) = (node.os == DEBIAN, node.os == ROCKY);
+        for (name, version, _) in &node.packages {
+            let mut is = |advisory: &str, fixed: Option<&str>, holds: bool| {
+                let row = (node.id.clone(), name.clone(), version.clone(), advisory.to_owned());
+                expected.extend(holds.then(|| (row, fixed.map(str::to_owned))));
+            };
+            let named = name == "lib1" || name == "lib2";
+            is("A-1", Some("1.10-1"), debian && named && at(version) < at("1.10-1"));
+            is("A-2", Some("1.9-1"), name == "lib1" && at(version) < at("1.9-1"));
+            is("A-3", None, rocky && name == "lib1" && at(version) >= at("1.9-0"));
+            is("A-5", None, name == "lib5");
+        }
+    }
+    expected.sort_unstable();
+    let everything = Wanted::default();
+    let found = all(|paging| report::findings(&mut c, &matched, &everything, paging).unwrap());
+    let mut found: Vec<_> = found
+        .into_iter()
+        .map(|row| ((row.node_id, row.name, row.version, row.advisory), row.fixed))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+
+    let advisories = all(|paging| report::by_advisory(&mut c, &matched, &everything, paging).unwrap());
+    let order: Vec<_> = advisories.iter().map(|row| row.advisory.as_str()).collect();
+    assert_eq!(order, ["A-1", "A-2", "A-3", "A-5"]);
+    let nodes_with = |advisory: &str| {
+        let of = expected.iter().filter(|((.., one), _)| one == advisory);
+        of.map(|((node, ..), _)| node.clone()).collect::<BTreeSet<_>>().len() as u64
+    };
+    for row in &advisories {
+        assert_eq!(row.nodes, nodes_with(&row.advisory), "{row:?}");
+    }
+    assert_eq!(advisories[0].packages, ["lib1", "lib2"]);
+
+    let nodes = all(|paging| report::by_node(&mut c, &matched, &everything, paging).unwrap());
+    assert!(nodes.is_sorted_by(|a, b| (a.critical, a.high) >= (b.critical, b.high)));
+    let ids: BTreeSet<_> = expected.iter().map(|((node, ..), _)| node.clone()).collect();
+    assert_eq!(nodes.iter().map(|row| row.node_id.clone()).collect::<BTreeSet<_>>(), ids);
+
+    let packages = all(|paging| report::by_package(&mut c, &matched, &everything, paging).unwrap());
+    for row in &packages {
+        let of =
+            expected.iter().filter(|((_, name, version, _), _)| *name == row.name && *version == row.version);
+        let of: Vec<_> = of.collect();
+        let nodes: BTreeSet<_> = of.iter().map(|((node, ..), _)| node.clone()).collect();
+        assert!(nodes.len() as u64 >= row.nodes && row.nodes > 0, "{row:?}");
+    }
+
+    let some = Wanted { advisory: Some("CVE-1".into()), package: Some("*2".into()), ..Wanted::default() };
+    let found = all(|paging| report::findings(&mut c, &matched, &some, paging).unwrap());
+    let wanted = expected.iter().filter(|((_, name, _, advisory), _)| name == "lib2" && advisory == "A-1");
+    assert_eq!(found.len(), wanted.count());
+    let severe = Wanted { severity: Some(Severity::High), fixed: Some(true), ..Wanted::default() };
+    assert_eq!(all(|paging| report::by_advisory(&mut c, &matched, &severe, paging).unwrap()).len(), 2);
+    let unmended = Wanted { fixed: Some(false), ..Wanted::default() };
+    let ids = all(|paging| report::by_advisory(&mut c, &matched, &unmended, paging).unwrap());
+    assert_eq!(ids.iter().map(|row| row.advisory.as_str()).collect::<Vec<_>>(), ["A-3", "A-5"]);
+}
+
+async fn the_report_is_of_the_latest_inventories_and_advisories(place: Place) {
+    let (mut c, file) = (place.connect(), place.path("a.csv"));
+    let current = Current::new(file.clone(), &prometheus::Registry::new()).unwrap();
+    let package = |version: &str| vec![("bash".to_owned(), version.to_owned(), "dpkg")];
+    let mut fleet = Fleet::default();
+    fleet.add(DEBIAN, package("5.1-1"));
+    fleet.add(DEBIAN, package("5.2-1"));
+    fleet.store(&mut c);
+    let nodes = |c: &mut Connection, current: &Current| {
+        let matched = current.matched().unwrap();
+        let rows = report::by_node(c, &matched, &Wanted::default(), &paging(10)).unwrap().items;
+        rows.into_iter().map(|row| row.node_id).collect::<Vec<_>>()
+    };
+    fs::write(&file, "advisory,package,fixed\nA,bash,5.2-1\n").unwrap();
+    current.refresh(false).unwrap();
+    assert_eq!(nodes(&mut c, &current), ["node-00000"]);
+    // The node is mended, and another one comes with the old version: rows that nobody has seen.
+    let sql =
+        "UPDATE inventory SET chunks = (SELECT chunks FROM inventory WHERE nodeid = $1) WHERE nodeid = $2";
+    c.run(sql, &[Value::Text("node-00001"), Value::Text("node-00000")]).unwrap();
+    assert_eq!(nodes(&mut c, &current), [""; 0]);
+    fleet.add(DEBIAN, package("5.0-1"));
+    let new = fleet.nodes.last().unwrap();
+    let (id, chunk) = (fleet.packages.len() as i64, fleet.chunks.len() as i64);
+    let kinds = [
+        Value::Text("bash"),
+        Value::Text("5.0-1"),
+        Value::Text("amd64"),
+        Value::Text("dpkg"),
+        Value::Text(""),
+    ];
+    let package = [vec![Value::Int(id), Value::Bytes(&[9; 32])], kinds.to_vec()].concat();
+    insert(&mut c, "package (id, digest, name, version, arch, kind, publisher)", vec![package]);
+    let (bucket, packages) = (bucket::of("bash") as i64, id.to_string());
+    let row = vec![Value::Int(chunk), Value::Bytes(&[9; 32]), Value::Int(bucket), Value::Text(&packages)];
+    insert(&mut c, "package_chunk (id, digest, bucket, packages)", vec![row]);
+    c.run(
+        "UPDATE inventory SET chunks = $1 WHERE nodeid = $2",
+        &[Value::Text(&new.chunks), Value::Text("node-00001")],
+    )
+    .unwrap();
+    assert_eq!(nodes(&mut c, &current), ["node-00001"]);
+    fs::write(&file, "advisory,package,fixed\nA,bash,5.0-1\n").unwrap();
+    current.refresh(false).unwrap();
+    assert_eq!(nodes(&mut c, &current), [""; 0]);
+    fs::write(&file, "advisory,package,fixed\nA,bash\n").unwrap();
+    current.refresh(false).unwrap_err();
+    assert_eq!(nodes(&mut c, &current), [""; 0]);
+}
+
+/// How long questions take with 10,000 nodes of 2,000 packages each, most of which they have in common. Prints it:
+/// `cargo test --release -p relayd --no-default-features --test registry ten_thousand -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures; takes a minute"]
+fn ten_thousand_nodes() {
+    let place = crate::rig::postgres();
+    let mut c = place.connect();
+    let (mut fleet, mut numbers) = (Fleet::default(), Numbers(1));
+    for node in 0..10_000 {
+        let (os, kind) = if node % 4 == 0 { (ROCKY, "rpm") } else { (DEBIAN, "dpkg") };
+        // Few states that most nodes are in, and twenty packages of each node's own.
+        let state = node % 12;
+        let mut packages: Vec<Package> = (0..2000)
+            .map(|n| (format!("package{n}"), format!("1.{}-1", (n + state / 4) % 3), kind))
+            .collect();
+        for _ in 0..20 {
+            packages[numbers.below(2000)].1 = format!("2.{}-1", numbers.below(5));
+        }
+        fleet.add(os, packages);
+    }
+    let start = Instant::now();
+    fleet.store(&mut c);
+    c.execute("ANALYZE").unwrap();
+    println!(
+        "{} packages, {} chunks, stored in {:.1?}",
+        fleet.packages.len(),
+        fleet.chunks.len(),
+        start.elapsed()
+    );
+    let mut list = "advisory,package,distribution,release,fixed,severity\n".to_owned();
+    for number in 0..20_000 {
+        let (name, fixed) = (number % 4000, number % 3);
+        writeln!(list, "A-{number},package{name},debian,{},1.{fixed}-1,high", 10 + number % 4).unwrap();
+    }
+    let file = place.path("a.csv");
+    fs::write(&file, list).unwrap();
+    let matched = Matched::new(timed("read 20,000 advisories", || load::load(&file)).unwrap());
+    let mut c = relayd::fleet::for_reading(c).unwrap();
+    let mut which = |name: &str, versions: &[&str]| {
+        let versions = versions.iter().map(|one| one.parse().unwrap()).collect();
+        let filter = Filter { name: Some(name.into()), versions, ..Filter::default() };
+        median(&format!("nodes with {name} {:?}", filter.versions), || {
+            found::on_nodes(&mut c, &filter, &paging(100)).unwrap().nodes
+        });
+        median(&format!("versions of {name}"), || {
+            found::versions(&mut c, &filter, &paging(100)).unwrap().nodes
+        });
+    };
+    which("package77", &["<=1.1"]);
+    which("package77", &[]);
+    which("package7*", &["<1.1"]);
+    let everything = Wanted::default();
+    let page = paging(100);
+    timed("first report", || report::by_advisory(&mut c, &matched, &everything, &page).unwrap());
+    median("by advisory", || report::by_advisory(&mut c, &matched, &everything, &page).unwrap().items.len());
+    median("by node", || report::by_node(&mut c, &matched, &everything, &page).unwrap().items.len());
+    median("by package", || report::by_package(&mut c, &matched, &everything, &page).unwrap().items.len());
+    median("findings", || report::findings(&mut c, &matched, &everything, &page).unwrap().items.len());
+    let one = Wanted { node: Some("node-00077".into()), ..Wanted::default() };
+    median("findings of a node", || report::findings(&mut c, &matched, &one, &page).unwrap().items.len());
+    assert!(Catalogue::default().is_empty());
+}
+
+fn timed<T>(what: &str, mut work: impl FnMut() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    println!("{what}: {:.1?}", start.elapsed());
+    result
+}
+
+fn median<T: std::fmt::Debug>(what: &str, mut work: impl FnMut() -> T) {
+    let mut times: Vec<Duration> = Vec::new();
+    let mut last = None;
+    for _ in 0..11 {
+        let start = Instant::now();
+        last = Some(work());
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    println!("{what}: median {:.1?}, worst {:.1?}, gives {last:?}", times[5], times[10]);
+}
