@@ -14,6 +14,7 @@ mod fleet;
 mod node;
 mod nodes;
 mod output;
+mod packages;
 mod policy;
 mod reload;
 mod routes;
@@ -24,6 +25,7 @@ mod server_key;
 pub mod spool;
 mod status;
 mod token;
+mod vulnerabilities;
 mod why;
 
 use std::{
@@ -88,6 +90,8 @@ enum Command {
     Nodes(nodes::Command),
     Runs(runs::Command),
     Compliance(compliance::Command),
+    Packages(packages::Command),
+    Vulnerabilities(vulnerabilities::Command),
     Reload(reload::Args),
     /// Say which nodes there are, and which of them belong to the instance.
     #[command(subcommand)]
@@ -194,6 +198,12 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Compliance(command)) => {
             configuration(&cli.config).and_then(|config| compliance::run(command, &config))
+        }
+        Some(Command::Packages(command)) => {
+            configuration(&cli.config).and_then(|config| packages::run(command, &config))
+        }
+        Some(Command::Vulnerabilities(command)) => {
+            configuration(&cli.config).and_then(|config| vulnerabilities::run(command, &config))
         }
         Some(Command::Reload(reload::Args {})) => {
             configuration(&cli.config).and_then(|config| reload::run(&config.general.listen))

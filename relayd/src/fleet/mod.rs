@@ -70,6 +70,7 @@ use crate::{
     compliance,
     db::{Connection, Database},
     http::{Body, Call, Problem, Service},
+    packages::updates::Offers,
 };
 
 /// A question that is understood: asked with a connection that is for reading only.
@@ -82,12 +83,20 @@ pub struct Settings {
     pub freshness: i64,
     /// Advisories, where there are any.
     pub advisories: Option<Arc<Current>>,
+    /// What is known of updates on offer.
+    pub offers: Arc<Offers>,
 }
 
 impl Settings {
     /// For agents that run so often.
     pub fn new(run_interval: Duration) -> Self {
-        Self { freshness: compliance::freshness(run_interval), advisories: None }
+        let freshness = compliance::freshness(run_interval);
+        Self { freshness, advisories: None, offers: Arc::default() }
+    }
+
+    /// With these advisories.
+    pub fn with(self, advisories: Option<Arc<Current>>) -> Self {
+        Self { advisories, ..self }
     }
 
     /// The start of the oldest run that counts at this instant, in Unix seconds.

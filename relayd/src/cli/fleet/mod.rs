@@ -13,7 +13,7 @@ use serde::Serialize;
 pub use self::table::{Line, print};
 use super::CliError;
 use crate::{
-    config::{Config, RunLogOutput},
+    config::{Config, InventoryOutput, RunLogOutput},
     db::{Connection, Database},
     fleet::{Page, Paging, Row, Settings, Trouble, for_reading, moment, sets::ResultFilter, state::Moment},
     registry::admin,
@@ -67,7 +67,8 @@ const PAGE: usize = 1000;
 impl Fleet {
     /// Connects, on a root with a database.
     pub fn open(config: &Config) -> Result<Self, CliError> {
-        if config.run_logs.output != RunLogOutput::Database {
+        let has = (config.run_logs.output, config.inventories.output);
+        if !matches!(has, (RunLogOutput::Database, _) | (_, InventoryOutput::Database)) {
             return Err(CliError::usage(
                 "this server stores no run logs (processing.reporting.output): ask on the root",
             ));
