@@ -4,6 +4,8 @@
 mod common;
 #[path = "store/compliance.rs"]
 mod compliance;
+#[path = "store/questions.rs"]
+mod questions;
 
 use common::{
     cluster::shared,
@@ -47,6 +49,10 @@ macro_rules! on_both {
 on_both! {
     async fn state_is_what_a_recomputation_gives(url: DatabaseUrl) {
         compliance::any_order_gives_the_recomputed_state(url).await;
+    }
+
+    async fn questions_about_the_fleet_are_answered(url: DatabaseUrl) {
+        questions::questions_are_answered(url).await;
     }
 
     async fn a_run_is_stored_once_and_dated_by_its_first_report(url: DatabaseUrl) {

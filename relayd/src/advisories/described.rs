@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     api::Envelope,
-    fleet::described::{AFTER, BAD, FORMAT, LIMIT, NEXT, NOT_HERE, TAG},
-    open_api::{ApiPath, Content, Example, Operation, Shape, answer, in_query, problem},
+    fleet::described::{AFTER, BAD, CSV, FORMAT, LIMIT, NOT_HERE, TAG, json},
+    open_api::{ApiPath, Example, Operation, Shape, in_query, problem},
 };
 
 /// What is answered here.
@@ -50,9 +50,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[Operation {
     ],
     body: None,
     answers: &[
-        answer(200, "what was found")
-            .with(Content::Json(SchemaGenerator::subschema_for::<Envelope<Vulnerabilities>>))
-            .headers(&[NEXT]),
+        json("what was found", SchemaGenerator::subschema_for::<Envelope<Vulnerabilities>>),
+        CSV,
         BAD,
         NOT_HERE,
         problem(

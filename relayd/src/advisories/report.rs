@@ -14,7 +14,7 @@ use super::{
 use crate::{
     db::Connection,
     fleet::{Page, Paging, Trouble, conditions::Conditions},
-    packages::{pages::page, version::Scheme},
+    packages::{pages::page, pattern::is_like, version::Scheme},
 };
 
 /// Which findings.
@@ -57,30 +57,6 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|pattern| is_like(&view.package(finding).package.name, pattern))
     }
-}
-
-/// Whether a name is like a pattern, in which `*` is any text and `?` any character.
-fn is_like(name: &str, pattern: &str) -> bool {
-    let (name, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
-    // Where to go on when the text that the last `*` stands for is too short.
-    let (mut at, mut of, mut again) = (0, 0, None);
-    while at < name.len() {
-        match pattern.get(of) {
-            Some('*') => {
-                of += 1;
-                again = Some((at, of));
-            }
-            Some(c) if *c == '?' || *c == name[at] => (at, of) = (at + 1, of + 1),
-            _ => match again {
-                None => return false,
-                Some((from, star)) => {
-                    again = Some((from + 1, star));
-                    (at, of) = (from + 1, star);
-                }
-            },
-        }
-    }
-    pattern[of..].iter().all(|c| *c == '*')
 }
 
 /// A row for each advisory, the worst first.

@@ -23,6 +23,7 @@ const ENDPOINTS: &[&str] = &[
     "nodes",
     "inventories",
     "packages",
+    "updates",
     "vulnerabilities",
 ];
 

@@ -5,21 +5,27 @@
 
 mod ca;
 mod completions;
+mod compliance;
 mod config;
 mod database;
 mod doctor;
 mod finding;
+mod fleet;
 mod node;
+mod nodes;
 mod output;
+mod packages;
 mod policy;
 mod reload;
 mod routes;
 mod run;
 mod run_log;
+mod runs;
 mod server_key;
 pub mod spool;
 mod status;
 mod token;
+mod vulnerabilities;
 mod why;
 
 use std::{
@@ -44,6 +50,7 @@ Examples:
   relayd run-log show FILE            unpack, parse and print a run log
   relayd node list --state pending    say which nodes wait to be accepted
   relayd policy publish DIR --all     sign policies for all nodes; `policy activate` serves them
+  relayd compliance failing           say what is wrong in the fleet, and why
   relayd run web1.example.org         have a node run its agent now
 
 Exit codes:
@@ -80,6 +87,11 @@ enum Command {
     #[command(subcommand)]
     Spool(spool::Command),
     Run(run::Command),
+    Nodes(nodes::Command),
+    Runs(runs::Command),
+    Compliance(compliance::Command),
+    Packages(packages::Command),
+    Vulnerabilities(vulnerabilities::Command),
     Reload(reload::Args),
     /// Say which nodes there are, and which of them belong to the instance.
     #[command(subcommand)]
@@ -177,6 +189,21 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Run(command)) => {
             configuration(&cli.config).and_then(|config| run::run(command, &config))
+        }
+        Some(Command::Nodes(command)) => {
+            configuration(&cli.config).and_then(|config| nodes::run(command, &config))
+        }
+        Some(Command::Runs(command)) => {
+            configuration(&cli.config).and_then(|config| runs::run(command, &config))
+        }
+        Some(Command::Compliance(command)) => {
+            configuration(&cli.config).and_then(|config| compliance::run(command, &config))
+        }
+        Some(Command::Packages(command)) => {
+            configuration(&cli.config).and_then(|config| packages::run(command, &config))
+        }
+        Some(Command::Vulnerabilities(command)) => {
+            configuration(&cli.config).and_then(|config| vulnerabilities::run(command, &config))
         }
         Some(Command::Reload(reload::Args {})) => {
             configuration(&cli.config).and_then(|config| reload::run(&config.general.listen))

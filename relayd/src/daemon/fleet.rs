@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether this server knows the state of the fleet: where run logs are stored.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{StartError, services::Services};
 use crate::{
@@ -15,8 +15,7 @@ impl Services<'_> {
     pub(super) async fn answer_questions(&mut self) -> Result<(), StartError> {
         let has = (self.config.run_logs.output, self.config.inventories.output);
         if matches!(has, (RunLogOutput::Database, _) | (_, InventoryOutput::Database)) {
-            let advisories = self.advisories()?;
-            let settings = Settings { freshness: Duration::from_secs(600), advisories };
+            let settings = Settings::new(self.config.compliance.run_interval).with(self.advisories()?);
             let fleet = Fleet::new(self.database().await?, settings);
             self.called.add(ServiceKind::Fleet, Arc::new(fleet));
         }

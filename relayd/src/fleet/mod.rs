@@ -67,8 +67,10 @@ pub use self::{
 use self::{questions::question, readers::Readers};
 use crate::{
     advisories::current::Current,
+    compliance,
     db::{Connection, Database},
     http::{Body, Call, Problem, Service},
+    packages::updates::Offers,
 };
 
 /// A question that is understood: asked with a connection that is for reading only.
@@ -77,16 +79,29 @@ pub type Question = Box<dyn FnOnce(&mut Connection) -> Result<Reply, Trouble> + 
 /// What questions need besides the database.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// For how long a run counts after its start (protocol 4.5).
-    pub freshness: Duration,
+    /// For how long a run counts after its start, in seconds (protocol 4.5).
+    pub freshness: i64,
     /// Advisories, where there are any.
     pub advisories: Option<Arc<Current>>,
+    /// What is known of updates on offer.
+    pub offers: Arc<Offers>,
 }
 
 impl Settings {
+    /// For agents that run so often.
+    pub fn new(run_interval: Duration) -> Self {
+        let freshness = compliance::freshness(run_interval);
+        Self { freshness, advisories: None, offers: Arc::default() }
+    }
+
+    /// With these advisories.
+    pub fn with(self, advisories: Option<Arc<Current>>) -> Self {
+        Self { advisories, ..self }
+    }
+
     /// The start of the oldest run that counts at this instant, in Unix seconds.
     pub fn oldest_fresh(&self, at: DateTime<Utc>) -> i64 {
-        at.timestamp().saturating_sub(i64::try_from(self.freshness.as_secs()).unwrap_or(i64::MAX))
+        at.timestamp().saturating_sub(self.freshness)
     }
 }
 

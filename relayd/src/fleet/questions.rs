@@ -31,7 +31,8 @@ pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Questio
         ["changes"] => changes(asked, &settings),
         ["runs"] => runs(asked),
         ["runs", node, start] => run(asked, node, start),
-        ["packages"] => packages::found::question(asked),
+        ["packages"] => packages::questions::packages(asked),
+        ["updates"] => packages::questions::updates(asked, &settings.offers),
         ["vulnerabilities"] => advisories::question::question(asked, settings.advisories.as_ref()),
         ["nodes", node, "inventory"] => inventories::ask::inventory(asked, node),
         ["nodes", node, "inventory", "changes"] => inventories::ask::changes(asked, node),
@@ -167,7 +168,7 @@ fn run(mut asked: Asked, node: &str, start: &str) -> Result<Question, Trouble> {
     let paging = asked.query.paging()?;
     asked.query.finish()?;
     Ok(Box::new(move |c| match asked.format {
-        Format::Text => run::text(c, &node, start, &paging),
+        Format::Text => run::text(c, &node, start, &paging).map(|(text, next)| Reply::text(text, next)),
         Format::Json => {
             let run = run::run(c, &node, start, &paging)?;
             Reply::json("getRun", &run, run.next.clone())

@@ -110,7 +110,7 @@ impl Reply {
             Format::Json => Self::json(action, page, page.next.clone()),
             Format::Csv => {
                 let mut body = Vec::new();
-                write_csv(&mut body, &page.items).map_err(internal)?;
+                write_csv(&mut body, &page.items, true).map_err(internal)?;
                 Ok(Self {
                     content_type: "text/csv; charset=utf-8",
                     body: body.into(),
@@ -159,10 +159,12 @@ fn next_page(path: &str, query: Option<&str>, next: &str) -> String {
     format!("<{path}?{}>; rel=\"next\"", members.finish())
 }
 
-/// Writes a table: a line of names, and a line for each row.
-pub fn write_csv<T: Row>(out: impl io::Write, rows: &[T]) -> io::Result<()> {
+/// Writes a table: a line of names, if that is wanted, and a line for each row.
+pub fn write_csv<T: Row>(out: impl io::Write, rows: &[T], with_names: bool) -> io::Result<()> {
     let mut table = csv::Writer::from_writer(out);
-    table.write_record(T::COLUMNS)?;
+    if with_names {
+        table.write_record(T::COLUMNS)?;
+    }
     for row in rows {
         table.write_record(row.cells())?;
     }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    Paging, Reply, Row, Trouble,
+    Paging, Row, Trouble,
     conditions::Conditions,
     events::{self, EventRow, LogLine, Reported},
     moment::show,
@@ -157,8 +157,18 @@ pub fn run(c: &mut Connection, node: &str, start: i64, paging: &Paging) -> Resul
     })
 }
 
+/// A part of a text, and what asks for the next part.
+pub type Texts = (String, Option<String>);
+
+/// Start of the last complete run of a node, in Unix seconds.
+pub fn last_start(c: &mut Connection, node: &str) -> Result<Option<i64>, Trouble> {
+    let sql = "SELECT coalesce(max(last), -1) AS number FROM compliance_current WHERE nodeid = $1";
+    let last = c.number(sql, &[Value::Text(node)])?;
+    Ok((last >= 0).then_some(last))
+}
+
 /// The same as text, a line for each report and each log line.
-pub fn text(c: &mut Connection, node: &str, start: i64, paging: &Paging) -> Result<Reply, Trouble> {
+pub fn text(c: &mut Connection, node: &str, start: i64, paging: &Paging) -> Result<Texts, Trouble> {
     let (rows, next) = rows(c, node, start, paging)?;
     if rows.is_empty() && paging.after.is_none() {
         return Err(Trouble::Nothing);
@@ -175,7 +185,7 @@ pub fn text(c: &mut Connection, node: &str, start: i64, paging: &Paging) -> Resu
             row.ruleid, row.directiveid, row.reportid, row.component
         );
     }
-    Ok(Reply::text(text, next))
+    Ok((text, next))
 }
 
 /// Rows in order, and where the next ones begin. Log lines stay on the page of their report, unless there are

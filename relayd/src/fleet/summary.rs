@@ -21,7 +21,7 @@ pub struct Summary {
     /// When.
     pub at: String,
     /// For how long a run counts after its start, in seconds.
-    pub freshness: u64,
+    pub freshness: i64,
     /// Nodes.
     pub nodes: NodeCounts,
     /// Results that are as they should be, of 100; those of nodes that do not answer are not.
@@ -57,7 +57,7 @@ pub fn summary(
     };
     Ok(Summary {
         at: show(moment.at.timestamp()),
-        freshness: settings.freshness.as_secs(),
+        freshness: settings.freshness,
         nodes,
         compliance: results.compliance(),
         results,

@@ -105,11 +105,10 @@ pub fn timeline(
     };
     let pairs: Vec<_> = rows.windows(2).map(|two| (Some(two[1].set_id), Some(two[0].set_id))).collect();
     let mut found = differences::between(c, &pairs, &ResultFilter::default())?;
-    let freshness = i64::try_from(settings.freshness.as_secs()).unwrap_or(i64::MAX);
     let is_more = rows.len() > paging.limit;
     let mut items = Vec::new();
     for (place, row) in rows.iter().enumerate().take(paging.limit) {
-        let end = row.last.saturating_add(freshness);
+        let end = row.last.saturating_add(settings.freshness);
         let silent = later.map_or(now > end, |since| since > end);
         let before = rows.get(place + 1).map(|before| (Some(before.set_id), Some(row.set_id)));
         later = Some(row.since);

@@ -35,7 +35,7 @@ pub use self::{
     example::examples,
     operation::{
         Answer, ApiPath, Body, Content, Example, Header, Operation, Parameter, Place, RETRY_AFTER, Sample,
-        Shape, answer, body, header, in_path, in_query, problem,
+        SchemaOf, Shape, answer, body, header, in_path, in_query, problem,
     },
     service::OpenApi,
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `GET /packages`: which nodes have a package, and how many have which version of it.
+//! Which nodes have a package, and how many have which version of it.
 
 use std::{
     cmp::Ordering,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     db::Connection,
-    fleet::{Asked, Format, Page, Paging, Query, Question, Reply, Row, Trouble, conditions::Conditions},
+    fleet::{Page, Paging, Row, Trouble, conditions::Conditions},
     inventories::bucket,
 };
 
@@ -111,55 +111,6 @@ pub enum By {
     Node,
     /// Each version of a package.
     Version,
-}
-
-impl Filter {
-    fn read(query: &mut Query) -> Result<Self, Trouble> {
-        let conditions = query.take_beginning_with("version");
-        let versions = conditions.into_iter().map(|(name, value)| {
-            // `version<=1.2` is a member `version<` with a value, `version<1.2` one without.
-            let sign_and_version = match (&name["version".len()..], value.as_str()) {
-                ("", value) => format!("={value}"),
-                (rest, "") => rest.to_owned(),
-                (rest, value) => format!("{rest}={value}"),
-            };
-            sign_and_version.parse().map_err(|error| Trouble::Asked(format!("version: {error}")))
-        });
-        Ok(Self {
-            versions: versions.collect::<Result<_, _>>()?,
-            name: query.take("name"),
-            arch: query.take("arch"),
-            kind: query.take("kind"),
-            node: query.take("node"),
-        })
-    }
-}
-
-/// `GET /packages`.
-pub fn question(mut asked: Asked) -> Result<Question, Trouble> {
-    let filter = Filter::read(&mut asked.query)?;
-    let by = match asked.query.take("by").as_deref() {
-        None | Some("node") => By::Node,
-        Some("version") => By::Version,
-        Some(other) => return Err(Trouble::Asked(format!("by: {other:?} is neither node nor version"))),
-    };
-    let paging = asked.query.paging()?;
-    asked.query.finish()?;
-    let format = asked.format;
-    if by == By::Node && filter.name.is_none() {
-        return Err(Trouble::Asked("name is missing: say which package, or by=version for all".into()));
-    }
-    Ok(Box::new(move |c| match by {
-        By::Node => reply(&on_nodes(c, &filter, &paging)?, format),
-        By::Version => reply(&versions(c, &filter, &paging)?, format),
-    }))
-}
-
-fn reply<T: Row>(found: &Found<T>, format: Format) -> Result<Reply, Trouble> {
-    match format {
-        Format::Json => Reply::json("getPackages", found, found.page.next.clone()),
-        _ => Reply::page("getPackages", &found.page, format),
-    }
 }
 
 /// Which nodes have the packages: by node, then by name and version.

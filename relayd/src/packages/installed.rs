@@ -120,8 +120,8 @@ pub fn packages_that(c: &mut Connection, which: &Conditions, limit: usize) -> Qu
 
 const PACKAGE: &str = "id, name, version, arch, kind, source, source_version";
 
-/// Numbers may stand in the statement itself: nobody has typed them.
-fn in_parts<T>(c: &mut Connection, select: &str, ids: &[i64]) -> QueryResult<Vec<T>>
+/// Rows whose number is one of these; the statement ends with its column. Numbers may stand in the statement itself: nobody has typed them.
+pub(super) fn in_parts<T>(c: &mut Connection, select: &str, ids: &[i64]) -> QueryResult<Vec<T>>
 where
     T: QueryableByName<diesel::pg::Pg> + QueryableByName<diesel::sqlite::Sqlite> + 'static,
 {

@@ -199,8 +199,10 @@ async fn packages_are_found_on_the_nodes_that_have_them(place: Place) {
                 }
             }
             let found = all(|paging| found::on_nodes(&mut c, &filter, paging).unwrap().page);
-            let mut found: Vec<_> =
-                found.iter().map(|on| (on.node_id.clone(), on.name.clone(), on.version.clone(), &*on.kind)).collect();
+            let mut found: Vec<_> = found
+                .iter()
+                .map(|on| (on.node_id.clone(), on.name.clone(), on.version.clone(), &*on.kind))
+                .collect();
             let by_node: Vec<_> = found.iter().map(|on| on.0.clone()).collect();
             assert!(by_node.is_sorted());
             found.sort_unstable();
@@ -286,7 +288,8 @@ async fn findings_are_those_of_every_node_package_and_advisory(place: Place) {
 
     let packages = all(|paging| report::by_package(&mut c, &matched, &everything, paging).unwrap());
     for row in &packages {
-        let of = expected.iter().filter(|((_, name, version, _), _)| *name == row.name && *version == row.version);
+        let of =
+            expected.iter().filter(|((_, name, version, _), _)| *name == row.name && *version == row.version);
         let of: Vec<_> = of.collect();
         let nodes: BTreeSet<_> = of.iter().map(|((node, ..), _)| node.clone()).collect();
         assert!(nodes.len() as u64 >= row.nodes && row.nodes > 0, "{row:?}");
@@ -320,20 +323,30 @@ async fn the_report_is_of_the_latest_inventories_and_advisories(place: Place) {
     current.refresh(false).unwrap();
     assert_eq!(nodes(&mut c, &current), ["node-00000"]);
     // The node is mended, and another one comes with the old version: rows that nobody has seen.
-    let sql = "UPDATE inventory SET chunks = (SELECT chunks FROM inventory WHERE nodeid = $1) WHERE nodeid = $2";
+    let sql =
+        "UPDATE inventory SET chunks = (SELECT chunks FROM inventory WHERE nodeid = $1) WHERE nodeid = $2";
     c.run(sql, &[Value::Text("node-00001"), Value::Text("node-00000")]).unwrap();
     assert_eq!(nodes(&mut c, &current), [""; 0]);
     fleet.add(DEBIAN, package("5.0-1"));
     let new = fleet.nodes.last().unwrap();
     let (id, chunk) = (fleet.packages.len() as i64, fleet.chunks.len() as i64);
-    let kinds = [Value::Text("bash"), Value::Text("5.0-1"), Value::Text("amd64"), Value::Text("dpkg"), Value::Text("")];
+    let kinds = [
+        Value::Text("bash"),
+        Value::Text("5.0-1"),
+        Value::Text("amd64"),
+        Value::Text("dpkg"),
+        Value::Text(""),
+    ];
     let package = [vec![Value::Int(id), Value::Bytes(&[9; 32])], kinds.to_vec()].concat();
     insert(&mut c, "package (id, digest, name, version, arch, kind, publisher)", vec![package]);
     let (bucket, packages) = (bucket::of("bash") as i64, id.to_string());
     let row = vec![Value::Int(chunk), Value::Bytes(&[9; 32]), Value::Int(bucket), Value::Text(&packages)];
     insert(&mut c, "package_chunk (id, digest, bucket, packages)", vec![row]);
-    c.run("UPDATE inventory SET chunks = $1 WHERE nodeid = $2", &[Value::Text(&new.chunks), Value::Text("node-00001")])
-        .unwrap();
+    c.run(
+        "UPDATE inventory SET chunks = $1 WHERE nodeid = $2",
+        &[Value::Text(&new.chunks), Value::Text("node-00001")],
+    )
+    .unwrap();
     assert_eq!(nodes(&mut c, &current), ["node-00001"]);
     fs::write(&file, "advisory,package,fixed\nA,bash,5.0-1\n").unwrap();
     current.refresh(false).unwrap();
@@ -355,8 +368,9 @@ fn ten_thousand_nodes() {
         let (os, kind) = if node % 4 == 0 { (ROCKY, "rpm") } else { (DEBIAN, "dpkg") };
         // Few states that most nodes are in, and twenty packages of each node's own.
         let state = node % 12;
-        let mut packages: Vec<Package> =
-            (0..2000).map(|n| (format!("package{n}"), format!("1.{}-1", (n + state / 4) % 3), kind)).collect();
+        let mut packages: Vec<Package> = (0..2000)
+            .map(|n| (format!("package{n}"), format!("1.{}-1", (n + state / 4) % 3), kind))
+            .collect();
         for _ in 0..20 {
             packages[numbers.below(2000)].1 = format!("2.{}-1", numbers.below(5));
         }

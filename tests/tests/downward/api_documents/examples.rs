@@ -49,8 +49,8 @@ pub fn run(walk: &Walk, realm: &Realm) -> Result<()> {
     Ok(())
 }
 
-/// Whose commands are about something that is not there yet: nobody asked for that run.
-const NOT_FOUND: &[&str] = &["postTrigger"];
+/// Whose commands are about something that is not there: nobody asked for that run, or made it.
+const NOT_FOUND: &[&str] = &["postTrigger", "getRun"];
 
 fn variables(root: &Server, machine: &Identity) -> Result<Vec<(&'static str, String)>> {
     let directory = root.directory();
