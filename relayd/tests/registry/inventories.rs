@@ -95,10 +95,13 @@ impl InventorySpool {
         names
     }
 
-    /// Puts both files there; gives what the reason of their refusal says.
-    async fn refused(&self, name: &str, (content, sign): (Vec<u8>, Vec<u8>)) -> String {
+    fn put_both(&self, name: &str, (content, sign): (Vec<u8>, Vec<u8>)) {
         self.put(&format!("{name}.ocs.gz"), &content);
         self.put(&format!("{name}.ocs.sign"), &sign);
+    }
+
+    /// What the reason says for which both were refused.
+    async fn refused(&self, name: &str) -> String {
         let failed = |file: &str| self.directory.join("failed").join(format!("{name}.ocs.{file}"));
         until("both and their reasons", || {
             ["gz", "gz.reason", "sign", "sign.reason"].iter().all(|file| failed(file).exists())
@@ -299,7 +302,7 @@ async fn what_is_no_inventory_is_refused_with_its_reason(place: Place) {
         let then = Utc::now() + chrono::Duration::hours(hours);
         good.replace(&good[log_start..log_end], &then.format("%Y-%m-%d %H:%M:%S").to_string())
     };
-    for (name, xml, reason, detail) in [
+    let documents = [
         ("laughs", good.replace("<REQUEST>", laughs), "bad_content", "document type"),
         ("external", good.replace("<REQUEST>", external), "bad_content", "document type"),
         (
@@ -323,20 +326,28 @@ async fn what_is_no_inventory_is_refused_with_its_reason(place: Place) {
         ("old", date(-72), "bad_content", "two days"),
         ("early", date(48), "bad_content", "12 hours"),
         ("bomb", good.replace("bash", &" ".repeat(201 << 20)), "too_large", "inflates to more"),
-    ] {
-        let text = spool.refused(name, signed(&xml, &machine)).await;
-        assert!(text.contains(reason) && text.contains(detail), "{name}: {text}");
-    }
-    for (name, files, reason) in [
+    ];
+    let pairs = [
         ("forged", signed(&good, &other), "bad_signature"),
         (
             "certificate",
             signed(&document(&other).replace("<UUID>n2", "<UUID>n1"), &other),
             "not that of node n1",
         ),
-    ] {
-        let text = spool.refused(name, files).await;
-        assert!(text.contains(reason), "{name}: {text}");
+    ];
+    // All at once: whichever of two files comes first waits for the other one.
+    let mut expected = Vec::new();
+    for (name, xml, reason, detail) in documents {
+        spool.put_both(name, signed(&xml, &machine));
+        expected.push((name, reason, detail));
+    }
+    for (name, files, reason) in pairs {
+        spool.put_both(name, files);
+        expected.push((name, reason, ""));
+    }
+    for (name, reason, detail) in expected {
+        let text = spool.refused(name).await;
+        assert!(text.contains(reason) && text.contains(detail), "{name}: {text}");
     }
     let mut c = place.connect();
     assert!(admin::get(&mut c, &machine.id).unwrap().is_none());
@@ -354,17 +365,17 @@ async fn with_a_node_list_its_certificates_decide(place: Place) {
     let table = NodeTable::new(list, vec![node.certificate.clone()]);
     let (_sender, nodes) = tokio::sync::watch::channel(Arc::new(table));
     let spool = InventorySpool::stored(&place, Authority { nodes, registry: None });
-    for (name, machine, reason) in [
+    let refused = [
         ("forger", &forger, "bad_signature"),
         ("stranger", &stranger, "unknown_node"),
         ("keyless", &keyless, "no_certificate"),
-    ] {
-        let text = spool.refused(name, inventory(machine, machine)).await;
+    ];
+    refused.iter().for_each(|(name, machine, _)| spool.put_both(name, inventory(machine, machine)));
+    spool.put_both("n1", inventory(&node, &node));
+    for (name, _, reason) in refused {
+        let text = spool.refused(name).await;
         assert!(text.contains(reason), "{name}: {text}");
     }
-    let (content, sign) = inventory(&node, &node);
-    spool.put("n1.ocs.gz", &content);
-    spool.put("n1.ocs.sign", &sign);
     until("taken", || spool.names("incoming").is_empty()).await;
     let all = questions::summaries(&mut place.connect(), &Filter::default(), &PAGE).unwrap();
     assert_eq!(all.items.iter().map(|one| &*one.node_id).collect::<Vec<_>>(), ["n1"]);
