@@ -25,7 +25,7 @@ pub struct Report {
 
 #[derive(Debug)]
 struct Figure {
-    name: &'static str,
+    name: String,
     value: f64,
     unit: &'static str,
     target: Target,
@@ -33,8 +33,8 @@ struct Figure {
 
 impl Report {
     /// Adds a figure.
-    pub fn add(&mut self, name: &'static str, value: f64, unit: &'static str, target: Target) {
-        self.figures.push(Figure { name, value, unit, target });
+    pub fn add(&mut self, name: impl Into<String>, value: f64, unit: &'static str, target: Target) {
+        self.figures.push(Figure { name: name.into(), value, unit, target });
     }
 
     /// Adds what the judge says.
@@ -62,7 +62,7 @@ impl Report {
         let figures: Map<String, Value> = self
             .figures
             .iter()
-            .map(|f| (f.name.to_owned(), json!({"value": f.value, "unit": f.unit, "passed": f.passed()})))
+            .map(|f| (f.name.clone(), json!({"value": f.value, "unit": f.unit, "passed": f.passed()})))
             .collect();
         json!({"passed": self.passed(), "figures": figures})
     }

@@ -210,7 +210,8 @@ fn whole(fleet: &mut Fleet, command: &Command) -> Result<(), CliError> {
     let summary =
         fleet.ask(|c, settings| summary::summary(c, settings, &moment, node.as_deref(), &filter))?;
     let mut out = io::stdout().lock();
-    Ok(if command.listing.json { json(&mut out, &summary)? } else { print(&mut out, &summary)? })
+    let printed = if command.listing.json { json(&mut out, &summary) } else { print(&mut out, &summary) };
+    Ok(printed?)
 }
 
 fn print(out: &mut impl Write, summary: &Summary) -> io::Result<()> {

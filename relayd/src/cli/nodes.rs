@@ -90,7 +90,8 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         let id = fleet.node(node)?;
         let answer = fleet.ask(|c, settings| node::node(c, settings, &id))?;
         let mut out = io::stdout().lock();
-        return Ok(if *as_json { json(&mut out, &answer)? } else { show(&mut out, &answer)? });
+        let printed = if *as_json { json(&mut out, &answer) } else { show(&mut out, &answer) };
+        return Ok(printed?);
     }
     let filter = Filter {
         id: None,

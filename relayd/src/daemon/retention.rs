@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{StartError, services::Services, starting};
 use crate::{
-    config::RunLogOutput,
     retention::{Keeper, Setting},
     spool::clock::SystemClock,
 };
@@ -13,7 +12,7 @@ use crate::{
 impl Services<'_> {
     /// Starts retention where there is a database; partitions for today are there when this returns.
     pub(super) async fn retention(&mut self) -> Result<(), StartError> {
-        if self.opened.is_none() && self.config.run_logs.output != RunLogOutput::Database {
+        if !self.config.uses_database() {
             return Ok(());
         }
         let database = self.database().await?;

@@ -15,7 +15,7 @@ use super::{
     summary,
     timeline::{self, Span},
 };
-use crate::{advisories, packages};
+use crate::{advisories, inventories, packages};
 
 /// What is asked.
 pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Question, Trouble> {
@@ -34,6 +34,10 @@ pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Questio
         ["packages"] => packages::questions::packages(asked),
         ["updates"] => packages::questions::updates(asked, &settings.offers),
         ["vulnerabilities"] => advisories::question::question(asked, settings.advisories.as_ref()),
+        ["nodes", node, "inventory"] => inventories::ask::inventory(asked, node),
+        ["nodes", node, "inventory", "changes"] => inventories::ask::changes(asked, node),
+        ["inventories"] => inventories::ask::list(asked),
+        ["inventories", "export"] => inventories::ask::export(asked),
         _ => Err(Trouble::Nothing),
     }
 }

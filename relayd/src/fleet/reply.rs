@@ -126,6 +126,11 @@ impl Reply {
         Self { content_type: "text/plain; charset=utf-8", body: text.into(), next }
     }
 
+    /// Objects for other programs, one in each line; `next` as in [`Page`].
+    pub fn lines(lines: Vec<u8>, next: Option<String>) -> Self {
+        Self { content_type: "application/x-ndjson", body: lines.into(), next }
+    }
+
     /// Anything in the envelope; `next` as in [`Page`].
     pub fn json<T: Serialize>(action: &'static str, data: &T, next: Option<String>) -> Result<Self, Trouble> {
         let body = serde_json::to_vec(&Envelope::success(action, data)).map_err(internal)?;

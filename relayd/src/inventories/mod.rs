@@ -11,15 +11,20 @@
 //! | [`bucket`] | which of the 64 chunks of an inventory a package is in |
 //! | [`package`] | packages as the fleet has them |
 //! | [`record`] | an inventory as it is stored |
-//! | [`store`], `write` | the thread that stores them; its transaction |
+//! | [`store`], [`write`] | the thread that stores them; its transaction |
 //! | `dictionary` | ids of what is stored once for the whole fleet |
 //! | `timeline` | what a node was when |
+//! | [`stored`] | what is stored, read again |
+//! | [`changes`] | what is different between two inventories |
+//! | [`questions`], `ask` | questions, and how requests ask them |
 //!
 //! Always true: what is stored once is never changed. State and history of a node change in one
 //! transaction, after which its files may go.
 
+pub(crate) mod ask;
 pub mod bucket;
 pub mod changes;
+pub(crate) mod described;
 mod dictionary;
 pub mod package;
 pub mod questions;
@@ -27,4 +32,4 @@ pub mod record;
 pub mod store;
 pub mod stored;
 mod timeline;
-mod write;
+pub mod write;

@@ -110,7 +110,8 @@ impl Package {
 
 /// The text, but no longer than a package or a column has it.
 pub(super) fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(LONGEST));
+    let end = (0..=LONGEST.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or_default());
     text
 }
 

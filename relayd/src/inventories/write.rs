@@ -24,16 +24,17 @@ pub(super) const LOCK: i64 = 0x7265_6c61_7964_0005;
 
 /// Why inventories were not stored; nothing was.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WriteError {
+pub enum WriteError {
     /// Another root stored the first inventory of a node at the same moment: once more.
     #[error("another server stored an inventory of a node at the same moment")]
     Raced,
+    /// The database.
     #[error(transparent)]
     Database(#[from] Error),
 }
 
 /// Stores inventories that came at this time (Unix seconds).
-pub(super) fn write(c: &mut Connection, records: &[&Record], received: i64) -> Result<(), WriteError> {
+pub fn write(c: &mut Connection, records: &[&Record], received: i64) -> Result<(), WriteError> {
     c.transaction(|c| {
         if let Connection::Postgres(_) = c {
             c.run("SELECT pg_advisory_xact_lock_shared($1)", &[Value::Int(LOCK)])?;

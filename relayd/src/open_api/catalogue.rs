@@ -8,7 +8,7 @@ use crate::{
         self,
         access::{Listener, Rule, find},
     },
-    packages, policies, remote_run, shared_files, shared_folder, tree, triggers,
+    inventories, packages, policies, remote_run, shared_files, shared_folder, tree, triggers,
 };
 
 /// The descriptions. Whoever adds a file of them adds it here.
@@ -23,6 +23,7 @@ const DESCRIBED: &[&[Operation]] = &[
     triggers::described::OPERATIONS,
     policies::described::OPERATIONS,
     fleet::described::OPERATIONS,
+    inventories::described::OPERATIONS,
     packages::described::OPERATIONS,
     advisories::described::OPERATIONS,
 ];

@@ -13,3 +13,4 @@ mod keys;
 mod many;
 mod packages;
 mod rig;
+mod stored;

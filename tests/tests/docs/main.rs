@@ -55,6 +55,7 @@ documents! {
     identity: "docs/identity.md",
     index: "docs/README.md",
     install: "docs/install.md",
+    inventories: "docs/inventories.md",
     logs: "docs/logs.md",
     migration: "docs/migration.md",
     monitoring: "docs/monitoring.md",

@@ -16,6 +16,7 @@
 //! | `restore` | a root that comes back from an older backup |
 //! | `clones` | two machines with one identity, restored snapshots |
 
+mod agent_inventory;
 mod attacks;
 mod authority;
 mod clones;
