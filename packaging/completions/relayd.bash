@@ -22,6 +22,9 @@ _relayd() {
             relayd,completions)
                 cmd="relayd__subcmd__completions"
                 ;;
+            relayd,compliance)
+                cmd="relayd__subcmd__compliance"
+                ;;
             relayd,config)
                 cmd="relayd__subcmd__config"
                 ;;
@@ -36,6 +39,12 @@ _relayd() {
                 ;;
             relayd,node)
                 cmd="relayd__subcmd__node"
+                ;;
+            relayd,nodes)
+                cmd="relayd__subcmd__nodes"
+                ;;
+            relayd,packages)
+                cmd="relayd__subcmd__packages"
                 ;;
             relayd,policy)
                 cmd="relayd__subcmd__policy"
@@ -52,6 +61,9 @@ _relayd() {
             relayd,run-log)
                 cmd="relayd__subcmd__run__subcmd__log"
                 ;;
+            relayd,runs)
+                cmd="relayd__subcmd__runs"
+                ;;
             relayd,server-key)
                 cmd="relayd__subcmd__server__subcmd__key"
                 ;;
@@ -63,6 +75,9 @@ _relayd() {
                 ;;
             relayd,token)
                 cmd="relayd__subcmd__token"
+                ;;
+            relayd,vulnerabilities)
+                cmd="relayd__subcmd__vulnerabilities"
                 ;;
             relayd,why)
                 cmd="relayd__subcmd__why"
@@ -102,6 +117,30 @@ _relayd() {
                 ;;
             relayd__subcmd__ca__subcmd__help,show)
                 cmd="relayd__subcmd__ca__subcmd__help__subcmd__show"
+                ;;
+            relayd__subcmd__compliance,changes)
+                cmd="relayd__subcmd__compliance__subcmd__changes"
+                ;;
+            relayd__subcmd__compliance,failing)
+                cmd="relayd__subcmd__compliance__subcmd__failing"
+                ;;
+            relayd__subcmd__compliance,help)
+                cmd="relayd__subcmd__compliance__subcmd__help"
+                ;;
+            relayd__subcmd__compliance,timeline)
+                cmd="relayd__subcmd__compliance__subcmd__timeline"
+                ;;
+            relayd__subcmd__compliance__subcmd__help,changes)
+                cmd="relayd__subcmd__compliance__subcmd__help__subcmd__changes"
+                ;;
+            relayd__subcmd__compliance__subcmd__help,failing)
+                cmd="relayd__subcmd__compliance__subcmd__help__subcmd__failing"
+                ;;
+            relayd__subcmd__compliance__subcmd__help,help)
+                cmd="relayd__subcmd__compliance__subcmd__help__subcmd__help"
+                ;;
+            relayd__subcmd__compliance__subcmd__help,timeline)
+                cmd="relayd__subcmd__compliance__subcmd__help__subcmd__timeline"
                 ;;
             relayd__subcmd__config,check)
                 cmd="relayd__subcmd__config__subcmd__check"
@@ -163,6 +202,9 @@ _relayd() {
             relayd__subcmd__help,completions)
                 cmd="relayd__subcmd__help__subcmd__completions"
                 ;;
+            relayd__subcmd__help,compliance)
+                cmd="relayd__subcmd__help__subcmd__compliance"
+                ;;
             relayd__subcmd__help,config)
                 cmd="relayd__subcmd__help__subcmd__config"
                 ;;
@@ -177,6 +219,12 @@ _relayd() {
                 ;;
             relayd__subcmd__help,node)
                 cmd="relayd__subcmd__help__subcmd__node"
+                ;;
+            relayd__subcmd__help,nodes)
+                cmd="relayd__subcmd__help__subcmd__nodes"
+                ;;
+            relayd__subcmd__help,packages)
+                cmd="relayd__subcmd__help__subcmd__packages"
                 ;;
             relayd__subcmd__help,policy)
                 cmd="relayd__subcmd__help__subcmd__policy"
@@ -193,6 +241,9 @@ _relayd() {
             relayd__subcmd__help,run-log)
                 cmd="relayd__subcmd__help__subcmd__run__subcmd__log"
                 ;;
+            relayd__subcmd__help,runs)
+                cmd="relayd__subcmd__help__subcmd__runs"
+                ;;
             relayd__subcmd__help,server-key)
                 cmd="relayd__subcmd__help__subcmd__server__subcmd__key"
                 ;;
@@ -204,6 +255,9 @@ _relayd() {
                 ;;
             relayd__subcmd__help,token)
                 cmd="relayd__subcmd__help__subcmd__token"
+                ;;
+            relayd__subcmd__help,vulnerabilities)
+                cmd="relayd__subcmd__help__subcmd__vulnerabilities"
                 ;;
             relayd__subcmd__help,why)
                 cmd="relayd__subcmd__help__subcmd__why"
@@ -222,6 +276,15 @@ _relayd() {
                 ;;
             relayd__subcmd__help__subcmd__ca,show)
                 cmd="relayd__subcmd__help__subcmd__ca__subcmd__show"
+                ;;
+            relayd__subcmd__help__subcmd__compliance,changes)
+                cmd="relayd__subcmd__help__subcmd__compliance__subcmd__changes"
+                ;;
+            relayd__subcmd__help__subcmd__compliance,failing)
+                cmd="relayd__subcmd__help__subcmd__compliance__subcmd__failing"
+                ;;
+            relayd__subcmd__help__subcmd__compliance,timeline)
+                cmd="relayd__subcmd__help__subcmd__compliance__subcmd__timeline"
                 ;;
             relayd__subcmd__help__subcmd__config,check)
                 cmd="relayd__subcmd__help__subcmd__config__subcmd__check"
@@ -268,6 +331,9 @@ _relayd() {
             relayd__subcmd__help__subcmd__node,show)
                 cmd="relayd__subcmd__help__subcmd__node__subcmd__show"
                 ;;
+            relayd__subcmd__help__subcmd__nodes,show)
+                cmd="relayd__subcmd__help__subcmd__nodes__subcmd__show"
+                ;;
             relayd__subcmd__help__subcmd__policy,activate)
                 cmd="relayd__subcmd__help__subcmd__policy__subcmd__activate"
                 ;;
@@ -309,6 +375,9 @@ _relayd() {
                 ;;
             relayd__subcmd__help__subcmd__run__subcmd__log,show)
                 cmd="relayd__subcmd__help__subcmd__run__subcmd__log__subcmd__show"
+                ;;
+            relayd__subcmd__help__subcmd__runs,show)
+                cmd="relayd__subcmd__help__subcmd__runs__subcmd__show"
                 ;;
             relayd__subcmd__help__subcmd__server__subcmd__key,activate)
                 cmd="relayd__subcmd__help__subcmd__server__subcmd__key__subcmd__activate"
@@ -399,6 +468,18 @@ _relayd() {
                 ;;
             relayd__subcmd__node__subcmd__help,show)
                 cmd="relayd__subcmd__node__subcmd__help__subcmd__show"
+                ;;
+            relayd__subcmd__nodes,help)
+                cmd="relayd__subcmd__nodes__subcmd__help"
+                ;;
+            relayd__subcmd__nodes,show)
+                cmd="relayd__subcmd__nodes__subcmd__show"
+                ;;
+            relayd__subcmd__nodes__subcmd__help,help)
+                cmd="relayd__subcmd__nodes__subcmd__help__subcmd__help"
+                ;;
+            relayd__subcmd__nodes__subcmd__help,show)
+                cmd="relayd__subcmd__nodes__subcmd__help__subcmd__show"
                 ;;
             relayd__subcmd__policy,activate)
                 cmd="relayd__subcmd__policy__subcmd__activate"
@@ -517,6 +598,18 @@ _relayd() {
             relayd__subcmd__run__subcmd__log__subcmd__help,show)
                 cmd="relayd__subcmd__run__subcmd__log__subcmd__help__subcmd__show"
                 ;;
+            relayd__subcmd__runs,help)
+                cmd="relayd__subcmd__runs__subcmd__help"
+                ;;
+            relayd__subcmd__runs,show)
+                cmd="relayd__subcmd__runs__subcmd__show"
+                ;;
+            relayd__subcmd__runs__subcmd__help,help)
+                cmd="relayd__subcmd__runs__subcmd__help__subcmd__help"
+                ;;
+            relayd__subcmd__runs__subcmd__help,show)
+                cmd="relayd__subcmd__runs__subcmd__help__subcmd__show"
+                ;;
             relayd__subcmd__server__subcmd__key,activate)
                 cmd="relayd__subcmd__server__subcmd__key__subcmd__activate"
                 ;;
@@ -614,7 +707,7 @@ _relayd() {
 
     case "${cmd}" in
         relayd)
-            opts="-c -t -h -V --config --check --test --help --version status why doctor run-log spool run reload node token policy routes ca server-key database config completions help"
+            opts="-c -t -h -V --config --check --test --help --version status why doctor run-log spool run nodes runs compliance packages vulnerabilities reload node token policy routes ca server-key database config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -928,6 +1021,280 @@ _relayd() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance)
+            opts="-c -h --node --rule --directive --policy --component --at --by --status --limit --json --csv --config --help failing changes timeline help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --directive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --policy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --component)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --by)
+                    COMPREPLY=($(compgen -W "node rule directive component" -- "${cur}"))
+                    return 0
+                    ;;
+                --status)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance__subcmd__changes)
+            opts="-c -h --from --to --by --node --rule --directive --policy --component --limit --json --csv --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --by)
+                    COMPREPLY=($(compgen -W "node component" -- "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --directive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --policy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --component)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance__subcmd__failing)
+            opts="-c -h --node --rule --directive --policy --component --at --status --limit --json --csv --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --directive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --policy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --component)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --status)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance__subcmd__help)
+            opts="failing changes timeline help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance__subcmd__help__subcmd__changes)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance__subcmd__help__subcmd__failing)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance__subcmd__help__subcmd__timeline)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance__subcmd__timeline)
+            opts="-c -h --from --to --limit --json --csv --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1334,7 +1701,7 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__help)
-            opts="status why doctor run-log spool run reload node token policy routes ca server-key database config completions help"
+            opts="status why doctor run-log spool run nodes runs compliance packages vulnerabilities reload node token policy routes ca server-key database config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1434,6 +1801,62 @@ _relayd() {
         relayd__subcmd__help__subcmd__completions)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__compliance)
+            opts="failing changes timeline"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__compliance__subcmd__changes)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__compliance__subcmd__failing)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__compliance__subcmd__timeline)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1725,6 +2148,48 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__help__subcmd__nodes)
+            opts="show"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__nodes__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__packages)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__help__subcmd__policy)
             opts="key publish list diff activate rollback renew remove"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1991,6 +2456,34 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__help__subcmd__runs)
+            opts="show"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__runs__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__help__subcmd__server__subcmd__key)
             opts="next activate show cancel forget-chain"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -2204,6 +2697,20 @@ _relayd() {
         relayd__subcmd__help__subcmd__token__subcmd__revoke)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__vulnerabilities)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -2696,6 +3203,154 @@ _relayd() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__nodes)
+            opts="-c -h --name --status --state --relay --limit --json --csv --config --help show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --status)
+                    COMPREPLY=($(compgen -W "compliant failing no_answer" -- "${cur}"))
+                    return 0
+                    ;;
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --relay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__nodes__subcmd__help)
+            opts="show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__nodes__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__nodes__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__nodes__subcmd__show)
+            opts="-c -h --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__packages)
+            opts="-c -h --version --by --node --arch --limit --json --csv --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --by)
+                    COMPREPLY=($(compgen -W "node version" -- "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --arch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3623,6 +4278,108 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__runs)
+            opts="-c -h --node --from --to --limit --json --csv --config --help show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__runs__subcmd__help)
+            opts="show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__runs__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__runs__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__runs__subcmd__show)
+            opts="-c -h --text --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__server__subcmd__key)
             opts="-c -h --config --help next activate show cancel forget-chain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -4284,6 +5041,60 @@ _relayd() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__vulnerabilities)
+            opts="-c -h --by --severity --node --advisory --package --fixed --advisories --limit --json --csv --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --by)
+                    COMPREPLY=($(compgen -W "advisory node package finding" -- "${cur}"))
+                    return 0
+                    ;;
+                --severity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --advisory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --package)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fixed)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --advisories)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
