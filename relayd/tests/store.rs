@@ -55,6 +55,14 @@ on_both! {
         questions::questions_are_answered(url).await;
     }
 
+    async fn a_rebuild_gives_the_same_state(url: DatabaseUrl) {
+        compliance::a_rebuild_gives_the_same_state(url).await;
+    }
+
+    async fn garbage_goes_and_nothing_else(url: DatabaseUrl) {
+        compliance::garbage_goes_and_nothing_else(url).await;
+    }
+
     async fn a_run_is_stored_once_and_dated_by_its_first_report(url: DatabaseUrl) {
         let rig = Rig::new(url.clone(), Fleet::new(1));
         // The name says another date, which does not count.

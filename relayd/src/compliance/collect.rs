@@ -72,7 +72,9 @@ fn collect_results(connection: &mut Connection) -> QueryResult<usize> {
         let span = [Value::Int(from), Value::Int(newest), Value::Int(STEP as i64)];
         let sets: Vec<Set> = session.rows(sql, &span)?;
         from = sets.last().map_or(newest, |set| set.id);
-        sets.iter().flat_map(Set::results).for_each(|id| drop(unnamed.remove(&id)));
+        for id in sets.iter().flat_map(Set::results) {
+            unnamed.remove(&id);
+        }
     }
     let unnamed: Vec<i64> = unnamed.into_iter().collect();
     let mut gone = 0;

@@ -14,10 +14,13 @@
 //! | [`segments`] | what runs make of the state of a node |
 //! | [`node_states`] | the same in the database |
 //! | [`rebuild`], [`stored_runs`] | state and history anew, from what is stored |
+//! | [`collect`] | removing sets and results that nobody names any more |
+//! | [`upkeep`] | the daemon's task that does both when they are due |
 //!
 //! Always true: state and history are what a recomputation from all complete runs gives, by signed start,
 //! in whatever order they came; they change in the transaction that stores the run, or not at all.
 
+pub mod collect;
 mod dictionary;
 mod known;
 mod node_states;
@@ -26,6 +29,7 @@ pub mod results;
 pub mod segments;
 pub mod status;
 mod stored_runs;
+pub mod upkeep;
 
 use std::time::Duration;
 

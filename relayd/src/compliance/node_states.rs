@@ -247,7 +247,7 @@ impl LockedNode {
              WHERE nodeid = $1 AND since < $2 ORDER BY last DESC LIMIT 1";
         let values = [Value::Text(self.id()), Value::Int(*first)];
         let before: Option<Past> = session.rows(sql, &values)?.into_iter().next();
-        let gone_from = before.as_ref().map_or(i64::MIN, |before| before.last);
+        let gone_from = before.as_ref().map_or(i64::MIN, |before| before.last.min(*first));
         let sql = "DELETE FROM compliance_history WHERE nodeid = $1 AND last >= $2";
         session.run(sql, &[Value::Text(self.id()), Value::Int(gone_from)])?;
 

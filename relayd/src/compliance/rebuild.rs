@@ -45,8 +45,33 @@ pub fn start_over(connection: &mut Connection) -> QueryResult<()> {
     connection.run("UPDATE compliance_generation SET built = NULL, built_to = NULL", &[]).map(drop)
 }
 
-/// Does what is due. `progress` is told after each node, and may end it there.
-pub fn rebuild(
+/// Advisory lock of who rebuilds: of several roots one does.
+const ONE_AT_A_TIME: i64 = 0x7265_6275_696c;
+
+/// Does what is due; `None` when another process is doing it. `now`: Unix time in seconds. `progress` is
+/// told after each node, and may end it there.
+pub fn rebuild_alone(
+    connection: &mut Connection,
+    compliance: &Compliance,
+    now: i64,
+    progress: impl FnMut(&str, Rebuilt) -> ControlFlow<()>,
+) -> QueryResult<Option<Rebuilt>> {
+    if let Connection::Sqlite(_) = connection {
+        // Each node is a transaction of its own; who comes second finds it built.
+        return rebuild(connection, compliance, now, progress).map(Some);
+    }
+    let free =
+        format!("SELECT CASE WHEN pg_try_advisory_lock({ONE_AT_A_TIME}) THEN 1 ELSE 0 END::bigint AS number");
+    if connection.number(&free, &[])? == 0 {
+        return Ok(None);
+    }
+    let done = rebuild(connection, compliance, now, progress);
+    // With the connection, the lock would go as well.
+    let unlocked = connection.run(&format!("SELECT pg_advisory_unlock({ONE_AT_A_TIME})"), &[]);
+    done.and_then(|done| unlocked.map(|_| Some(done)))
+}
+
+fn rebuild(
     connection: &mut Connection,
     compliance: &Compliance,
     now: i64,

@@ -21,6 +21,7 @@ use super::{StartError, starting, status::spool_state};
 use crate::{
     api::{Check, Status},
     cache::Cache,
+    compliance::upkeep::Upkeep,
     config::{Config, InventoryOutput, NodesSource, RunLogOutput, SpoolSettings},
     db::Database,
     expiry::Expiry,
@@ -169,6 +170,8 @@ impl Services<'_> {
             max_inflated: self.config.run_logs.max_inflated,
             run_interval: self.config.compliance.run_interval,
         };
+        let upkeep = Upkeep::new(database.clone(), self.config.compliance.run_interval);
+        self.tasks.spawn("compliance", upkeep.run(self.tasks.stop()));
         Store::start(settings, nodes, database, self.registry, self.compatible.clone())
             .map(|store| store.telling(self.contacts.clone()))
             .map_err(starting("the store"))

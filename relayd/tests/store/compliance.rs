@@ -2,10 +2,23 @@
 //! The state of nodes over time is what a recomputation gives, in whatever order run logs come, however
 //! often, and through however many writers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    time::Duration,
+};
 
 use diesel::sql_types::{BigInt, Nullable, Text};
-use relayd::{config::DatabaseUrl, db::Connection, spool::disposition::Disposition};
+use relayd::{
+    compliance::{
+        Compliance,
+        collect::{Collected, collect},
+        rebuild::{is_due, rebuild_alone, start_over},
+    },
+    config::DatabaseUrl,
+    db::{Connection, query::Value},
+    spool::disposition::Disposition,
+};
 
 use crate::common::fleet::{Fleet, Rig, line, number, start_of};
 
@@ -199,4 +212,106 @@ pub async fn any_order_gives_the_recomputed_state(url: DatabaseUrl) {
     // Four kinds of runs: results and sets are shared.
     assert_eq!(number(&url, "SELECT count(*) FROM compliance_result"), 3);
     assert_eq!(number(&url, "SELECT count(*) FROM compliance_set"), 4);
+}
+
+/// What was stored before there was state is taken in: then it is as if there had always been some.
+pub async fn a_rebuild_gives_the_same_state(url: DatabaseUrl) {
+    let mut random = Random(2);
+    let rig = Rig::new(url.clone(), Fleet::new(3));
+    let mut nodes: BTreeMap<String, Runs> = BTreeMap::new();
+    let mut files = Vec::new();
+    for node in (0..3).map(|i| format!("n{i}")) {
+        let runs = random_runs(&mut random);
+        for (minute, run) in &runs {
+            files.push(rig.put_run(&node, *minute, &text(&node, *minute, run.as_ref(), &mut random)));
+        }
+        nodes.insert(node, runs);
+    }
+    rig.deliver_all(files).await;
+    let expected: BTreeMap<String, Vec<Segment>> =
+        nodes.iter().map(|(node, runs)| (node.clone(), recomputed(runs))).collect();
+    assert_eq!(stored(&url), expected);
+
+    let mut c = Connection::open(&url).unwrap();
+    let state = ["compliance_current", "compliance_history", "compliance_set", "compliance_result"];
+    for table in state {
+        c.run(&format!("DELETE FROM {table}"), &[]).unwrap();
+    }
+    c.run("UPDATE compliance_generation SET generation = generation + 1", &[]).unwrap();
+    let compliance = Compliance::new(Duration::from_secs(300));
+    let mut rebuild = |limit: u64| {
+        rebuild_alone(&mut c, &compliance, 1, |_, so_far| match so_far.nodes < limit {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+        .unwrap()
+        .unwrap()
+    };
+    // Nothing is due: the tables were there from the start.
+    let mut other = Connection::open(&url).unwrap();
+    assert!(!is_due(&mut other).unwrap());
+    start_over(&mut other).unwrap();
+    // Interrupted, it goes on where it was.
+    let part = rebuild(1);
+    assert!(!part.finished && is_due(&mut other).unwrap());
+    assert_eq!(stored(&url).into_keys().collect::<Vec<_>>(), ["n0"]);
+    let rest = rebuild(u64::MAX);
+    assert!(rest.finished && !is_due(&mut other).unwrap());
+    let complete = nodes.values().flat_map(BTreeMap::values).flatten().count() as u64;
+    assert_eq!((part.nodes + rest.nodes, part.runs + rest.runs), (3, complete));
+    assert_eq!(stored(&url), expected);
+
+    // What is older than all runs that are still there stays, up to the first of them.
+    let day = 86_400;
+    let first = expected["n1"][0].0;
+    let set = format!(
+        "SELECT max(id) FROM compliance_set WHERE id NOT IN \
+         (SELECT set_id FROM compliance_history WHERE nodeid = 'n1' AND since = {first})"
+    );
+    c.run(
+        &format!(
+            "INSERT INTO compliance_history (nodeid, since, last, set_id) \
+             VALUES ('n1', {}, {}, ({set})), ('n1', {}, {}, ({set}))",
+            first - 2 * day,
+            first - day,
+            first - day + 700,
+            first + 5
+        ),
+        &[],
+    )
+    .unwrap();
+    start_over(&mut c).unwrap();
+    rebuild_alone(&mut c, &compliance, 1, |_, _| ControlFlow::Continue(())).unwrap();
+    let mut again = stored(&url);
+    let older: Vec<_> =
+        again.get_mut("n1").unwrap().drain(..2).map(|(since, last, _)| (since, last)).collect();
+    assert_eq!(older, [(first - 2 * day, first - day), (first - day + 700, first - 1)]);
+    assert_eq!(again, expected);
+}
+
+/// What no run has any more goes, also while run logs are stored; ids that writers know are looked up anew.
+pub async fn garbage_goes_and_nothing_else(url: DatabaseUrl) {
+    let rig = Rig::new(url.clone(), Fleet::new(1));
+    let run = |minute: usize, component: &str| {
+        let start = line("n0", minute, "control", "start", "");
+        let results = ["Shared", component].map(|c| line("n0", minute, "result_success", c, ""));
+        start + &results.concat()
+    };
+    for (minute, component) in ["A", "B", "A", "C"].into_iter().enumerate() {
+        let disposition = rig.deliver("n0", minute, &run(minute, component)).await;
+        assert!(matches!(disposition, Disposition::Accepted(_)), "{disposition:?}");
+    }
+    let mut c = Connection::open(&url).unwrap();
+    assert_eq!(collect(&mut c).unwrap(), Collected::default());
+    let before = stored(&url);
+    // As retention does: the first two segments are too old.
+    c.run("DELETE FROM compliance_history WHERE last < $1", &[Value::Int(unix(2))]).unwrap();
+    assert_eq!(collect(&mut c).unwrap(), Collected { sets: 1, results: 1 });
+    assert_eq!(stored(&url)["n0"], before["n0"][2..]);
+    // The writer knew the ids of B.
+    assert_eq!(number(&url, "SELECT count(*) FROM compliance_result WHERE component = 'B'"), 0);
+    rig.deliver("n0", 4, &run(4, "B")).await;
+    let expected =
+        vec![("B".to_owned(), "result_success".to_owned()), ("Shared".into(), "result_success".into())];
+    assert_eq!(stored(&url)["n0"].last().unwrap(), &(unix(4), unix(4), expected));
 }
