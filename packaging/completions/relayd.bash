@@ -37,14 +37,14 @@ _relayd() {
             relayd,help)
                 cmd="relayd__subcmd__help"
                 ;;
+            relayd,inventory)
+                cmd="relayd__subcmd__inventory"
+                ;;
             relayd,node)
                 cmd="relayd__subcmd__node"
                 ;;
             relayd,nodes)
                 cmd="relayd__subcmd__nodes"
-                ;;
-            relayd,packages)
-                cmd="relayd__subcmd__packages"
                 ;;
             relayd,policy)
                 cmd="relayd__subcmd__policy"
@@ -217,14 +217,14 @@ _relayd() {
             relayd__subcmd__help,help)
                 cmd="relayd__subcmd__help__subcmd__help"
                 ;;
+            relayd__subcmd__help,inventory)
+                cmd="relayd__subcmd__help__subcmd__inventory"
+                ;;
             relayd__subcmd__help,node)
                 cmd="relayd__subcmd__help__subcmd__node"
                 ;;
             relayd__subcmd__help,nodes)
                 cmd="relayd__subcmd__help__subcmd__nodes"
-                ;;
-            relayd__subcmd__help,packages)
-                cmd="relayd__subcmd__help__subcmd__packages"
                 ;;
             relayd__subcmd__help,policy)
                 cmd="relayd__subcmd__help__subcmd__policy"
@@ -306,6 +306,18 @@ _relayd() {
                 ;;
             relayd__subcmd__help__subcmd__database,status)
                 cmd="relayd__subcmd__help__subcmd__database__subcmd__status"
+                ;;
+            relayd__subcmd__help__subcmd__inventory,changes)
+                cmd="relayd__subcmd__help__subcmd__inventory__subcmd__changes"
+                ;;
+            relayd__subcmd__help__subcmd__inventory,export)
+                cmd="relayd__subcmd__help__subcmd__inventory__subcmd__export"
+                ;;
+            relayd__subcmd__help__subcmd__inventory,list)
+                cmd="relayd__subcmd__help__subcmd__inventory__subcmd__list"
+                ;;
+            relayd__subcmd__help__subcmd__inventory,show)
+                cmd="relayd__subcmd__help__subcmd__inventory__subcmd__show"
                 ;;
             relayd__subcmd__help__subcmd__node,accept)
                 cmd="relayd__subcmd__help__subcmd__node__subcmd__accept"
@@ -414,6 +426,36 @@ _relayd() {
                 ;;
             relayd__subcmd__help__subcmd__token,revoke)
                 cmd="relayd__subcmd__help__subcmd__token__subcmd__revoke"
+                ;;
+            relayd__subcmd__inventory,changes)
+                cmd="relayd__subcmd__inventory__subcmd__changes"
+                ;;
+            relayd__subcmd__inventory,export)
+                cmd="relayd__subcmd__inventory__subcmd__export"
+                ;;
+            relayd__subcmd__inventory,help)
+                cmd="relayd__subcmd__inventory__subcmd__help"
+                ;;
+            relayd__subcmd__inventory,list)
+                cmd="relayd__subcmd__inventory__subcmd__list"
+                ;;
+            relayd__subcmd__inventory,show)
+                cmd="relayd__subcmd__inventory__subcmd__show"
+                ;;
+            relayd__subcmd__inventory__subcmd__help,changes)
+                cmd="relayd__subcmd__inventory__subcmd__help__subcmd__changes"
+                ;;
+            relayd__subcmd__inventory__subcmd__help,export)
+                cmd="relayd__subcmd__inventory__subcmd__help__subcmd__export"
+                ;;
+            relayd__subcmd__inventory__subcmd__help,help)
+                cmd="relayd__subcmd__inventory__subcmd__help__subcmd__help"
+                ;;
+            relayd__subcmd__inventory__subcmd__help,list)
+                cmd="relayd__subcmd__inventory__subcmd__help__subcmd__list"
+                ;;
+            relayd__subcmd__inventory__subcmd__help,show)
+                cmd="relayd__subcmd__inventory__subcmd__help__subcmd__show"
                 ;;
             relayd__subcmd__node,accept)
                 cmd="relayd__subcmd__node__subcmd__accept"
@@ -707,7 +749,7 @@ _relayd() {
 
     case "${cmd}" in
         relayd)
-            opts="-c -t -h -V --config --check --test --help --version status why doctor run-log spool run nodes runs compliance packages vulnerabilities reload node token policy routes ca server-key database config completions help"
+            opts="-c -t -h -V --config --check --test --help --version status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1701,7 +1743,7 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__help)
-            opts="status why doctor run-log spool run nodes runs compliance packages vulnerabilities reload node token policy routes ca server-key database config completions help"
+            opts="status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2022,6 +2064,76 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__help__subcmd__inventory)
+            opts="list show changes export"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__inventory__subcmd__changes)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__inventory__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__inventory__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__inventory__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__help__subcmd__node)
             opts="list show accept reject revoke delete move resolve"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -2165,20 +2277,6 @@ _relayd() {
         relayd__subcmd__help__subcmd__nodes__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        relayd__subcmd__help__subcmd__packages)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -2729,6 +2827,236 @@ _relayd() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory)
+            opts="-c -h --config --help list show changes export help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__changes)
+            opts="-c -h --limit --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__export)
+            opts="-c -h --name --os --section --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --os)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --section)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__help)
+            opts="list show changes export help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__help__subcmd__changes)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__help__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__list)
+            opts="-c -h --name --os --limit --json --csv --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --os)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__inventory__subcmd__show)
+            opts="-c -h --section --at --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --section)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -3309,48 +3637,6 @@ _relayd() {
                 return 0
             fi
             case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        relayd__subcmd__packages)
-            opts="-c -h --version --by --node --arch --limit --json --csv --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --version)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --by)
-                    COMPREPLY=($(compgen -W "node version" -- "${cur}"))
-                    return 0
-                    ;;
-                --node)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --arch)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --limit)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

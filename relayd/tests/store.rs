@@ -51,16 +51,16 @@ on_both! {
         compliance::any_order_gives_the_recomputed_state(url).await;
     }
 
-    async fn questions_about_the_fleet_are_answered(url: DatabaseUrl) {
-        questions::questions_are_answered(url).await;
-    }
-
     async fn a_rebuild_gives_the_same_state(url: DatabaseUrl) {
         compliance::a_rebuild_gives_the_same_state(url).await;
     }
 
     async fn garbage_goes_and_nothing_else(url: DatabaseUrl) {
         compliance::garbage_goes_and_nothing_else(url).await;
+    }
+
+    async fn questions_about_the_fleet_are_answered(url: DatabaseUrl) {
+        questions::questions_are_answered(url).await;
     }
 
     async fn a_run_is_stored_once_and_dated_by_its_first_report(url: DatabaseUrl) {

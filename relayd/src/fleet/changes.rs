@@ -269,8 +269,8 @@ fn changed(
          FROM (SELECT * FROM {}) a JOIN (SELECT * FROM {}) b ON b.nodeid = a.nodeid \
          WHERE (coalesce(a.set_id, 0) <> coalesce(b.set_id, 0) OR a.answers <> b.answers) AND {} \
          ORDER BY a.nodeid LIMIT {limit}",
-        ask.from.relation(),
-        ask.to.relation(),
+        ask.from.relation(c),
+        ask.to.relation(c),
         which.sql()
     );
     Ok(c.rows(&sql, &which.values())?)

@@ -49,6 +49,7 @@ macro_rules! documents {
 documents! {
     api_versions: "docs/api-versions.md",
     backup: "docs/backup.md",
+    compliance: "docs/compliance.md",
     configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
     containers: "docs/containers.md",
