@@ -34,6 +34,9 @@ complete -c relayd -n "__fish_relayd_needs_command" -f -a "doctor" -d 'Check the
 complete -c relayd -n "__fish_relayd_needs_command" -f -a "run-log" -d 'Look into run logs'
 complete -c relayd -n "__fish_relayd_needs_command" -f -a "spool" -d 'Look into the spools: what waits, what failed and why'
 complete -c relayd -n "__fish_relayd_needs_command" -f -a "run" -d 'Have nodes run their agent now, and print what they say'
+complete -c relayd -n "__fish_relayd_needs_command" -f -a "nodes" -d 'Say how nodes are: whether they answer, and what their last runs said'
+complete -c relayd -n "__fish_relayd_needs_command" -f -a "runs" -d 'List the complete runs that are stored, the newest first, or show one'
+complete -c relayd -n "__fish_relayd_needs_command" -f -a "compliance" -d 'Say how the fleet is, now or at any instant, as a whole or by parts; what is wrong; what changed'
 complete -c relayd -n "__fish_relayd_needs_command" -f -a "reload" -d 'Have the running daemon read again what can change while it runs: logging.conf, node list and certificates'
 complete -c relayd -n "__fish_relayd_needs_command" -f -a "node" -d 'Say which nodes there are, and which of them belong to the instance'
 complete -c relayd -n "__fish_relayd_needs_command" -f -a "token" -d 'Make one-time tokens that let nodes in'
@@ -161,6 +164,97 @@ complete -c relayd -n "__fish_relayd_using_subcommand run" -l no-output -d 'Do n
 complete -c relayd -n "__fish_relayd_using_subcommand run" -l json -d 'Print the events as they come, one JSON object per line, and nothing else'
 complete -c relayd -n "__fish_relayd_using_subcommand run" -l asynchronous -d 'Do not wait for the end'
 complete -c relayd -n "__fish_relayd_using_subcommand run" -s h -l help -d 'Print help'
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -l name -d 'Those whose host name is like this; * stands for any text, ? for one character' -r
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -l status -d 'Those that are like this' -r -f -a "compliant\t'Its last run is fresh, and all its results are as they should be'
+failing\t'Its last run is fresh, and some results are not as they should be'
+no_answer\t'Its last run is too old, or there is none'"
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -l state -d 'Those in this state of the registry' -r
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -l relay -d 'Those that connect to this server' -r
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -l limit -d 'Print at most so many' -r
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -l json -d 'Print one JSON object per line'
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -l csv -d 'Print CSV, with a line of column names first'
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -f -a "show" -d 'Show how a node is: by rule, and its last runs'
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and not __fish_seen_subcommand_from show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and __fish_seen_subcommand_from show" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and __fish_seen_subcommand_from show" -l json -d 'Print JSON'
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show how a node is: by rule, and its last runs'
+complete -c relayd -n "__fish_relayd_using_subcommand nodes; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -l node -d 'Of this node only: an id, the first 8 or more characters of one, or a host name' -r
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -l from -d 'Only those that began then or later' -r
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -l to -d 'Only those that began before' -r
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -l limit -d 'Print at most so many' -r
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -l json -d 'Print one JSON object per line'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -l csv -d 'Print CSV, with a line of column names first'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -s h -l help -d 'Print help'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -f -a "show" -d 'Show a run: its reports, each with the log lines attached to it'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and not __fish_seen_subcommand_from show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and __fish_seen_subcommand_from show" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and __fish_seen_subcommand_from show" -l text -d 'Print a line for each report and log line, as run logs have them'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and __fish_seen_subcommand_from show" -l json -d 'Print one JSON object: the run, with all reports'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show a run: its reports, each with the log lines attached to it'
+complete -c relayd -n "__fish_relayd_using_subcommand runs; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l node -d 'On this node only: an id, the first 8 or more characters of one, or a host name' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l rule -d 'Of this rule only' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l directive -d 'Of this directive only' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l policy -d 'Of this technique only' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l component -d 'Of components that are called like this; * stands for any text, ? for one character' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l at -d 'At this instant; now if absent' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l by -d 'List parts' -r -f -a "node\t'Nodes'
+rule\t'Rules'
+directive\t'Directives'
+component\t'Components'"
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l status -d 'List only what has such results; needs --by' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l limit -d 'Print at most so many' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l json -d 'Print one JSON object per line'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -l csv -d 'Print CSV, with a line of column names first'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -f -a "failing" -d 'List what is wrong, with what the reports say of it and the log lines attached to them'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -f -a "changes" -d 'List what is other than it was'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -f -a "timeline" -d 'Say how a node was over time, and what changed each time'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and not __fish_seen_subcommand_from failing changes timeline help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l node -d 'On this node only: an id, the first 8 or more characters of one, or a host name' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l rule -d 'Of this rule only' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l directive -d 'Of this directive only' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l policy -d 'Of this technique only' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l component -d 'Of components that are called like this; * stands for any text, ? for one character' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l at -d 'At this instant; now if absent' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l status -d 'Other results than those that are wrong' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l limit -d 'Print at most so many' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l json -d 'Print one JSON object per line'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -l csv -d 'Print CSV, with a line of column names first'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from failing" -s h -l help -d 'Print help'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l from -d 'The earlier instant' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l to -d 'The later instant; now if absent' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l by -d 'What changes are put together by' -r -f -a "node\t'Each change on each node'
+component\t'The same change on all nodes, the most frequent first'"
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l node -d 'On this node only: an id, the first 8 or more characters of one, or a host name' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l rule -d 'Of this rule only' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l directive -d 'Of this directive only' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l policy -d 'Of this technique only' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l component -d 'Of components that are called like this; * stands for any text, ? for one character' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l limit -d 'Print at most so many' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l json -d 'Print one JSON object per line'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -l csv -d 'Print CSV, with a line of column names first'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from changes" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from timeline" -l from -d 'Only what ended then or later' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from timeline" -l to -d 'Only what began then or earlier' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from timeline" -l limit -d 'Print at most so many' -r
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from timeline" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from timeline" -l json -d 'Print one JSON object per line'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from timeline" -l csv -d 'Print CSV, with a line of column names first'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from timeline" -s h -l help -d 'Print help'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from help" -f -a "failing" -d 'List what is wrong, with what the reports say of it and the log lines attached to them'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from help" -f -a "changes" -d 'List what is other than it was'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from help" -f -a "timeline" -d 'Say how a node was over time, and what changed each time'
+complete -c relayd -n "__fish_relayd_using_subcommand compliance; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c relayd -n "__fish_relayd_using_subcommand reload" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
 complete -c relayd -n "__fish_relayd_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c relayd -n "__fish_relayd_using_subcommand node; and not __fish_seen_subcommand_from list show accept reject revoke delete move resolve help" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
@@ -494,28 +588,36 @@ complete -c relayd -n "__fish_relayd_using_subcommand config; and __fish_seen_su
 complete -c relayd -n "__fish_relayd_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c relayd -n "__fish_relayd_using_subcommand completions" -s c -l config -d 'The directory that holds main.conf and logging.conf' -r -F
 complete -c relayd -n "__fish_relayd_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "status" -d 'Say how the running daemon is: role, uplink, database, spools, rates, nodes, certificates, disk'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "why" -d 'Say why a run log of a node is missing or old'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "doctor" -d 'Check the installation, and say what to do: files, ports, certificates, time, database, limits, disk'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "run-log" -d 'Look into run logs'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "spool" -d 'Look into the spools: what waits, what failed and why'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "run" -d 'Have nodes run their agent now, and print what they say'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "reload" -d 'Have the running daemon read again what can change while it runs: logging.conf, node list and certificates'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "node" -d 'Say which nodes there are, and which of them belong to the instance'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "token" -d 'Make one-time tokens that let nodes in'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "policy" -d 'Publish policies for nodes, signed, and go back'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "routes" -d 'Print which routes there are and who may use them'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "ca" -d 'Look after the built-in certification authority'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "server-key" -d 'Change the key by which nodes know this server, without losing one'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "database" -d 'Look after the tables of the reports database'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "config" -d 'Print defaults, reference and effective settings; check the configuration'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "completions" -d 'Print what a shell needs to complete the command line'
-complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run reload node token policy routes ca server-key database config completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "status" -d 'Say how the running daemon is: role, uplink, database, spools, rates, nodes, certificates, disk'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "why" -d 'Say why a run log of a node is missing or old'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "doctor" -d 'Check the installation, and say what to do: files, ports, certificates, time, database, limits, disk'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "run-log" -d 'Look into run logs'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "spool" -d 'Look into the spools: what waits, what failed and why'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "run" -d 'Have nodes run their agent now, and print what they say'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "nodes" -d 'Say how nodes are: whether they answer, and what their last runs said'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "runs" -d 'List the complete runs that are stored, the newest first, or show one'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "compliance" -d 'Say how the fleet is, now or at any instant, as a whole or by parts; what is wrong; what changed'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "reload" -d 'Have the running daemon read again what can change while it runs: logging.conf, node list and certificates'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "node" -d 'Say which nodes there are, and which of them belong to the instance'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "token" -d 'Make one-time tokens that let nodes in'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "policy" -d 'Publish policies for nodes, signed, and go back'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "routes" -d 'Print which routes there are and who may use them'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "ca" -d 'Look after the built-in certification authority'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "server-key" -d 'Change the key by which nodes know this server, without losing one'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "database" -d 'Look after the tables of the reports database'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "config" -d 'Print defaults, reference and effective settings; check the configuration'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "completions" -d 'Print what a shell needs to complete the command line'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and not __fish_seen_subcommand_from status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from run-log" -f -a "show" -d 'Unpack, verify (with --cert), parse and print run logs'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from spool" -f -a "list" -d 'List the files that wait and those that failed'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from spool" -f -a "show" -d 'Show one file: where it is, its size and age, and why it failed'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from spool" -f -a "retry" -d 'Put failed files back, to be delivered again'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from spool" -f -a "drop" -d 'Delete failed files for good'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from nodes" -f -a "show" -d 'Show how a node is: by rule, and its last runs'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from runs" -f -a "show" -d 'Show a run: its reports, each with the log lines attached to it'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from compliance" -f -a "failing" -d 'List what is wrong, with what the reports say of it and the log lines attached to them'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from compliance" -f -a "changes" -d 'List what is other than it was'
+complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from compliance" -f -a "timeline" -d 'Say how a node was over time, and what changed each time'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "list" -d 'List nodes, with state, last contact and the fingerprint of their key'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "show" -d 'Show all that is known of a node: keys, certificates, conflicts'
 complete -c relayd -n "__fish_relayd_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "accept" -d 'Let nodes into the instance: those that wait, or that were rejected or revoked before'

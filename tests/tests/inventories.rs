@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Inventories climb to the root as they are, and wait there for the server application.
+//! Inventories climb to the root as they are, and wait there for the server application, or are stored.
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use bytes::Bytes;
+use chrono::{SecondsFormat, Utc};
+use hyper::Method;
 use protocol::urls::UploadKind;
 use tests::{
     Result,
-    client::{Connection, blocking, connector},
+    client::{Connection, blocking, connector, once},
+    http,
+    identity::Keys,
+    inventory::{self, Inventory},
+    realm::Realm,
     site::Site,
     wait,
 };
@@ -80,5 +86,59 @@ fn both_kinds_climb_two_relays_unchanged_and_wait_out_an_outage() -> Result<()> 
             Ok(relay.metric("rudder_relayd_inventories_total{status=\"forward_ok\"}")? == Some(8.0))
         })?;
     }
+    Ok(())
+}
+
+/// With the database, what a machine says is asked for by command and over HTTP; nothing is left in files.
+#[test]
+fn what_a_machine_says_of_itself_is_stored_and_can_be_asked_for() -> Result<()> {
+    let mut realm = Realm::prepare()?;
+    realm.root.set("processing.inventory.output", "\"database\"");
+    realm.root.set("processing.inventory.catchup.frequency", "1");
+    realm.root.start()?;
+    let relay = realm.relay(&realm.root)?;
+    let machine = realm.machine(&relay, Keys::P256)?;
+    let connector = connector(&machine, relay.key_hash())?;
+    let send = |sent: &Inventory| -> Result<()> {
+        for (name, content) in [(&sent.name, &sent.content), (&sent.signature_name, &sent.signature)] {
+            let (path, body) = (UploadKind::InventoryUpdate.path(name), Bytes::from(content.clone()));
+            let reply = once(relay.gateway(), &connector, Method::PUT, &path, &[], body)?;
+            assert_eq!(reply.status, 201, "{reply:?}");
+        }
+        Ok(())
+    };
+    let show = |arguments: &[&str]| realm.operator(&[&["inventory"], arguments].concat());
+    send(&inventory::of(&machine, "web-1.example.com", relay.node_id().as_str())?)?;
+    wait::until_true("the inventory to be stored", PATIENCE, || Ok(show(&["list"])?.contains("1 node")))
+        .map_err(|e| format!("{e}\nroot: {}\nrelay: {}", realm.root.log_end(), relay.log_end()))?;
+    let id = machine.node_id.as_str();
+    let shown: serde_json::Value = serde_json::from_str(&show(&["show", id, "--json"])?)?;
+    assert_eq!(shown["sections"]["operating_system"]["fqdn"], "web-1.example.com");
+
+    // The machine gets another name, which another second says.
+    let first = shown["made"].clone();
+    wait::until_true("an inventory of another second", PATIENCE, || {
+        Ok(Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true) != first)
+    })?;
+    send(&inventory::of(&machine, "web-2.example.com", relay.node_id().as_str())?)?;
+    wait::until_true("the change to be stored", PATIENCE, || {
+        Ok(show(&["changes", id])?.contains("operating_system.fqdn web-1.example.com -> web-2.example.com"))
+    })
+    .map_err(|e| format!("{e}\nroot: {}", realm.root.log_end()))?;
+    let path = format!(
+        "/rudder/relay-api/1/nodes/{id}/inventory?section=rudder&at={}",
+        first.as_str().unwrap_or("")
+    );
+    let reply = http::get(realm.root.api(), &path)?;
+    assert!(reply.body.contains("web-1.example.com"), "{}", reply.body);
+    let line: serde_json::Value = serde_json::from_str(show(&["export", "--section", "rudder"])?.trim())?;
+    assert_eq!(line["hostname"], "web-2.example.com");
+    let inventories = realm.root.directory().join("inventories");
+    for directory in ["accepted-nodes-updates", "failed"] {
+        wait::until_true("no file to be left", PATIENCE, || {
+            Ok(content_of(&inventories.join(directory))?.is_empty())
+        })?;
+    }
+    assert!(!inventories.join("received").exists());
     Ok(())
 }

@@ -86,8 +86,9 @@ pub(super) fn run(root: &Path, settings: &Settings, args: Args) -> Result<ExitCo
     };
     if args.quiet {
         made.iter().for_each(inventory::log);
-        // What goes wrong is noted, and tried again in time.
-        return Ok(ExitCode::SUCCESS);
+        // What is not sent yet is noted, and tried again in time.
+        let failed = matches!(&made, Some(Err(e)) if !e.is_nobodys_fault());
+        return Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
     if args.json {
         print(&format!("{:#}\n", to_json(made.as_ref())))?;

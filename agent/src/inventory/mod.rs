@@ -89,18 +89,27 @@ pub async fn make(
         return finish(settings, &state, &waiting, before, server.send(&pair).await);
     }
     let mut server = PolicyServer::of(settings, identity)?;
-    let policy_server = server.node_id(&state).await;
-    let policy_server = match policy_server {
+    let policy_server = match server.node_id(&state).await {
         Ok(id) => id,
         Err(e) => return finish(settings, &state, &waiting, before, Err(e)),
     };
-    let document = Document::make(root, settings, identity, &policy_server, stop).await?;
+    let document = match Document::make(root, settings, identity, &policy_server, stop).await {
+        Ok(document) => document,
+        Err(e) => {
+            let memory = Memory { signs: Some(signs), ..before };
+            memory
+                .after_making(&e, Utc::now().trunc_subsecs(0))
+                .save(&state)
+                .map_err(InventoryError::State)?;
+            return Err(e.into());
+        }
+    };
     if stop.is_cancelled() {
         return Err(InventoryError::Stopped);
     }
     let memory = Memory { signs: Some(signs), ..before };
     if why == Why::Changed && memory.digest.as_ref() == Some(&document.digest) {
-        memory.save(&state).map_err(InventoryError::State)?;
+        memory.without_problem().save(&state).map_err(InventoryError::State)?;
         return Ok(Made::Unchanged);
     }
     let pair = waiting.put(&document, settings, identity).map_err(InventoryError::Waiting)?;
@@ -126,7 +135,7 @@ fn finish(
             (memory, made)
         }
         Err(e) => {
-            let memory = before.after_problem(&e, now);
+            let memory = before.after_sending(&e, now);
             if e.is_refusal() {
                 waiting.clear().map_err(InventoryError::Waiting)?;
                 memory.save(state).map_err(InventoryError::State)?;
@@ -172,7 +181,7 @@ pub fn log(made: &Result<Made, InventoryError>) {
         }
         Ok(Made::Unchanged) => tracing::debug!("the inventory has not changed"),
         Ok(Made::Waits(why)) => tracing::warn!("the inventory is not sent yet: {why}"),
-        Err(InventoryError::InProgress(_) | InventoryError::Stopped) => {}
+        Err(e) if e.is_nobodys_fault() => {}
         Err(e) => tracing::error!("no inventory: {e}"),
     }
 }
@@ -198,6 +207,13 @@ pub enum InventoryError {
     /// The agent was told to stop.
     #[error("the agent was told to stop")]
     Stopped,
+}
+
+impl InventoryError {
+    /// Whether there is nothing to be told or mended.
+    pub fn is_nobodys_fault(&self) -> bool {
+        matches!(self, Self::InProgress(_) | Self::Stopped)
+    }
 }
 
 impl From<LockError> for InventoryError {

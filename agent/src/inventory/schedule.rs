@@ -16,7 +16,7 @@ use chrono::{DateTime, Days, Local, NaiveTime, TimeDelta, TimeZone, Utc};
 use protocol::node_id::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::send::SendInventoryError;
+use super::{document::DocumentError, send::SendInventoryError};
 use crate::{
     schedule::splay,
     settings::Settings,
@@ -35,6 +35,9 @@ const BETWEEN: (TimeDelta, TimeDelta) = (TimeDelta::minutes(15), TimeDelta::minu
 
 /// After a refusal, or when a server takes none at all, it takes an operator: there is no hurry.
 const AFTER_REFUSAL: TimeDelta = TimeDelta::hours(6);
+
+/// After a machine has told too little of itself: what it lacks somebody may have seen to meanwhile.
+const AFTER_MAKING: TimeDelta = TimeDelta::hours(1);
 
 /// Why one is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,13 +106,19 @@ impl Memory {
     }
 
     /// After an attempt to send failed.
-    pub fn after_problem(self, e: &SendInventoryError, now: DateTime<Utc>) -> Self {
+    pub fn after_sending(self, e: &SendInventoryError, now: DateTime<Utc>) -> Self {
         let failures = self.failures.saturating_add(1);
         let next = match e.takes_an_operator() {
             true => now + AFTER_REFUSAL,
             false => backoff::next_attempt(failures, e.retry_after(), now, backoff::random()),
         };
         Self { problem: Some(e.to_string()), failures, next_attempt: Some(next), ..self }
+    }
+
+    /// After none could be made that a server would take.
+    pub fn after_making(self, e: &DocumentError, now: DateTime<Utc>) -> Self {
+        let failures = self.failures.saturating_add(1);
+        Self { problem: Some(e.to_string()), failures, next_attempt: Some(now + AFTER_MAKING), ..self }
     }
 }
 

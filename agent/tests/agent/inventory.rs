@@ -170,6 +170,11 @@ fn a_machine_without_a_name_is_told_what_servers_would_refuse() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("HOSTNAME"), "{output:?}");
     assert_eq!(server.inventories().len(), 1, "nothing was uploaded");
+    // The daemon does not try again at once, and what is wrong can be looked up.
+    assert_eq!(text(&node.agent(&["inventory", "--due"]).stdout), "no inventory is due\n");
+    assert!(text(&node.agent(&["status"]).stdout).contains("HOSTNAME"));
+    write(&node.root().join("etc/hostname"), "web-1\n");
+    assert!(node.agent(&["inventory"]).status.success());
 }
 
 #[test]

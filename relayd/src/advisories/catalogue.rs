@@ -99,6 +99,11 @@ impl Catalogue {
         u16::try_from(place).map_err(|_| TooMany)
     }
 
+    /// All advisories, by their numbers.
+    pub fn advisories(&self) -> &[Advisory] {
+        &self.advisories
+    }
+
     /// How many advisories there are.
     pub fn len(&self) -> usize {
         self.advisories.len()

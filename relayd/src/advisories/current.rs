@@ -88,7 +88,7 @@ impl Current {
             (Err(problem), Some(error)) if !anyway && error == problem.to_string() => return Err(error),
             _ => {}
         }
-        let read = fingerprint.and_then(|fingerprint| Ok((fingerprint, load::load(&self.path))));
+        let read = fingerprint.map(|fingerprint| (fingerprint, load::load(&self.path)));
         let (fingerprint, catalogue) = match read {
             Ok((fingerprint, catalogue)) => (Some(fingerprint), catalogue),
             Err(problem) => (None, Err(problem)),
@@ -116,13 +116,24 @@ impl Current {
         }
     }
 
-    /// What is in use; the error says why there is nothing.
+    /// What is in use, read now if that was not done yet; the error says why there is nothing. Blocks.
     pub fn matched(&self) -> Result<Arc<Matched>, String> {
+        match self.held() {
+            Ok(Some(matched)) => Ok(matched),
+            Ok(None) => {
+                self.refresh(false)?;
+                self.held()?.ok_or_else(|| "the advisories were not read".into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn held(&self) -> Result<Option<Arc<Matched>>, String> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         match (&state.matched, &state.error) {
-            (Some(matched), _) => Ok(matched.clone()),
+            (Some(matched), _) => Ok(Some(matched.clone())),
             (None, Some(error)) => Err(format!("the advisories cannot be read: {error}")),
-            (None, None) => Err("the advisories are being read".into()),
+            (None, None) => Ok(None),
         }
     }
 
@@ -153,12 +164,30 @@ impl Current {
         }
     }
 
-    /// Looks from time to time whether the files have changed, until stopped.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
+    /// Looks from time to time whether the files have changed, until stopped. `warm` is called with advisories
+    /// that are new, so that nobody has to wait for what is only slow the first time.
+    pub async fn run(
+        self: Arc<Self>,
+        warm: impl Fn(&Matched) + Send + Sync + 'static,
+        stop: CancellationToken,
+    ) -> Result<(), std::convert::Infallible> {
+        let warm = Arc::new(warm);
+        let mut warmed: Option<Arc<Matched>> = None;
         loop {
-            let current = self.clone();
-            // Both are noted where they belong. A panic was logged.
-            let _ = tokio::task::spawn_blocking(move || current.refresh(false)).await;
+            let (current, warm, last) = (self.clone(), warm.clone(), warmed.take());
+            let look = move || {
+                // An error is noted where it belongs.
+                let _ = current.refresh(false);
+                let now = current.held().ok().flatten();
+                if let Some(new) =
+                    now.as_ref().filter(|new| !last.is_some_and(|last| Arc::ptr_eq(new, &last)))
+                {
+                    warm(new);
+                }
+                now
+            };
+            // A panic was logged.
+            warmed = tokio::task::spawn_blocking(look).await.ok().flatten();
             if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
                 return Ok(());
             }

@@ -31,27 +31,37 @@ pub struct Known {
     struck: Vec<Struck>,
     /// By id: the place in `struck`, if it falls under anything.
     packages: HashMap<i64, Option<u32>>,
-    /// By id: places in `struck`.
-    chunks: HashMap<i64, Box<[u32]>>,
+    /// Places in `struck`; the first one is for chunks without any.
+    chunks: Vec<Box<[u32]>>,
+    /// By id: the place in `chunks`.
+    chunk_places: HashMap<i64, u32>,
 }
 
 impl Known {
-    /// Whether nothing about these chunks has to be read.
-    pub fn has_all(&self, mut chunks: impl Iterator<Item = i64>) -> bool {
-        chunks.all(|chunk| self.chunks.contains_key(&chunk))
+    /// Places of chunks that name packages which fall under advisories; `None` when one of the chunks is not
+    /// known yet.
+    pub fn places(&self, chunks: &[i64]) -> Option<Vec<u32>> {
+        let places: Option<Vec<u32>> = chunks.iter().map(|id| self.chunk_places.get(id).copied()).collect();
+        places.map(|mut places| {
+            places.retain(|place| *place != 0);
+            places
+        })
     }
 
     /// Reads what is not known yet of these chunks. Chunks that are not in the database are remembered as empty.
-    pub fn learn(
+    pub fn learn<'i>(
         &mut self,
         c: &mut Connection,
         catalogue: &Catalogue,
-        chunks: impl Iterator<Item = i64>,
+        chunks: impl Iterator<Item = &'i i64>,
     ) -> QueryResult<()> {
-        if self.chunks.len() + self.packages.len() > MOST {
+        if self.chunk_places.len() + self.packages.len() > MOST {
             *self = Self::default();
         }
-        let mut new: Vec<i64> = chunks.filter(|chunk| !self.chunks.contains_key(chunk)).collect();
+        if self.chunks.is_empty() {
+            self.chunks.push(Box::default());
+        }
+        let mut new: Vec<i64> = chunks.copied().filter(|id| !self.chunk_places.contains_key(id)).collect();
         new.sort_unstable();
         new.dedup();
         let rows = installed::chunks(c, &new)?;
@@ -64,11 +74,11 @@ impl Known {
         }
         for row in rows {
             let ids = installed::ids(&row.packages);
-            let struck = ids.filter_map(|id| self.packages.get(&id).copied().flatten()).collect();
-            self.chunks.insert(row.id, struck);
+            let struck: Box<[u32]> = ids.filter_map(|id| self.packages.get(&id).copied().flatten()).collect();
+            self.remember(row.id, struck);
         }
-        for chunk in new {
-            self.chunks.entry(chunk).or_default();
+        for id in new {
+            self.chunk_places.entry(id).or_insert(0);
         }
         Ok(())
     }
@@ -84,13 +94,21 @@ impl Known {
         self.packages.insert(id, place);
     }
 
-    /// Packages of a chunk that fall under advisories: places for [`Self::struck`].
-    pub fn of_chunk(&self, chunk: i64) -> &[u32] {
-        self.chunks.get(&chunk).map_or(&[], |places| places)
+    fn remember(&mut self, id: i64, struck: Box<[u32]>) {
+        let place = if struck.is_empty() { 0 } else { u32::try_from(self.chunks.len()).unwrap_or(0) };
+        if place != 0 {
+            self.chunks.push(struck);
+        }
+        self.chunk_places.insert(id, place);
     }
 
-    /// A package, by its place.
-    pub fn struck(&self, place: u32) -> &Struck {
-        &self.struck[place as usize]
+    /// Packages of a chunk that fall under advisories, by its place: places for [`Self::all_struck`].
+    pub fn of_chunk(&self, place: u32) -> &[u32] {
+        &self.chunks[place as usize]
+    }
+
+    /// All packages that fall under advisories.
+    pub fn all_struck(&self) -> &[Struck] {
+        &self.struck
     }
 }

@@ -3,11 +3,13 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
 };
 
 use super::{
-    exposure::{Finding, Group, Matched, View},
+    catalogue::{Catalogue, Hit},
+    exposure::{Exposure, Finding, Matched},
+    known::Struck,
     rows::{ByAdvisory, ByNode, ByPackage, EachFinding},
     severity::Severity,
 };
@@ -33,29 +35,37 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn groups<'a>(
-        &self,
-        c: &mut Connection,
-        matched: &'a Matched,
-    ) -> Result<(View<'a>, Vec<Group>), Trouble> {
+    fn ask<'m>(&self, c: &mut Connection, matched: &'m Matched) -> Result<Exposure<'m>, Trouble> {
         let mut which = Conditions::default();
         if let Some(node) = &self.node {
             let (id, name) = (which.text(node), which.text(node));
             which.holds(format!("(nodeid = {id} OR hostname = {name})"));
         }
-        Ok(matched.groups(c, &which, |view, finding| self.passes(view, finding))?)
+        matched.exposure(c, &which, |catalogue, struck, hit| self.passes(catalogue, struck, hit))
     }
 
-    fn passes(&self, view: &View<'_>, finding: Finding) -> bool {
-        let advisory = view.advisory(finding);
+    fn passes(&self, catalogue: &Catalogue, struck: &Struck, hit: Hit) -> bool {
+        let (_, advisory) = catalogue.advisory(hit);
         let named = |name: &String| advisory.id == *name || advisory.aliases.contains(name);
+        let is_fixed = || catalogue.fixed(hit, &struck.package).is_some();
         self.severity.is_none_or(|least| advisory.severity >= least)
             && self.advisory.as_ref().is_none_or(named)
-            && self.fixed.is_none_or(|fixed| view.fixed(finding).is_some() == fixed)
-            && self
-                .package
-                .as_ref()
-                .is_none_or(|pattern| is_like(&view.package(finding).package.name, pattern))
+            && self.fixed.is_none_or(|fixed| is_fixed() == fixed)
+            && self.package.as_ref().is_none_or(|pattern| is_like(&struck.package.name, pattern))
+    }
+}
+
+/// Advisories that a group was seen with: in which group each was seen last.
+struct Seen(Vec<usize>);
+
+impl Seen {
+    fn new(exposure: &Exposure<'_>) -> Self {
+        Self(vec![0; exposure.advisories().len()])
+    }
+
+    /// Whether this is the first time in the group, whose numbers are from 1.
+    fn is_new(&mut self, group: usize, advisory: u32) -> bool {
+        std::mem::replace(&mut self.0[advisory as usize], group) != group
     }
 }
 
@@ -66,23 +76,39 @@ pub fn by_advisory(
     filter: &Filter,
     paging: &Paging,
 ) -> Result<Page<ByAdvisory>, Trouble> {
-    let (view, groups) = filter.groups(c, matched)?;
-    let mut found: HashMap<u32, (Finding, u64, BTreeSet<u32>)> = HashMap::new();
-    for group in &groups {
-        // They are in the order of advisories.
-        for findings in group.findings.chunk_by(|a, b| a.advisory == b.advisory) {
-            let (_, nodes, packages) =
-                found.entry(findings[0].advisory).or_insert_with(|| (findings[0], 0, BTreeSet::new()));
-            *nodes += group.nodes.len() as u64;
-            packages.extend(findings.iter().map(|finding| finding.package));
+    let exposure = filter.ask(c, matched)?;
+    let (mut seen, mut counts) = (Seen::new(&exposure), vec![0; exposure.advisories().len()]);
+    let mut met = vec![vec![false; exposure.places()]; exposure.verdicts()];
+    for (number, group) in (1..).zip(&exposure.groups) {
+        for (package, findings) in exposure.packages(group) {
+            met[group.verdict][package as usize] = true;
+            for finding in findings {
+                if seen.is_new(number, finding.advisory) {
+                    counts[finding.advisory as usize] += group.nodes.len() as u64;
+                }
+            }
         }
     }
-    let rows = found.into_values().map(|(finding, nodes, packages)| {
-        let names = packages.iter().map(|place| view.package(Finding { package: *place, ..finding }));
-        let names: BTreeSet<_> = names.map(|struck| struck.package.name.clone()).collect();
-        ByAdvisory::new(view.advisory(finding), nodes, names.into_iter().collect())
+    let mut names: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+    for (verdict, package) in all_met(&met) {
+        for finding in exposure.findings(verdict, package) {
+            names.entry(finding.advisory).or_default().insert(&exposure.package(package).package.name);
+        }
+    }
+    let rows = names.into_iter().map(|(advisory, names)| {
+        let names = names.into_iter().map(str::to_owned).collect();
+        let advisory = advisory as usize;
+        ByAdvisory::new(&exposure.advisories()[advisory], counts[advisory], names)
     });
     page(rows.collect(), paging, |row| (rank(row.severity), row.advisory.clone()))
+}
+
+/// Which packages were met on nodes of which operating system.
+fn all_met(met: &[Vec<bool>]) -> impl Iterator<Item = (usize, u32)> {
+    met.iter().enumerate().flat_map(|(verdict, packages)| {
+        let met = (0..).zip(packages).filter(|(_, met)| **met);
+        met.map(move |(package, _)| (verdict, package))
+    })
 }
 
 /// A row for each node, the one with the worst findings first.
@@ -92,15 +118,20 @@ pub fn by_node(
     filter: &Filter,
     paging: &Paging,
 ) -> Result<Page<ByNode>, Trouble> {
-    let (view, groups) = filter.groups(c, matched)?;
-    let mut rows = Vec::new();
-    for group in &groups {
-        let mut counts = [0; Severity::ALL.len()];
-        for findings in group.findings.chunk_by(|a, b| a.advisory == b.advisory) {
-            counts[rank(view.advisory(findings[0]).severity)] += 1;
+    let exposure = filter.ask(c, matched)?;
+    let ranks: Vec<usize> = exposure.advisories().iter().map(|advisory| rank(advisory.severity)).collect();
+    let (mut seen, mut rows) = (Seen::new(&exposure), Vec::new());
+    for (number, group) in (1..).zip(&exposure.groups) {
+        let (mut counts, mut packages) = ([0; Severity::ALL.len()], 0);
+        for (_, findings) in exposure.packages(group) {
+            packages += 1;
+            for finding in findings {
+                counts[ranks[finding.advisory as usize]] += u64::from(seen.is_new(number, finding.advisory));
+            }
         }
-        let packages: HashSet<u32> = group.findings.iter().map(|finding| finding.package).collect();
-        rows.extend(group.nodes.iter().map(|node| ByNode::new(node, counts, packages.len() as u64)));
+        if packages > 0 {
+            rows.extend(group.nodes.iter().map(|node| ByNode::new(node, counts, packages)));
+        }
     }
     page(rows, paging, |row| (Reverse(row.counts()), row.node_id.clone()))
 }
@@ -112,29 +143,29 @@ pub fn by_package(
     filter: &Filter,
     paging: &Paging,
 ) -> Result<Page<ByPackage>, Trouble> {
-    let (view, groups) = filter.groups(c, matched)?;
-    let mut found: BTreeMap<u32, (u64, BTreeMap<u32, Finding>)> = BTreeMap::new();
-    for group in &groups {
-        let mut seen = HashSet::new();
-        for finding in &group.findings {
-            let (nodes, advisories) = found.entry(finding.package).or_default();
-            if seen.insert(finding.package) {
-                *nodes += group.nodes.len() as u64;
-            }
-            advisories.entry(finding.advisory).or_insert(*finding);
+    let exposure = filter.ask(c, matched)?;
+    let mut nodes = vec![0; exposure.places()];
+    let mut met = vec![vec![false; exposure.places()]; exposure.verdicts()];
+    for group in &exposure.groups {
+        for (package, _) in exposure.packages(group) {
+            met[group.verdict][package as usize] = true;
+            nodes[package as usize] += group.nodes.len() as u64;
         }
     }
-    let mut rows = Vec::new();
-    for (nodes, advisories) in found.into_values() {
-        let Some(first) = advisories.values().next() else { continue };
-        let struck = view.package(*first);
-        let scheme = Scheme::of_kind(&struck.package.kind);
-        let fixed = advisories.values().filter_map(|finding| view.fixed(*finding));
-        let fixed = fixed.max_by(|a, b| scheme.compare(a, b)).map(str::to_owned);
-        let of = advisories.values().map(|finding| view.advisory(*finding)).collect();
-        rows.push(ByPackage::new(struck, of, fixed, nodes));
+    let mut found: BTreeMap<u32, BTreeMap<u32, Finding>> = BTreeMap::new();
+    for (verdict, package) in all_met(&met) {
+        let of_verdict = exposure.findings(verdict, package);
+        found.entry(package).or_default().extend(of_verdict.iter().map(|one| (one.advisory, *one)));
     }
-    page(rows, paging, |row| (rank(row.severity), row.name.clone(), row.id))
+    let rows = found.into_iter().map(|(package, findings)| {
+        let struck = exposure.package(package);
+        let scheme = Scheme::of_kind(&struck.package.kind);
+        let fixed = findings.values().filter_map(|finding| exposure.fixed(package, *finding));
+        let fixed = fixed.max_by(|a, b| scheme.compare(a, b)).map(str::to_owned);
+        let of = findings.keys().map(|advisory| &exposure.advisories()[*advisory as usize]).collect();
+        ByPackage::new(struck, of, fixed, nodes[package as usize])
+    });
+    page(rows.collect(), paging, |row| (rank(row.severity), row.name.clone(), row.id))
 }
 
 /// A row for each finding on each node, by node, the worst first.
@@ -144,25 +175,28 @@ pub fn findings(
     filter: &Filter,
     paging: &Paging,
 ) -> Result<Page<EachFinding>, Trouble> {
-    let (view, groups) = filter.groups(c, matched)?;
-    let mut nodes: Vec<_> =
-        groups.iter().flat_map(|group| group.nodes.iter().map(|node| (node, &group.findings))).collect();
-    nodes.sort_unstable_by(|(a, _), (b, _)| a.nodeid.cmp(&b.nodeid));
     type Key = (String, usize, String, i64);
+    let exposure = filter.ask(c, matched)?;
+    let of_group = |group: usize| exposure.groups[group].nodes.iter().map(move |node| (node, group));
+    let mut nodes: Vec<_> = (0..exposure.groups.len()).flat_map(of_group).collect();
+    nodes.sort_unstable_by(|(a, _), (b, _)| a.nodeid.cmp(&b.nodeid));
     let after: Option<Key> = paging.after.as_deref().and_then(|after| serde_json::from_str(after).ok());
     let begun = |id: &str| after.as_ref().is_some_and(|after| id < after.0.as_str());
     let rest = &nodes[nodes.partition_point(|(node, _)| begun(&node.nodeid))..];
     // The page is small: only its nodes become rows. The last page may have ended within a node.
-    let enough = paging.limit + rest.first().map_or(0, |(_, findings)| findings.len());
-    let mut rows = Vec::new();
-    for (node, findings) in rest {
-        if rows.len() > enough {
+    let (mut rows, mut enough) = (Vec::new(), None);
+    for (node, group) in rest {
+        if enough.is_some_and(|enough| rows.len() > enough) {
             break;
         }
-        rows.extend(findings.iter().map(|finding| {
-            let fixed = view.fixed(*finding).map(str::to_owned);
-            EachFinding::new(node, view.package(*finding), view.advisory(*finding), fixed)
-        }));
+        for (package, findings) in exposure.packages(&exposure.groups[*group]) {
+            rows.extend(findings.iter().map(|finding| {
+                let advisory = &exposure.advisories()[finding.advisory as usize];
+                let fixed = exposure.fixed(package, *finding).map(str::to_owned);
+                EachFinding::new(node, exposure.package(package), advisory, fixed)
+            }));
+        }
+        enough.get_or_insert(rows.len() + paging.limit);
     }
     page(rows, paging, |row| -> Key {
         (row.node_id.clone(), rank(row.severity), row.advisory.clone(), row.package_id)

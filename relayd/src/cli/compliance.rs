@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `relayd compliance`: how the fleet is, what is wrong, what changed.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -10,7 +14,12 @@ use super::{
     fleet::{Filters, Fleet, Listing, json},
 };
 use crate::{
+    compliance::{
+        Compliance,
+        rebuild::{self, Rebuilt},
+    },
     config::Config,
+    db::{Database, DbError},
     fleet::{
         by_node, changes,
         counts::{Counts, Wanted},
@@ -82,6 +91,14 @@ enum ChangesBy {
 
 #[derive(Debug, Subcommand)]
 enum More {
+    /// Make state and history anew from the runs that are stored.
+    #[command(after_help = "Example:
+  relayd compliance rebuild
+
+Needed after compliance.run_interval was changed, for what was stored before. The daemon may run: it goes on
+storing. History before the first run that is still stored stays as it is. The daemon does this by
+itself for a database that had runs before there was state.")]
+    Rebuild,
     /// List what is wrong, with what the reports say of it and the log lines attached to them.
     #[command(after_help = "Examples:
   relayd compliance failing
@@ -136,6 +153,31 @@ enum More {
     },
 }
 
+/// Time between two words about progress.
+const SAY_EVERY: Duration = Duration::from_secs(2);
+
+/// State and history anew. What is interrupted goes on at the next start of the daemon, or of this command.
+fn rebuild(config: &Config) -> Result<(), CliError> {
+    let mut connection =
+        Database::open(&config.database).and_then(|database| database.connect()).map_err(CliError::failed)?;
+    let failed = |error: diesel::result::Error| CliError::failed(DbError::from(error));
+    rebuild::start_over(&mut connection).map_err(failed)?;
+    let compliance = Compliance::new(config.compliance.run_interval);
+    let mut said = Instant::now();
+    let progress = |_: &str, so_far: Rebuilt| {
+        if said.elapsed() >= SAY_EVERY {
+            said = Instant::now();
+            eprintln!("{} nodes, {} runs", so_far.nodes, so_far.runs);
+        }
+        ControlFlow::Continue(())
+    };
+    let now = chrono::Utc::now().timestamp();
+    match rebuild::rebuild_alone(&mut connection, &compliance, now, progress).map_err(failed)? {
+        Some(done) => Ok(writeln!(io::stdout(), "built from {} runs of {} nodes", done.runs, done.nodes)?),
+        None => Err(CliError::failed("the daemon builds it already; its log says how far it is")),
+    }
+}
+
 /// Changes put together by component that are listed when nobody says how many.
 const MOST_CHANGES: usize = 1000;
 
@@ -144,6 +186,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
     let mut fleet = Fleet::open(config)?;
     match &command.command {
         None => state(&mut fleet, command),
+        Some(More::Rebuild) => rebuild(config),
         Some(More::Failing { filters, at, status, listing }) => {
             let (node, filter) = fleet.filter(filters)?;
             let ask = by_node::Ask { moment: fleet.moment(at.as_deref())?, node, filter, wanted: *status };

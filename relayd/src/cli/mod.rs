@@ -11,6 +11,7 @@ mod database;
 mod doctor;
 mod finding;
 mod fleet;
+mod inventory;
 mod node;
 mod nodes;
 mod output;
@@ -90,6 +91,9 @@ enum Command {
     Nodes(nodes::Command),
     Runs(runs::Command),
     Compliance(compliance::Command),
+    /// Look at what nodes say of themselves: hardware, network, packages, and how that changed.
+    #[command(subcommand)]
+    Inventory(inventory::Command),
     Packages(packages::Command),
     Vulnerabilities(vulnerabilities::Command),
     Reload(reload::Args),
@@ -198,6 +202,9 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Compliance(command)) => {
             configuration(&cli.config).and_then(|config| compliance::run(command, &config))
+        }
+        Some(Command::Inventory(command)) => {
+            configuration(&cli.config).and_then(|config| inventory::run(command, &config))
         }
         Some(Command::Packages(command)) => {
             configuration(&cli.config).and_then(|config| packages::run(command, &config))

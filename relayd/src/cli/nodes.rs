@@ -126,8 +126,16 @@ fn show(out: &mut impl Write, answer: &NodeAnswer) -> io::Result<()> {
     }
     let share = node.compliance.map(|share| format!(", {share:.2} %")).unwrap_or_default();
     writeln!(out, "status       {}{share}", node.status.as_str())?;
+    if let Some(inventory) = node_inventory(answer) {
+        writeln!(out, "inventory    {inventory}")?;
+    }
     section::<Part>(out, &answer.rules)?;
     section::<Run>(out, &answer.runs)
+}
+
+fn node_inventory(answer: &NodeAnswer) -> Option<String> {
+    let inventory = answer.inventory.as_ref()?;
+    Some(format!("of {}, {}", inventory.made, printable(&inventory.os)))
 }
 
 fn section<T: Line>(out: &mut impl Write, items: &[T]) -> io::Result<()> {

@@ -15,7 +15,7 @@ impl Services<'_> {
     pub(super) async fn answer_questions(&mut self) -> Result<(), StartError> {
         let has = (self.config.run_logs.output, self.config.inventories.output);
         if matches!(has, (RunLogOutput::Database, _) | (_, InventoryOutput::Database)) {
-            let settings = Settings::new(self.config.compliance.run_interval).with(self.advisories()?);
+            let settings = Settings::new(self.config.compliance.run_interval).with(self.advisories().await?);
             let fleet = Fleet::new(self.database().await?, settings);
             self.called.add(ServiceKind::Fleet, Arc::new(fleet));
         }

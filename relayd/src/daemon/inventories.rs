@@ -9,7 +9,7 @@ use super::{StartError, services::Services, starting};
 use crate::{
     config::{InventoryOutput, NodesSource, SpoolSettings},
     gateway::Door,
-    inventories::store::Store,
+    inventories::{collect, store::Store},
     nodes::Nodes,
     sink::enrol::{Authority, Enrol, Keeping},
 };
@@ -24,6 +24,8 @@ impl Services<'_> {
         let store = match self.config.inventories.output {
             InventoryOutput::Database => {
                 let database = self.database().await?;
+                let stop = self.tasks.stop();
+                self.tasks.spawn("parts of inventories", collect::run(database.clone(), stop));
                 Some(Store::start(database).map_err(starting("the store of inventories"))?)
             }
             _ => None,

@@ -154,7 +154,7 @@ fn rows(c: &mut Connection, ask: &Ask, after: Option<&str>, limit: usize) -> Res
     let sql = format!(
         "SELECT t.nodeid, t.hostname, t.since, t.last, t.set_id, {OF_SET} FROM {} \
          LEFT JOIN compliance_set s ON s.id = t.set_id WHERE {} ORDER BY t.nodeid LIMIT {limit}",
-        ask.moment.relation(),
+        ask.moment.relation(c),
         which.sql()
     );
     Ok(c.rows(&sql, &which.values())?)

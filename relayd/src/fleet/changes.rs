@@ -163,7 +163,7 @@ impl ChangedRow {
 }
 
 /// Nodes that are looked at in one go.
-const AT_A_TIME: usize = 200;
+const AT_A_TIME: usize = 1000;
 
 /// Changes, by node. A page ends with the node with which its limit is reached.
 pub fn by_node(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Change>, Trouble> {
@@ -269,8 +269,8 @@ fn changed(
          FROM (SELECT * FROM {}) a JOIN (SELECT * FROM {}) b ON b.nodeid = a.nodeid \
          WHERE (coalesce(a.set_id, 0) <> coalesce(b.set_id, 0) OR a.answers <> b.answers) AND {} \
          ORDER BY a.nodeid LIMIT {limit}",
-        ask.from.relation(),
-        ask.to.relation(),
+        ask.from.relation(c),
+        ask.to.relation(c),
         which.sql()
     );
     Ok(c.rows(&sql, &which.values())?)

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `/nodes/{node}`: a node, how it is by rule, and its last runs.
 
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Binary, Text},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
     Page, Paging, Settings, Trouble,
+    moment::show,
     nodes::{self, Node},
     parts::{self, By, Part},
     runs::{self, Run},
     sets::ResultFilter,
     state::Moment,
 };
-use crate::db::Connection;
+use crate::db::{Connection, query::Value};
 
 /// A node.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -20,10 +25,48 @@ pub struct NodeAnswer {
     /// The node, and how it is.
     #[serde(flatten)]
     pub node: Node,
+    /// Its inventory, where one is stored.
+    pub inventory: Option<InventoryBrief>,
     /// How it is by rule; no more than 1000 rules.
     pub rules: Vec<Part>,
     /// Its last runs, the newest first; no more than 10.
     pub runs: Vec<Run>,
+}
+
+/// Which inventory is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct InventoryBrief {
+    /// When it was made.
+    pub made: String,
+    /// When it came.
+    pub received: String,
+    /// SHA-256 of the document, hexadecimal.
+    pub digest: String,
+    /// The operating system.
+    pub os: String,
+}
+
+#[derive(QueryableByName)]
+struct InventoryRow {
+    #[diesel(sql_type = BigInt)]
+    made: i64,
+    #[diesel(sql_type = BigInt)]
+    received: i64,
+    #[diesel(sql_type = Binary)]
+    digest: Vec<u8>,
+    #[diesel(sql_type = Text)]
+    os_full_name: String,
+}
+
+fn inventory(c: &mut Connection, id: &str) -> Result<Option<InventoryBrief>, Trouble> {
+    let sql = "SELECT made, received, digest, os_full_name FROM inventory WHERE nodeid = $1";
+    let row: Option<InventoryRow> = c.row(sql, &[Value::Text(id)])?;
+    Ok(row.map(|row| InventoryBrief {
+        made: show(row.made),
+        received: show(row.received),
+        digest: hex::encode(row.digest),
+        os: row.os_full_name,
+    }))
 }
 
 const RULES: usize = 1000;
@@ -44,5 +87,5 @@ pub fn node(c: &mut Connection, settings: &Settings, id: &str) -> Result<NodeAns
     let Page { items: rules, .. } = parts::parts(c, &ask, &Paging { after: None, limit: RULES })?;
     let filter = runs::Filter { node: Some(id.to_owned()), ..runs::Filter::default() };
     let Page { items: runs, .. } = runs::runs(c, &filter, &Paging { after: None, limit: RUNS })?;
-    Ok(NodeAnswer { node, rules, runs })
+    Ok(NodeAnswer { inventory: inventory(c, id)?, node, rules, runs })
 }

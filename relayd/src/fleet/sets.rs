@@ -97,7 +97,7 @@ pub fn held(c: &mut Connection, moment: &Moment, node: Option<&str>) -> QueryRes
         "SELECT t.set_id, CAST(sum(t.answers) AS bigint) AS answering, \
          CAST(count(*) - sum(t.answers) AS bigint) AS silent \
          FROM {} WHERE t.set_id IS NOT NULL AND {} GROUP BY t.set_id",
-        moment.relation(),
+        moment.relation(c),
         which.sql()
     );
     c.rows(&sql, &which.values())

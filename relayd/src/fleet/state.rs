@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Query, Settings, Trouble, moment};
+use crate::db::Connection;
 
 /// An instant, and what counts then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,38 +60,71 @@ impl Moment {
     /// SQL for a table expression called `t` with a row for each accepted node: `nodeid`, `hostname`, `since`
     /// and `last` of its segment and its `set_id`, all null where it has none, and `answers`, 1 or 0. There are
     /// no placeholders in it.
-    pub fn relation(&self) -> String {
+    pub fn relation(&self, c: &Connection) -> String {
         let Self { at, oldest, is_past } = self;
-        let (since, last, set, joins) = match is_past {
-            false => {
-                let joins = "LEFT JOIN compliance_current c ON c.nodeid = n.nodeid".to_owned();
-                ("c.since", "c.last", "c.set_id", joins)
-            }
-            true => (
-                "coalesce(c.since, h.since)",
-                "coalesce(c.last, h.last)",
-                "coalesce(c.set_id, h.set_id)",
-                in_the_past(at.timestamp()),
-            ),
+        let (of, joins) = match (is_past, c) {
+            (false, _) => ("c.", "LEFT JOIN compliance_current c ON c.nodeid = n.nodeid".to_owned()),
+            (true, Connection::Postgres(_)) => ("past.", in_postgres(at.timestamp())),
+            (true, Connection::Sqlite(_)) => ("past.", in_sqlite(at.timestamp())),
         };
         format!(
-            "(SELECT n.nodeid, n.hostname, {since} AS since, {last} AS last, {set} AS set_id, \
-             CASE WHEN {last} >= {oldest} THEN 1 ELSE 0 END AS answers \
+            "(SELECT n.nodeid, n.hostname, {of}since AS since, {of}last AS last, {of}set_id AS set_id, \
+             CASE WHEN {of}last >= {oldest} THEN 1 ELSE 0 END AS answers \
              FROM node n {joins} WHERE n.state = 'accepted') t"
         )
     }
 }
 
-/// Segments at an instant: the present one where it had begun; else the earlier one that spans the instant, or
-/// the last one before it. Two looks into an index for each node that changed since.
-fn in_the_past(at: i64) -> String {
+/// Segments are first looked for in partitions near the instant: a look into each of a year takes its time.
+const NEAR: i64 = 40 * 24 * 3600;
+
+/// `past`: the segment of each node `n` at an instant. The present one where it had begun; else the earlier one
+/// that spans the instant, which is the first that ends after it; or the last one before it. Each look is one
+/// into an index, and made only when the one before found nothing.
+fn in_postgres(at: i64) -> String {
+    let look = |name: &str, only_if: &str, range: String, order: &str| {
+        format!(
+            "LEFT JOIN LATERAL (SELECT x.since, x.last, x.set_id FROM compliance_history x \
+             WHERE {only_if} AND x.nodeid = n.nodeid AND {range} ORDER BY x.last {order} LIMIT 1) {name} ON TRUE "
+        )
+    };
+    let (soon, lately) = (at.saturating_add(NEAR), at.saturating_sub(NEAR));
+    let none_after = "c.nodeid IS NULL AND a.since IS NULL";
+    // One that has begun later spans nothing: the node was silent.
+    let none_spans = "c.nodeid IS NULL AND coalesce(a.since, z.since, {at} + 1) > {at}";
+    let none_spans = none_spans.replace("{at}", &at.to_string());
+    let none_lately = format!("{none_spans} AND b.since IS NULL");
+    let looks = [
+        look("a", "c.nodeid IS NULL", format!("x.last >= {at} AND x.last < {soon}"), ""),
+        look("z", none_after, format!("x.last >= {soon}"), ""),
+        look("b", &none_spans, format!("x.last < {at} AND x.last >= {lately}"), "DESC"),
+        look("y", &none_lately, format!("x.last < {lately}"), "DESC"),
+    ];
+    let pick = |column: &str| {
+        let spans = |name: &str| format!("CASE WHEN {name}.since <= {at} THEN {name}.{column} END");
+        let (a, z) = (spans("a"), spans("z"));
+        format!("coalesce(c.{column}, {a}, {z}, b.{column}, y.{column}) AS {column}")
+    };
     format!(
-        "LEFT JOIN compliance_current c ON c.nodeid = n.nodeid AND c.since <= {at} \
-         LEFT JOIN compliance_history h ON h.nodeid = n.nodeid \
-         AND h.last = CASE WHEN c.nodeid IS NULL THEN coalesce(\
+        "LEFT JOIN compliance_current c ON c.nodeid = n.nodeid AND c.since <= {at} {}\
+         CROSS JOIN LATERAL (SELECT {}, {}, {}) past",
+        looks.concat(),
+        pick("since"),
+        pick("last"),
+        pick("set_id")
+    )
+}
+
+/// The same without LATERAL, which SQLite does not have.
+fn in_sqlite(at: i64) -> String {
+    format!(
+        "LEFT JOIN (SELECT nodeid, since, last, set_id FROM compliance_current WHERE since <= {at} \
+         UNION ALL SELECT h.nodeid, h.since, h.last, h.set_id FROM compliance_current c \
+         JOIN compliance_history h ON h.nodeid = c.nodeid AND h.last = coalesce(\
            (SELECT CASE WHEN x.since <= {at} THEN x.last END FROM compliance_history x \
-            WHERE x.nodeid = n.nodeid AND x.last >= {at} ORDER BY x.last LIMIT 1), \
+            WHERE x.nodeid = c.nodeid AND x.last >= {at} ORDER BY x.last LIMIT 1), \
            (SELECT x.last FROM compliance_history x \
-            WHERE x.nodeid = n.nodeid AND x.last < {at} ORDER BY x.last DESC LIMIT 1)) END"
+            WHERE x.nodeid = c.nodeid AND x.last < {at} ORDER BY x.last DESC LIMIT 1)) \
+         WHERE c.since > {at}) past ON past.nodeid = n.nodeid"
     )
 }

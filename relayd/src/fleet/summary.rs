@@ -91,7 +91,7 @@ fn all(c: &mut Connection, moment: &Moment, node: Option<&str>) -> Result<(NodeC
          count(*) AS nodes, {}, CAST(0 AS bigint) AS no_answer \
          FROM {} LEFT JOIN compliance_set s ON s.id = t.set_id WHERE {} GROUP BY 1, 2",
         sums.join(", "),
-        moment.relation(),
+        moment.relation(c),
         which.sql()
     );
     let (mut nodes, mut results) = (NodeCounts::default(), Counts::default());

@@ -6,7 +6,7 @@ use chrono::Utc;
 use super::questions::{self, Filter, Wanted};
 use crate::fleet::{Asked, Format, Query, Question, Reply, Trouble, moment};
 
-/// `GET /nodes/{node}/inventory`.
+/// `GET /nodes/{node_id}/inventory`.
 pub(crate) fn inventory(mut asked: Asked, node: &str) -> Result<Question, Trouble> {
     let node = node.to_owned();
     let at = asked.query.take("at").map(|text| moment::parse(&text, Utc::now())).transpose()?;
@@ -18,7 +18,7 @@ pub(crate) fn inventory(mut asked: Asked, node: &str) -> Result<Question, Troubl
     }))
 }
 
-/// `GET /nodes/{node}/inventory/changes`.
+/// `GET /nodes/{node_id}/inventory/changes`.
 pub(crate) fn changes(mut asked: Asked, node: &str) -> Result<Question, Trouble> {
     let node = node.to_owned();
     let paging = asked.query.paging()?;

@@ -11,15 +11,12 @@ use crate::{
     api::Envelope,
     fleet::{
         Page,
-        described::{AFTER, BAD, FORMAT, LATER, LIMIT, NEXT},
+        described::{AFTER, BAD, FORMAT, LATER, LIMIT, NEXT, NODE_ID},
     },
-    open_api::{
-        Answer, ApiPath, Content, Example, Operation, Parameter, Shape, answer, in_path, in_query, problem,
-    },
+    open_api::{Answer, ApiPath, Content, Example, Operation, Parameter, Shape, answer, in_query, problem},
 };
 
 const TAG: &str = "Inventories";
-const NODE: Parameter = in_path("node", "Id of the node.", Shape::Text, "root", "$NODE");
 const SECTION: Parameter = in_query(
     "section",
     "Which sections, separated by commas: such as `packages`, `software_updates`, `momentary`, `hardware`, \
@@ -44,13 +41,13 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation {
         id: "getNodeInventory",
         method: "GET",
-        path: ApiPath::Version(1, "/nodes/{node}/inventory"),
+        path: ApiPath::Version(1, "/nodes/{node_id}/inventory"),
         tag: TAG,
         summary: "What a node says of itself",
         text: "From its newest inventory, or from what was true at an instant: then without what is different in \
                each inventory.",
         parameters: &[
-            NODE,
+            NODE_ID,
             in_query(
                 "at",
                 "Instant: RFC 3339, a day, Unix time, or how long ago (`12h`).",
@@ -72,11 +69,11 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation {
         id: "getInventoryChanges",
         method: "GET",
-        path: ApiPath::Version(1, "/nodes/{node}/inventory/changes"),
+        path: ApiPath::Version(1, "/nodes/{node_id}/inventory/changes"),
         tag: TAG,
         summary: "How a node changed",
         text: "The last change first.",
-        parameters: &[NODE, AFTER, LIMIT],
+        parameters: &[NODE_ID, AFTER, LIMIT],
         body: None,
         answers: &[
             answer(200, "the changes")

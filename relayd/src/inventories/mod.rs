@@ -14,6 +14,7 @@
 //! | [`store`], [`write`] | the thread that stores them; its transaction |
 //! | `dictionary` | ids of what is stored once for the whole fleet |
 //! | `timeline` | what a node was when |
+//! | [`collect`] | removes what nobody names any more |
 //! | [`stored`] | what is stored, read again |
 //! | [`changes`] | what is different between two inventories |
 //! | [`questions`], `ask` | questions, and how requests ask them |
@@ -24,6 +25,7 @@
 pub(crate) mod ask;
 pub mod bucket;
 pub mod changes;
+pub mod collect;
 pub(crate) mod described;
 mod dictionary;
 pub mod package;

@@ -239,13 +239,17 @@ impl Change<'_> {
     }
 
     /// Removes a node that was never accepted, and all that belongs to it: nobody has it in memory.
+    /// What it was is history.
     pub(super) fn forget(&mut self, id: &str) -> QueryResult<()> {
-        ["node_key", "node_certificate", "node_conflict", "node_instance", "node"].iter().try_for_each(
-            |table| {
-                let sql = format!("DELETE FROM {table} WHERE nodeid = $1");
-                self.connection.run(&sql, &[Value::Text(id)]).map(drop)
-            },
-        )
+        let inventory = "INSERT INTO inventory_history (nodeid, since, last, facts_id, chunks) \
+                         SELECT nodeid, since, made, facts_id, chunks FROM inventory WHERE nodeid = $1 \
+                         ON CONFLICT (nodeid, last) DO NOTHING";
+        self.connection.run(inventory, &[Value::Text(id)])?;
+        let tables = ["inventory", "node_key", "node_certificate", "node_conflict", "node_instance", "node"];
+        tables.iter().try_for_each(|table| {
+            let sql = format!("DELETE FROM {table} WHERE nodeid = $1");
+            self.connection.run(&sql, &[Value::Text(id)]).map(drop)
+        })
     }
 
     /// Removes a node and all that belongs to it; its id is free again.

@@ -10,9 +10,16 @@ use openssl::{
     sign::Signer,
     x509::{X509, X509Name},
 };
-use protocol::{certificate::Certificate, compression, urls::UploadKind};
+use protocol::{certificate::Certificate, compression, node_list::NodeList, urls::UploadKind};
 use relayd::{
     config::SpoolSettings,
+    db::Database,
+    fleet::Paging,
+    inventories::{
+        questions::{self, Filter, Wanted},
+        store::Store,
+    },
+    nodes::NodeTable,
     registry::{
         admin::{self, Accept},
         record::{ConflictKind, NodeState},
@@ -23,6 +30,7 @@ use relayd::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    common::fleet::config_of,
     on_both,
     rig::{Machine, Place, Root, until},
 };
@@ -32,6 +40,9 @@ on_both!(
     what_is_not_signed_by_the_node_goes_to_failed_with_both_files,
     an_inventory_signed_with_the_current_key_brings_the_next,
     an_inventory_brings_no_key_that_the_node_does_not_have,
+    in_the_database_a_first_inventory_makes_a_pending_node,
+    what_is_no_inventory_is_refused_with_its_reason,
+    with_a_node_list_its_certificates_decide,
 );
 
 struct InventorySpool {
@@ -42,6 +53,18 @@ struct InventorySpool {
 
 impl InventorySpool {
     fn open(place: &Place, root: &Root) -> Self {
+        let keeping = Keeping::received(&place.path("inventories")).unwrap();
+        let registry = Some(root.registry.clone());
+        Self::of(place, Authority { nodes: root.nodes.clone(), registry }, keeping)
+    }
+
+    /// What inventories say goes into the database.
+    fn stored(place: &Place, authority: Authority) -> Self {
+        let database = Database::open(&config_of(place.url.clone())).unwrap();
+        Self::of(place, authority, Keeping::Database(Store::start(database).unwrap()))
+    }
+
+    fn of(place: &Place, authority: Authority, keeping: Keeping) -> Self {
         let directory = place.path("inventories");
         let settings = SpoolSettings {
             directory: directory.clone(),
@@ -52,8 +75,7 @@ impl InventorySpool {
             retention: Duration::from_secs(86_400),
         };
         let spool = Spool::open(UploadKind::NewInventory, &settings, &prometheus::Registry::new()).unwrap();
-        let authority = Authority { nodes: root.nodes.clone(), registry: Some(root.registry.clone()) };
-        let enrol = Enrol::new(authority, Keeping::received(&directory).unwrap(), settings.max_file_size);
+        let enrol = Enrol::new(authority, keeping, settings.max_file_size);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move { spool.run(Arc::new(enrol), stopped).await.unwrap() });
@@ -73,6 +95,21 @@ impl InventorySpool {
         names
     }
 
+    fn put_both(&self, name: &str, (content, sign): (Vec<u8>, Vec<u8>)) {
+        self.put(&format!("{name}.ocs.gz"), &content);
+        self.put(&format!("{name}.ocs.sign"), &sign);
+    }
+
+    /// What the reason says for which both were refused.
+    async fn refused(&self, name: &str) -> String {
+        let failed = |file: &str| self.directory.join("failed").join(format!("{name}.ocs.{file}"));
+        until("both and their reasons", || {
+            ["gz", "gz.reason", "sign", "sign.reason"].iter().all(|file| failed(file).exists())
+        })
+        .await;
+        fs::read_to_string(failed("gz.reason")).unwrap()
+    }
+
     async fn close(self) {
         self.stop.cancel();
         self.task.await.unwrap();
@@ -81,19 +118,28 @@ impl InventorySpool {
 
 /// An inventory that has the certificate of one machine, and its signature by another one's key.
 fn inventory(of: &Machine, signed_by: &Machine) -> (Vec<u8>, Vec<u8>) {
+    signed(&document(of), signed_by)
+}
+
+fn document(of: &Machine) -> String {
     let certificate = String::from_utf8(of.certificate.to_pem()).unwrap();
-    let xml = format!(
+    format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<REQUEST><CONTENT><ACCESSLOG><LOGDATE>{}</LOGDATE></ACCESSLOG>\
          <OPERATINGSYSTEM><KERNEL_VERSION>6.1.0</KERNEL_VERSION><NAME>Debian</NAME></OPERATINGSYSTEM>\
          <RUDDER><AGENT><AGENT_NAME>cfengine-community</AGENT_NAME><AGENT_CERT>{certificate}</AGENT_CERT>\
          <OWNER>root</OWNER><POLICY_SERVER_UUID>root</POLICY_SERVER_UUID></AGENT>\
          <AGENT_VERSION>9.0.0</AGENT_VERSION><HOSTNAME>{}</HOSTNAME><UUID>{}</UUID></RUDDER>\
+         <SOFTWARES><FROM>deb</FROM><NAME>bash</NAME><VERSION>5.2</VERSION></SOFTWARES>\
          </CONTENT><DEVICEID>x</DEVICEID></REQUEST>",
         Utc::now().format("%Y-%m-%d %H:%M:%S"),
         of.hostname,
         of.id
-    );
-    let mut signer = Signer::new(MessageDigest::sha512(), &signed_by.key).unwrap();
+    )
+}
+
+/// A packed document and its signature file.
+fn signed(xml: &str, by: &Machine) -> (Vec<u8>, Vec<u8>) {
+    let mut signer = Signer::new(MessageDigest::sha512(), &by.key).unwrap();
     let digest: String =
         signer.sign_oneshot_to_vec(xml.as_bytes()).unwrap().iter().map(|b| format!("{b:02x}")).collect();
     let sign = format!("header=rudder-signature-v1\nalgorithm=sha512\ndigest={digest}\nhostname=x\n");
@@ -210,3 +256,130 @@ async fn an_inventory_brings_no_key_that_the_node_does_not_have(place: Place) {
     spool.close().await;
     root.stop().await;
 }
+
+async fn in_the_database_a_first_inventory_makes_a_pending_node(place: Place) {
+    let root = place.start();
+    let authority = Authority { nodes: root.nodes.clone(), registry: Some(root.registry.clone()) };
+    let spool = InventorySpool::stored(&place, authority);
+    let machine = Machine::new("n1");
+    let mut c = place.connect();
+    for (name, state) in [("a", NodeState::Pending), ("b", NodeState::Accepted)] {
+        if state == NodeState::Accepted {
+            admin::accept(&mut c, from_ref(&machine.id), "op", &Accept::default()).unwrap();
+            root.until("accepted", |table| table.knows(&machine.id)).await;
+        }
+        let (content, sign) = inventory(&machine, &machine);
+        spool.put(&format!("{name}.ocs.gz"), &content);
+        spool.put(&format!("{name}.ocs.sign"), &sign);
+        until("taken", || spool.names("incoming").is_empty()).await;
+        assert_eq!(admin::get(&mut c, &machine.id).unwrap().unwrap().node.state, state);
+        let stored = questions::inventory(&mut c, "n1", None, &Wanted::default()).unwrap();
+        assert_eq!(stored.sections["packages"][0]["name"], "bash");
+        assert_eq!(stored.sections["rudder"][0]["hostname"], machine.hostname);
+        assert!(stored.sections["rudder"][0]["agents"][0].get("certificate").is_none());
+    }
+    assert_eq!(spool.names("failed"), [""; 0]);
+    assert!(!spool.directory.join("received").exists());
+    // Whoever is deleted is in no answer any more.
+    admin::delete(&mut c, from_ref(&machine.id)).unwrap();
+    assert_eq!(questions::summaries(&mut c, &Filter::default(), &PAGE).unwrap().items.len(), 0);
+    spool.close().await;
+    root.stop().await;
+}
+
+async fn what_is_no_inventory_is_refused_with_its_reason(place: Place) {
+    let root = place.start();
+    let authority = Authority { nodes: root.nodes.clone(), registry: Some(root.registry.clone()) };
+    let spool = InventorySpool::stored(&place, authority);
+    let (machine, other) = (Machine::new("n1"), Machine::new("n2"));
+    let good = document(&machine);
+    let laughs =
+        "<!DOCTYPE x [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;&a;\"><!ENTITY c \"&b;&b;&b;&b;\">]><REQUEST>";
+    let external = "<!DOCTYPE x [<!ENTITY a SYSTEM \"file:///etc/passwd\">]><REQUEST>";
+    let (start, end) = (good.find("<RUDDER>").unwrap(), good.find("</RUDDER>").unwrap() + 9);
+    let (log_start, log_end) = (good.find("<LOGDATE>").unwrap() + 9, good.find("</LOGDATE>").unwrap());
+    let date = |hours: i64| {
+        let then = Utc::now() + chrono::Duration::hours(hours);
+        good.replace(&good[log_start..log_end], &then.format("%Y-%m-%d %H:%M:%S").to_string())
+    };
+    let documents = [
+        ("laughs", good.replace("<REQUEST>", laughs), "bad_content", "document type"),
+        ("external", good.replace("<REQUEST>", external), "bad_content", "document type"),
+        (
+            "huge",
+            good.replace("bash", &"b".repeat((1 << 20) + 1)),
+            "bad_content",
+            "longer than 1048576 bytes",
+        ),
+        (
+            "many",
+            good.replace("<SOFTWARES>", &format!("{}<SOFTWARES>", "<PORTS/>".repeat(600_000))),
+            "bad_content",
+            "elements",
+        ),
+        (
+            "two",
+            good.replace("<SOFTWARES>", &format!("{}<SOFTWARES>", &good[start..end])),
+            "bad_content",
+            "RUDDER",
+        ),
+        ("old", date(-72), "bad_content", "two days"),
+        ("early", date(48), "bad_content", "12 hours"),
+        ("bomb", good.replace("bash", &" ".repeat(201 << 20)), "too_large", "inflates to more"),
+    ];
+    let pairs = [
+        ("forged", signed(&good, &other), "bad_signature"),
+        (
+            "certificate",
+            signed(&document(&other).replace("<UUID>n2", "<UUID>n1"), &other),
+            "not that of node n1",
+        ),
+    ];
+    // All at once: whichever of two files comes first waits for the other one.
+    let mut expected = Vec::new();
+    for (name, xml, reason, detail) in documents {
+        spool.put_both(name, signed(&xml, &machine));
+        expected.push((name, reason, detail));
+    }
+    for (name, files, reason) in pairs {
+        spool.put_both(name, files);
+        expected.push((name, reason, ""));
+    }
+    for (name, reason, detail) in expected {
+        let text = spool.refused(name).await;
+        assert!(text.contains(reason) && text.contains(detail), "{name}: {text}");
+    }
+    let mut c = place.connect();
+    assert!(admin::get(&mut c, &machine.id).unwrap().is_none());
+    assert_eq!(questions::summaries(&mut c, &Filter::default(), &PAGE).unwrap().items.len(), 0);
+    spool.close().await;
+    root.stop().await;
+}
+
+/// The table is that of `nodeslist.json` and `allnodescerts.pem`: nobody is taken in.
+async fn with_a_node_list_its_certificates_decide(place: Place) {
+    let (node, forger, stranger, keyless) =
+        (Machine::new("n1"), Machine::new("n1"), Machine::new("n2"), Machine::new("n3"));
+    let list = r#"{"n1": {"hostname": "h", "policy-server": "root"}, "n3": {"hostname": "h", "policy-server": "root"}}"#;
+    let list = NodeList::from_json(list.as_bytes()).unwrap();
+    let table = NodeTable::new(list, vec![node.certificate.clone()]);
+    let (_sender, nodes) = tokio::sync::watch::channel(Arc::new(table));
+    let spool = InventorySpool::stored(&place, Authority { nodes, registry: None });
+    let refused = [
+        ("forger", &forger, "bad_signature"),
+        ("stranger", &stranger, "unknown_node"),
+        ("keyless", &keyless, "no_certificate"),
+    ];
+    refused.iter().for_each(|(name, machine, _)| spool.put_both(name, inventory(machine, machine)));
+    spool.put_both("n1", inventory(&node, &node));
+    for (name, _, reason) in refused {
+        let text = spool.refused(name).await;
+        assert!(text.contains(reason), "{name}: {text}");
+    }
+    until("taken", || spool.names("incoming").is_empty()).await;
+    let all = questions::summaries(&mut place.connect(), &Filter::default(), &PAGE).unwrap();
+    assert_eq!(all.items.iter().map(|one| &*one.node_id).collect::<Vec<_>>(), ["n1"]);
+    spool.close().await;
+}
+
+const PAGE: Paging = Paging { after: None, limit: 10 };

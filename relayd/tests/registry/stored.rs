@@ -11,9 +11,10 @@ use protocol::inventory::{
     system::OperatingSystem,
 };
 use relayd::{
-    db::{Connection, Database},
+    db::{Connection, Database, query::Value},
     fleet::{Paging, Trouble},
     inventories::{
+        collect::{self, Removed},
         questions::{self, Filter, Wanted},
         record::Record,
         write,
@@ -27,6 +28,7 @@ on_both!(
     late_inventories_find_their_place,
     two_servers_store_the_same_packages_at_the_same_moment,
     the_export_comes_in_pages_and_with_the_sections_asked_for,
+    what_nobody_names_any_more_is_removed_and_nothing_else,
 );
 
 const MADE: i64 = 1_800_000_000;
@@ -241,4 +243,31 @@ async fn the_export_comes_in_pages_and_with_the_sections_asked_for(place: Place)
     let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
     assert_eq!((&line["node_id"], &line["sections"]["packages"][0]["name"]), (&"n3".into(), &"bash".into()));
     assert!(line["sections"]["momentary"]["processes"].is_array() && line["sections"]["rudder"].is_null());
+}
+
+async fn what_nobody_names_any_more_is_removed_and_nothing_else(place: Place) {
+    let mut c = place.connect();
+    store(&mut c, &[record("n1", MADE, &["bash=1", "curl=1"]), record("n2", MADE, &["bash=1"])]);
+    store(&mut c, &[record("n1", MADE + 1, &["bash=2", "curl=1"])]);
+    assert_eq!(collect::collect(&mut c).unwrap(), Removed::default(), "history names what was");
+    let only = Wanted::read(Some("packages"));
+    let then = questions::inventory(&mut c, "n1", Some(MADE), &only).unwrap();
+
+    // A node that is forgotten becomes history, which goes with retention.
+    c.run("DELETE FROM inventory WHERE nodeid = $1", &[Value::Text("n1")]).unwrap();
+    // bash=2 and its chunk; curl=1 is in the history still. Its facts are as in the history.
+    let removed = collect::collect(&mut c).unwrap();
+    assert_eq!(removed, Removed { chunks: 1, packages: 1, ..Removed::default() });
+    let again = questions::inventory(&mut c, "n1", Some(MADE), &only).unwrap();
+    assert_eq!(again.sections, then.sections);
+
+    c.run("DELETE FROM inventory_history", &[]).unwrap();
+    let removed = collect::collect(&mut c).unwrap();
+    assert_eq!(removed, Removed { facts: 1, chunks: 1, packages: 1, ..Removed::default() });
+    assert_eq!(CONTENTS.map(|table| count(&mut c, table)), [1, 1, 1, 1], "what n2 has");
+    let n2 = questions::inventory(&mut c, "n2", None, &only).unwrap();
+    assert_eq!(n2.sections["packages"][0]["version"], "1");
+    // What was removed comes back.
+    store(&mut c, &[record("n1", MADE + 2, &["bash=2", "curl=1"])]);
+    assert_eq!(count(&mut c, "package"), 3);
 }

@@ -267,7 +267,7 @@ fn what_changed_is_said_once(hours: &mut Hours) {
 fn a_timeline_tells_each_change(hours: &mut Hours) {
     let now = Utc::now().timestamp();
     let settings = hours.settings.clone();
-    let mut of = |c: &mut Connection, node: &str, span: Span, paging: &Paging| {
+    let of = |c: &mut Connection, node: &str, span: Span, paging: &Paging| {
         timeline::timeline(c, &settings, now, node, span, paging).unwrap()
     };
     let all = of(&mut hours.c, "n0", Span::default(), &ALL).items;

@@ -49,6 +49,7 @@ macro_rules! documents {
 documents! {
     api_versions: "docs/api-versions.md",
     backup: "docs/backup.md",
+    compliance: "docs/compliance.md",
     configuration: "docs/configuration.md",
     connected_agents: "docs/connected-agents.md",
     containers: "docs/containers.md",
@@ -59,6 +60,7 @@ documents! {
     logs: "docs/logs.md",
     migration: "docs/migration.md",
     monitoring: "docs/monitoring.md",
+    packages: "docs/packages.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
     proxies: "docs/proxies.md",

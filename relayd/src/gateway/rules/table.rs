@@ -110,8 +110,6 @@ pub const RULES: &[Rule] = &[
     operate(&["GET"], "/rudder/relay-api/1/runs/<run>", Fleet, "a run, with all its reports"),
     operate(&["GET"], "/rudder/relay-api/1/nodes/<node>", Fleet, "a node, and what is known of it"),
     operate(&["GET"], "/rudder/relay-api/1/nodes", Fleet, "nodes, and how each of them is"),
-    operate(&["GET"], "/rudder/relay-api/1/nodes/<node>/inventory", Fleet, "what a node says of itself"),
-    operate(&["GET"], "/rudder/relay-api/1/nodes/<node>/inventory/changes", Fleet, "how that changed"),
     operate(
         &["GET"],
         "/rudder/relay-api/1/inventories",

@@ -50,7 +50,7 @@ pub fn run(walk: &Walk, realm: &Realm) -> Result<()> {
 }
 
 /// Whose commands are about something that is not there: nobody asked for that run, or made it.
-const NOT_FOUND: &[&str] = &["postTrigger", "getRun"];
+const NOT_FOUND: &[&str] = &["postTrigger", "getRun", "getNodeInventory", "getInventoryChanges"];
 
 fn variables(root: &Server, machine: &Identity) -> Result<Vec<(&'static str, String)>> {
     let directory = root.directory();

@@ -25,6 +25,9 @@ fn questions() -> Vec<(&'static str, Ask, &'static str)> {
         ("getRun", of_root().path("start", RUN), "limit=10"),
         ("listNodes", ask(), "status=no_answer"),
         ("getNode", of_root(), ""),
+        ("findPackages", ask().query("by=version"), "name=open*&version%3C=3.0%2Bx&version%3E1"),
+        ("findUpdates", ask(), "by=node&kind=security"),
+        ("findVulnerabilities", ask(), "by=finding&severity=high&fixed=true"),
     ]
 }
 
@@ -62,7 +65,8 @@ pub fn walk(walk: &Walk, world: &World) -> Result<()> {
 /// What is answered when the database fails. The server is of no use afterwards.
 pub fn failed(walk: &Walk, root: &Server) -> Result<()> {
     let breaking = "ALTER TABLE node RENAME TO node_gone; \
-         ALTER TABLE compliance_set RENAME TO compliance_set_gone";
+         ALTER TABLE compliance_set RENAME TO compliance_set_gone; \
+         ALTER TABLE inventory RENAME TO inventory_gone; ALTER TABLE package RENAME TO package_gone";
     judge::sqlite(root.database()?)?.batch_execute(breaking)?;
     let to = To::local(root);
     for (id, ask, _) in questions() {

@@ -8,7 +8,7 @@
 //! | `ask` | requests to operations |
 //! | `walk` | requests whose answers are checked and remembered |
 //! | `world` | the servers |
-//! | `system`, `identity`, `uploads`, `shared`, `policies`, `runs`, `fleet` | the answers of these operations |
+//! | `system`, `identity`, `uploads`, `shared`, `policies`, `runs`, `fleet`, `inventories` | the answers of these operations |
 //! | `examples` | the curl commands |
 //! | `versions` | versions side by side |
 //! | `hostile` | what no operation has |
@@ -19,6 +19,7 @@ mod examples;
 mod fleet;
 mod hostile;
 mod identity;
+mod inventories;
 mod policies;
 mod runs;
 mod shared;
@@ -56,6 +57,7 @@ fn every_described_answer_is_given_and_every_given_one_is_described() -> Result<
         shared::walk(&walk, &world)?;
         policies::walk(&walk, &world)?;
         fleet::walk(&walk, &world)?;
+        inventories::walk(&walk, &world)?;
         runs::walk(&walk, &world)?;
         runs::triggers(&walk, &world)?;
         uploads::often(&walk, &world)?;
@@ -69,6 +71,7 @@ fn every_described_answer_is_given_and_every_given_one_is_described() -> Result<
     runs::too_many(&walk, &world.realm)?;
     let has_address = runs::from_elsewhere(&walk, &world)?;
     let forgiven = no_room(&walk)?;
+    inventories::failed(&walk, &world.realm.root)?;
     fleet::failed(&walk, &world.realm.root)?;
     world.realm.root.kill();
     identity::cut_off(&walk, &world, &behind)?;

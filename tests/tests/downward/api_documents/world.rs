@@ -35,6 +35,9 @@ impl World {
     pub fn start() -> Result<Self> {
         let mut realm = Realm::prepare()?;
         with_directories(&mut realm.root);
+        let advisories = realm.root.directory().join("advisories.csv");
+        fs::write(&advisories, "advisory,package,severity\nA-1,openssl,high\n")?;
+        realm.root.set("processing.inventory.advisories", format!("{:?}", advisories.display().to_string()));
         shared::prepare(&realm.root)?;
         realm.root.start()?;
         let mut relay =
