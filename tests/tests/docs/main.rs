@@ -60,6 +60,7 @@ documents! {
     logs: "docs/logs.md",
     migration: "docs/migration.md",
     monitoring: "docs/monitoring.md",
+    packages: "docs/packages.md",
     policies: "docs/policies.md",
     protocol: "docs/protocol.md",
     proxies: "docs/proxies.md",

@@ -211,7 +211,11 @@ fn what_is_not_exported_is_told() {
 
 #[test]
 fn rules_dashboard_and_documentation_are_about_what_is_exported() -> Result<()> {
-    let realm = Realm::start()?;
+    let mut realm = Realm::prepare()?;
+    let advisories = realm.root.directory().join("advisories.csv");
+    fs::write(&advisories, "advisory,package\nA-1,openssl\n")?;
+    realm.root.set("processing.inventory.advisories", format!("{:?}", advisories.display().to_string()));
+    realm.root.start()?;
     let mut relay = realm.relay(&realm.root)?;
     let machine = realm.machine(&relay, Keys::P256)?;
     let run = Run::new(machine.node_id.clone(), Utc::now(), 5).pack(&machine)?;
