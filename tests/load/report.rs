@@ -83,7 +83,7 @@ impl fmt::Display for Report {
         for figure in &self.figures {
             let Figure { name, value, unit, target } = figure;
             let digits = if value.fract() == 0.0 || *value >= 1000.0 { 0 } else { 2 };
-            write!(f, "{name:<34} {value:>12.digits$} {unit:<10}")?;
+            write!(f, "{name:<46} {value:>12.digits$} {unit:<10}")?;
             let verdict = if figure.passed() { "ok" } else { "MISSED" };
             match target {
                 Target::None => writeln!(f)?,

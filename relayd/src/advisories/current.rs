@@ -88,7 +88,7 @@ impl Current {
             (Err(problem), Some(error)) if !anyway && error == problem.to_string() => return Err(error),
             _ => {}
         }
-        let read = fingerprint.and_then(|fingerprint| Ok((fingerprint, load::load(&self.path))));
+        let read = fingerprint.map(|fingerprint| (fingerprint, load::load(&self.path)));
         let (fingerprint, catalogue) = match read {
             Ok((fingerprint, catalogue)) => (Some(fingerprint), catalogue),
             Err(problem) => (None, Err(problem)),

@@ -163,7 +163,7 @@ impl ChangedRow {
 }
 
 /// Nodes that are looked at in one go.
-const AT_A_TIME: usize = 200;
+const AT_A_TIME: usize = 1000;
 
 /// Changes, by node. A page ends with the node with which its limit is reached.
 pub fn by_node(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Change>, Trouble> {

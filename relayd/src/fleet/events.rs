@@ -98,11 +98,11 @@ impl EventRow {
     }
 }
 
-/// The columns of [`EventRow`], from `ruddersysevents e`; the message only where `msg` holds.
+/// The columns of [`EventRow`], from `ruddersysevents e`; `msg`: SQL for the message.
 pub fn columns(c: &Connection, msg: &str) -> String {
     format!(
         "e.id, {} AS executed, e.nodeid, e.ruleid, e.directiveid, e.reportid, e.policy, e.component, \
-         e.keyvalue, e.eventtype, CASE WHEN {msg} THEN e.msg END AS msg",
+         e.keyvalue, e.eventtype, {msg} AS msg",
         c.unix_time("e.executiondate")
     )
 }
@@ -127,18 +127,18 @@ pub fn attach(rows: Vec<EventRow>) -> Vec<Reported> {
 }
 
 /// Most reports that are read of some runs in one go.
-pub const MOST: usize = 50_000;
+pub const MOST: usize = 20_000;
 
 /// Reports of these runs (node, start in Unix seconds) that pass a filter, and the log lines between them, in
-/// order, of each run those of its first [`MOST`] rows; `msg` as in [`columns`].
+/// order; `None` when there are more than [`MOST`]. `msg` as in [`columns`].
 pub fn of_runs(
     c: &mut Connection,
     runs: &[(String, i64)],
     filter: &ResultFilter,
     msg: &str,
-) -> QueryResult<Vec<EventRow>> {
+) -> QueryResult<Option<Vec<EventRow>>> {
     if runs.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let mut which = filter.conditions();
     let run = |(node, start): &(String, i64)| {
@@ -148,11 +148,13 @@ pub fn of_runs(
     let runs: Vec<_> = runs.iter().map(run).collect();
     which.holds(format!("({})", runs.join(" OR ")));
     let sql = format!(
-        "SELECT {} FROM ruddersysevents e WHERE {} ORDER BY e.nodeid, e.id LIMIT {MOST}",
+        "SELECT {} FROM ruddersysevents e WHERE {} ORDER BY e.nodeid, e.id LIMIT {}",
         columns(c, msg),
-        which.sql()
+        which.sql(),
+        MOST + 1
     );
-    c.rows(&sql, &which.values())
+    let rows: Vec<EventRow> = c.rows(&sql, &which.values())?;
+    Ok(Some(rows).filter(|rows| rows.len() <= MOST))
 }
 
 #[cfg(test)]

@@ -89,6 +89,8 @@ impl Row for Found {
 
 /// Nodes whose runs are read in one go.
 const AT_A_TIME: usize = 50;
+/// Messages are cut after so many characters: nodes say what they like, and the run has all of it.
+const LONGEST: usize = 2000;
 
 /// Results of nodes that answer, by node. A page ends with the node with which its limit is reached: what is
 /// wrong on a node is never cut in two.
@@ -103,10 +105,17 @@ pub fn failing(c: &mut Connection, ask: &by_node::Ask, paging: &Paging) -> Resul
         Some(wanted) => wanted,
     };
     let ask = by_node::Ask { wanted: Some(wanted), ..ask.clone() };
-    let (mut items, mut after) = (Vec::new(), paging.after.clone());
+    let (mut items, mut after, mut at_a_time) = (Vec::new(), paging.after.clone(), AT_A_TIME);
     loop {
-        let nodes = by_node::nodes(c, &ask, &Paging { after, limit: AT_A_TIME })?;
-        let mut found = on(c, &nodes.items, &ask.moment, wanted, &ask.filter)?;
+        let nodes = by_node::nodes(c, &ask, &Paging { after: after.clone(), limit: at_a_time })?;
+        let Some(mut found) = on(c, &nodes.items, &ask.moment, wanted, &ask.filter)? else {
+            // Their runs are uncommonly long.
+            at_a_time /= 2;
+            match nodes.items.first() {
+                Some(node) if at_a_time == 0 => return Err(too_long(node)),
+                _ => continue,
+            }
+        };
         for (place, node) in nodes.items.iter().enumerate() {
             items.extend(found.remove(&node.node_id).unwrap_or_default());
             if items.len() >= paging.limit {
@@ -121,18 +130,31 @@ pub fn failing(c: &mut Connection, ask: &by_node::Ask, paging: &Paging) -> Resul
     }
 }
 
+fn too_long(node: &NodeCompliance) -> Trouble {
+    let most = events::MOST;
+    Trouble::Asked(format!(
+        "the run of {} has more than {most} rows: ask for a rule or a component",
+        node.node_id
+    ))
+}
+
+/// What is wrong on these nodes; `None` when their runs have more rows than are read.
 fn on(
     c: &mut Connection,
     nodes: &[NodeCompliance],
     moment: &Moment,
     wanted: Wanted,
     filter: &ResultFilter,
-) -> Result<HashMap<String, Vec<Found>>, Trouble> {
+) -> Result<Option<HashMap<String, Vec<Found>>>, Trouble> {
     let runs = runs_at(c, nodes, moment)?;
     let types: Vec<_> = Status::ALL.into_iter().filter(|status| wanted.is(*status)).collect();
     let types: Vec<_> = types.into_iter().map(|status| format!("'{}'", status.event_type())).collect();
-    let msg = format!("e.eventtype IN ({}) OR e.eventtype LIKE 'log!_%' ESCAPE '!'", types.join(", "));
-    let rows = events::of_runs(c, &runs, filter, &msg)?;
+    let msg = format!(
+        "CASE WHEN e.eventtype IN ({}) OR e.eventtype LIKE 'log!_%' ESCAPE '!' \
+         THEN substr(e.msg, 1, {LONGEST}) END",
+        types.join(", ")
+    );
+    let Some(rows) = events::of_runs(c, &runs, filter, &msg)? else { return Ok(None) };
     let starts: HashMap<String, i64> = runs.into_iter().collect();
     let hostnames: HashMap<&str, &str> =
         nodes.iter().map(|node| (node.node_id.as_str(), node.hostname.as_str())).collect();
@@ -155,7 +177,7 @@ fn on(
         };
         found.entry(node).or_default().push(one);
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 #[derive(QueryableByName)]

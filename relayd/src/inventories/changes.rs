@@ -83,7 +83,8 @@ pub fn between(
 
 /// A package that went and one of the same name that came are one change, as long as there is one of each.
 fn package_changes(went: Vec<Package>, came: Vec<Package>) -> Vec<PackageChange> {
-    let mut all: BTreeMap<(String, String, Kind), (Vec<String>, Vec<String>)> = BTreeMap::new();
+    type Versions = Vec<String>;
+    let mut all = BTreeMap::<(String, String, Kind), (Versions, Versions)>::new();
     let key = |package: &Package| (package.name.clone(), package.arch.clone(), package.kind);
     for package in went {
         all.entry(key(&package)).or_default().0.push(package.version);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is stored, read again: what a node was at an instant, its facts and packages.
 
-use std::{collections::BTreeMap, io::Read};
+use std::collections::BTreeMap;
 
 use diesel::{
     QueryableByName,
     sql_types::{BigInt, Binary, Nullable, Text},
 };
-use flate2::read::GzDecoder;
+use protocol::{
+    compression::{self, Compression},
+    limits,
+};
 use serde_json::{Map, Value as Json};
 
 use super::{
@@ -169,9 +172,8 @@ fn list(ids: impl Iterator<Item = i64>) -> Option<String> {
 
 /// What [`super::record`] packed.
 pub fn unpack(content: &[u8]) -> Result<Json, Trouble> {
-    let mut json = Vec::with_capacity(content.len() * 6);
-    let read = GzDecoder::new(content).read_to_end(&mut json).map_err(|_| torn("a part"))?;
-    serde_json::from_slice(&json[..read]).map_err(|_| torn("a part"))
+    let json = compression::unpack(content, Compression::Gzip, limits::INVENTORY_INFLATED);
+    serde_json::from_slice(&json.map_err(|_| torn("a part"))?).map_err(|_| torn("a part"))
 }
 
 fn object(json: Json) -> Map<String, Json> {

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::Read,
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
@@ -13,8 +12,11 @@ use diesel::{
     QueryResult, QueryableByName,
     sql_types::{BigInt, Binary, Text},
 };
-use flate2::read::GzDecoder;
-use protocol::inventory::software::SoftwareUpdate;
+use protocol::{
+    compression::{self, Compression},
+    inventory::software::SoftwareUpdate,
+    limits,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -217,9 +219,9 @@ impl Known {
 
 /// A list as it is stored; one that cannot be read is empty, which is logged.
 fn read(content: &[u8]) -> Vec<SoftwareUpdate> {
-    let mut json = Vec::new();
-    let unpacked = GzDecoder::new(content).read_to_end(&mut json).map_err(|error| error.to_string());
-    let list = unpacked.and_then(|_| serde_json::from_slice(&json).map_err(|error| error.to_string()));
+    let json = compression::unpack(content, Compression::Gzip, limits::INVENTORY_INFLATED);
+    let list = json.map_err(|error| error.to_string());
+    let list = list.and_then(|json| serde_json::from_slice(&json).map_err(|error| error.to_string()));
     list.unwrap_or_else(|error| {
         tracing::error!("a list of updates in the database cannot be read: {error}");
         Vec::new()
