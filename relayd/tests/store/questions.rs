@@ -302,7 +302,7 @@ fn a_timeline_tells_each_change(hours: &mut Hours) {
     let second = of(&mut hours.c, "n0", Span::default(), &Paging { after: first.next, limit: 1 });
     assert_eq!((&second.items[0], second.next), (old, None));
     let early = Span { from: None, to: Some(hours.unix(30)) };
-    assert_eq!(of(&mut hours.c, "n0", early, &ALL).items, [old.clone()]);
+    assert_eq!(of(&mut hours.c, "n0", early, &ALL).items, std::slice::from_ref(old));
     let silent = of(&mut hours.c, "n1", Span::default(), &ALL).items;
     assert_eq!(silent[0].silent_from, Some(hours.shown(70)));
     assert!(of(&mut hours.c, "n2", Span::default(), &ALL).items.is_empty());
