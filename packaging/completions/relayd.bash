@@ -46,6 +46,9 @@ _relayd() {
             relayd,nodes)
                 cmd="relayd__subcmd__nodes"
                 ;;
+            relayd,packages)
+                cmd="relayd__subcmd__packages"
+                ;;
             relayd,policy)
                 cmd="relayd__subcmd__policy"
                 ;;
@@ -127,6 +130,9 @@ _relayd() {
             relayd__subcmd__compliance,help)
                 cmd="relayd__subcmd__compliance__subcmd__help"
                 ;;
+            relayd__subcmd__compliance,rebuild)
+                cmd="relayd__subcmd__compliance__subcmd__rebuild"
+                ;;
             relayd__subcmd__compliance,timeline)
                 cmd="relayd__subcmd__compliance__subcmd__timeline"
                 ;;
@@ -138,6 +144,9 @@ _relayd() {
                 ;;
             relayd__subcmd__compliance__subcmd__help,help)
                 cmd="relayd__subcmd__compliance__subcmd__help__subcmd__help"
+                ;;
+            relayd__subcmd__compliance__subcmd__help,rebuild)
+                cmd="relayd__subcmd__compliance__subcmd__help__subcmd__rebuild"
                 ;;
             relayd__subcmd__compliance__subcmd__help,timeline)
                 cmd="relayd__subcmd__compliance__subcmd__help__subcmd__timeline"
@@ -226,6 +235,9 @@ _relayd() {
             relayd__subcmd__help,nodes)
                 cmd="relayd__subcmd__help__subcmd__nodes"
                 ;;
+            relayd__subcmd__help,packages)
+                cmd="relayd__subcmd__help__subcmd__packages"
+                ;;
             relayd__subcmd__help,policy)
                 cmd="relayd__subcmd__help__subcmd__policy"
                 ;;
@@ -282,6 +294,9 @@ _relayd() {
                 ;;
             relayd__subcmd__help__subcmd__compliance,failing)
                 cmd="relayd__subcmd__help__subcmd__compliance__subcmd__failing"
+                ;;
+            relayd__subcmd__help__subcmd__compliance,rebuild)
+                cmd="relayd__subcmd__help__subcmd__compliance__subcmd__rebuild"
                 ;;
             relayd__subcmd__help__subcmd__compliance,timeline)
                 cmd="relayd__subcmd__help__subcmd__compliance__subcmd__timeline"
@@ -749,7 +764,7 @@ _relayd() {
 
     case "${cmd}" in
         relayd)
-            opts="-c -t -h -V --config --check --test --help --version status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help"
+            opts="-c -t -h -V --config --check --test --help --version status why doctor run-log spool run nodes runs compliance inventory packages vulnerabilities reload node token policy routes ca server-key database config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1079,7 +1094,7 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__compliance)
-            opts="-c -h --node --rule --directive --policy --component --at --by --status --limit --json --csv --config --help failing changes timeline help"
+            opts="-c -h --node --rule --directive --policy --component --at --by --status --limit --json --csv --config --help rebuild failing changes timeline help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1249,7 +1264,7 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__compliance__subcmd__help)
-            opts="failing changes timeline help"
+            opts="rebuild failing changes timeline help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1304,6 +1319,20 @@ _relayd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        relayd__subcmd__compliance__subcmd__help__subcmd__rebuild)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         relayd__subcmd__compliance__subcmd__help__subcmd__timeline)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -1311,6 +1340,28 @@ _relayd() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__compliance__subcmd__rebuild)
+            opts="-c -h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1743,7 +1794,7 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__help)
-            opts="status why doctor run-log spool run nodes runs compliance reload node token policy routes ca server-key database config completions help"
+            opts="status why doctor run-log spool run nodes runs compliance inventory packages vulnerabilities reload node token policy routes ca server-key database config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1855,7 +1906,7 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__help__subcmd__compliance)
-            opts="failing changes timeline"
+            opts="rebuild failing changes timeline"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1883,6 +1934,20 @@ _relayd() {
             return 0
             ;;
         relayd__subcmd__help__subcmd__compliance__subcmd__failing)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__compliance__subcmd__rebuild)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2277,6 +2342,20 @@ _relayd() {
         relayd__subcmd__help__subcmd__nodes__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__help__subcmd__packages)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -3637,6 +3716,48 @@ _relayd() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        relayd__subcmd__packages)
+            opts="-c -h --version --by --node --arch --limit --json --csv --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --by)
+                    COMPREPLY=($(compgen -W "node version" -- "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --arch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -30,7 +30,11 @@ pub mod sign;
 pub mod signs;
 pub mod waiting;
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use chrono::{SubsecRound, Utc};
 use protocol::{remote_run::Conditions, urls::UploadKind};
@@ -45,7 +49,7 @@ use self::{
 use crate::{
     identity::Identity,
     settings::Settings,
-    state::{LockError, State},
+    state::{Lock, LockError, State},
 };
 
 /// The condition of a run that asks for an inventory (protocol 6.2).
@@ -79,7 +83,7 @@ pub async fn make(
     stop: &CancellationToken,
 ) -> Result<Made, InventoryError> {
     let state = State::open(&settings.paths.state).map_err(InventoryError::State)?;
-    let _lock = state.lock_inventory()?;
+    let _lock = turn(&state, why, stop).await?;
     let waiting = Waiting::open(&state).map_err(InventoryError::Waiting)?;
     let (signs, before) = (signs::of(root, settings), Memory::load(&state));
     if let Why::Again = why
@@ -87,6 +91,10 @@ pub async fn make(
     {
         let mut server = PolicyServer::of(settings, identity)?;
         return finish(settings, &state, &waiting, before, server.send(&pair).await);
+    }
+    if before.sent == Some(Utc::now().trunc_subsecs(0)) {
+        // Names have seconds, and two inventories with one name could be taken for one.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let mut server = PolicyServer::of(settings, identity)?;
     let policy_server = match server.node_id(&state).await {
@@ -115,6 +123,23 @@ pub async fn make(
     let pair = waiting.put(&document, settings, identity).map_err(InventoryError::Waiting)?;
     let memory = Memory { pending: Some(document.digest), ..memory };
     finish(settings, &state, &waiting, memory, server.send(&pair).await)
+}
+
+/// How long who asks for an inventory waits for one that is being made: it may be from before what is to be told.
+const TURN: Duration = Duration::from_secs(180);
+
+async fn turn(state: &State, why: Why, stop: &CancellationToken) -> Result<Lock, InventoryError> {
+    let deadline = Instant::now() + TURN;
+    loop {
+        match state.lock_inventory() {
+            Err(LockError::Held(_)) if why == Why::Asked && Instant::now() < deadline => {}
+            taken => return Ok(taken?),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(InventoryError::Stopped),
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+    }
 }
 
 /// Remembers what came of it.

@@ -251,3 +251,26 @@ fn a_run_with_the_condition_is_followed_by_one() {
     node.agent(&["run", "--no-update", "--condition", "force_inventory", "--", "true"]);
     assert_eq!(server.inventories().len(), 3);
 }
+
+#[test]
+fn who_asks_waits_for_one_that_is_being_made_and_gets_another() {
+    let server = Server::start(|_, _| "201 Created".into());
+    let node = machine(&server);
+    let (begun, go_on) = (node.root().join("begun"), node.root().join("go-on"));
+    let wait = format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.05; done; echo {{}}",
+        begun.display(),
+        go_on.display()
+    );
+    hook(&node, &wait);
+    let mut first = node.command(&["inventory", "--due"]).stdout(Stdio::null()).spawn().unwrap();
+    eventually("the first is being made", || begun.exists().then_some(()));
+    assert_eq!(node.agent(&["inventory", "--due"]).status.code(), Some(3), "nobody asked for another");
+    let asked = node.command(&["inventory"]).stdout(Stdio::piped()).spawn().unwrap();
+    fs::write(&go_on, "").unwrap();
+    assert!(first.wait().unwrap().success());
+    assert!(text(&asked.wait_with_output().unwrap().stdout).starts_with("inventory sent: "));
+    let documents = server.inventories().into_iter().filter(|one| one.target().ends_with(".ocs.gz"));
+    let names: std::collections::BTreeSet<_> = documents.map(|one| one.line).collect();
+    assert_eq!(names.len(), 2);
+}

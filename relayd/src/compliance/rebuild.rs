@@ -153,9 +153,12 @@ fn look_at(
     mut missing: BTreeSet<i64>,
     sets: &mut Sets,
 ) -> QueryResult<BTreeSet<i64>> {
-    let (reports, rest_from) = stored_runs::reports(&mut connection.session(), node, runs, &missing)?;
-    let results: BTreeMap<i64, (RunResults, &[ReportRow])> =
-        reports.iter().map(|(start, rows)| (*start, (RunResults::of(rows), rows.as_slice()))).collect();
+    let reports = stored_runs::reports(&mut connection.session(), node, runs, &missing)?;
+    let results: BTreeMap<i64, (RunResults, &[ReportRow])> = reports
+        .by_start
+        .iter()
+        .map(|(start, rows)| (*start, (RunResults::of(rows), rows.as_slice())))
+        .collect();
     let (ids, learnt) = connection.transaction::<_, Error>(|c| {
         let session = &mut c.session();
         let mut learnt = Learnt { generation: hold_generation(session)?, ..Learnt::default() };
@@ -172,7 +175,7 @@ fn look_at(
         sets.generation = learnt.generation;
     }
     compliance.committed(learnt);
-    let rest = rest_from.map(|start| missing.split_off(&start)).unwrap_or_default();
+    let rest = reports.next.map(|start| missing.split_off(&start)).unwrap_or_default();
     for start in missing {
         // None: its reports are gone.
         let set = results.get(&start).and_then(|(results, _)| ids.get(&results.digest)).copied();

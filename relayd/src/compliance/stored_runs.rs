@@ -97,16 +97,25 @@ impl Reported for ReportRow {
 /// Rows read at a time, unless a run has more.
 const ROWS: i64 = 20_000;
 
+/// What was read of the reports of runs.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Those that were found, by start of the run.
+    pub(super) by_start: BTreeMap<i64, Vec<ReportRow>>,
+    /// From which start on to read next; `None` at the end.
+    pub(super) next: Option<i64>,
+}
+
 /// Reads the counted and control reports of some runs of a node, from the first of `wanted` on; as many
-/// runs as fit. Gives what was found by start, and from which start on to read next: `None` at the end.
+/// runs as fit.
 pub(super) fn reports(
     session: &mut Session<'_>,
     node: &str,
     runs: &BTreeMap<i64, StoredRun>,
     wanted: &BTreeSet<i64>,
-) -> QueryResult<(BTreeMap<i64, Vec<ReportRow>>, Option<i64>)> {
+) -> QueryResult<Reports> {
     let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
-        return Ok((BTreeMap::new(), None));
+        return Ok(Reports::default());
     };
     let start = seconds(session, "executiontimestamp");
     let (from, to) = match session {
@@ -141,9 +150,9 @@ pub(super) fn reports(
             Some(start) if is_cut && start == *first => limit *= 2,
             Some(start) if is_cut => {
                 by_start.remove(&start);
-                return Ok((by_start, Some(start)));
+                return Ok(Reports { by_start, next: Some(start) });
             }
-            _ => return Ok((by_start, None)),
+            _ => return Ok(Reports { by_start, next: None }),
         }
     }
 }

@@ -55,7 +55,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         path: ApiPath::Version(1, "/compliance/failing"),
         summary: "What is wrong: components, what their reports say, and the log lines attached to them",
         text: "Of nodes that answer, by node. A page ends with the node with which its limit is reached. \
-               `status` asks for other results, `repaired` for instance.",
+               `status` asks for other results, `repaired` for instance. Messages are cut after 2000 characters; \
+               the run has all of them.",
         parameters: &[AT, NODE, RULE, DIRECTIVE, POLICY, COMPONENT, STATUS, AFTER, LIMIT, FORMAT],
         answers: &[json("what is wrong", page::<Found>), CSV, BAD, NOT_HERE, LATER],
         example: Example { options: "", query: "limit=10" },

@@ -98,11 +98,11 @@ impl EventRow {
     }
 }
 
-/// The columns of [`EventRow`], from `ruddersysevents e`; the message only where `msg` holds.
+/// The columns of [`EventRow`], from `ruddersysevents e`; `msg`: SQL for the message.
 pub fn columns(c: &Connection, msg: &str) -> String {
     format!(
         "e.id, {} AS executed, e.nodeid, e.ruleid, e.directiveid, e.reportid, e.policy, e.component, \
-         e.keyvalue, e.eventtype, CASE WHEN {msg} THEN e.msg END AS msg",
+         e.keyvalue, e.eventtype, {msg} AS msg",
         c.unix_time("e.executiondate")
     )
 }
@@ -127,7 +127,7 @@ pub fn attach(rows: Vec<EventRow>) -> Vec<Reported> {
 }
 
 /// Most reports that are read of some runs in one go.
-pub const MOST: usize = 50_000;
+pub const MOST: usize = 20_000;
 
 /// Reports of these runs (node, start in Unix seconds) that pass a filter, and the log lines between them, in
 /// order; `None` when there are more than [`MOST`]. `msg` as in [`columns`].

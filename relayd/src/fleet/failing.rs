@@ -89,6 +89,8 @@ impl Row for Found {
 
 /// Nodes whose runs are read in one go.
 const AT_A_TIME: usize = 50;
+/// Messages are cut after so many characters: nodes say what they like, and the run has all of it.
+const LONGEST: usize = 2000;
 
 /// Results of nodes that answer, by node. A page ends with the node with which its limit is reached: what is
 /// wrong on a node is never cut in two.
@@ -147,7 +149,11 @@ fn on(
     let runs = runs_at(c, nodes, moment)?;
     let types: Vec<_> = Status::ALL.into_iter().filter(|status| wanted.is(*status)).collect();
     let types: Vec<_> = types.into_iter().map(|status| format!("'{}'", status.event_type())).collect();
-    let msg = format!("e.eventtype IN ({}) OR e.eventtype LIKE 'log!_%' ESCAPE '!'", types.join(", "));
+    let msg = format!(
+        "CASE WHEN e.eventtype IN ({}) OR e.eventtype LIKE 'log!_%' ESCAPE '!' \
+         THEN substr(e.msg, 1, {LONGEST}) END",
+        types.join(", ")
+    );
     let Some(rows) = events::of_runs(c, &runs, filter, &msg)? else { return Ok(None) };
     let starts: HashMap<String, i64> = runs.into_iter().collect();
     let hostnames: HashMap<&str, &str> =

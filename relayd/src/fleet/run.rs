@@ -206,7 +206,7 @@ fn rows(
     which.compares("e.id > {}", after.transpose()?);
     let sql = format!(
         "SELECT {} FROM ruddersysevents e WHERE {} ORDER BY e.id LIMIT {}",
-        events::columns(c, "TRUE"),
+        events::columns(c, "e.msg"),
         which.sql(),
         paging.limit + 1
     );
