@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write as _,
     fs,
+    io::Write as _,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,10 @@ use relayd::{
     },
     fleet::{Page, Paging},
     inventories::bucket::{self, BUCKETS},
-    packages::found::{self, Filter},
+    packages::{
+        found::{self, Filter},
+        updates::{self, Offers},
+    },
 };
 
 use crate::{on_both, rig::Place};
@@ -31,7 +35,8 @@ use crate::{on_both, rig::Place};
 on_both!(
     packages_are_found_on_the_nodes_that_have_them,
     findings_are_those_of_every_node_package_and_advisory,
-    the_report_is_of_the_latest_inventories_and_advisories
+    the_report_is_of_the_latest_inventories_and_advisories,
+    updates_on_offer_are_counted_by_package_and_by_node
 );
 
 type Package = (String, String, &'static str);
@@ -354,6 +359,54 @@ async fn the_report_is_of_the_latest_inventories_and_advisories(place: Place) {
     fs::write(&file, "advisory,package,fixed\nA,bash\n").unwrap();
     current.refresh(false).unwrap_err();
     assert_eq!(nodes(&mut c, &current), [""; 0]);
+}
+
+async fn updates_on_offer_are_counted_by_package_and_by_node(place: Place) {
+    let mut c = place.connect();
+    let mut fleet = Fleet::default();
+    (0..4).for_each(|_| fleet.add(DEBIAN, vec![("bash".to_owned(), "5.1-1".to_owned(), "dpkg")]));
+    fleet.store(&mut c);
+    let bash = r#"{"name": "bash", "version": "5.2-1", "arch": "amd64", "kind": "security", "description": "Long."}"#;
+    let lists = [
+        format!("[{bash}]"),
+        format!(r#"[{bash}, {{"name": "libc6", "version": "2.37-1", "kind": "none"}}]"#),
+        "no list".to_owned(),
+    ];
+    let packed = lists.map(|list| gzip(list.as_bytes()));
+    let digests: Vec<_> = (1..).map(digest).take(packed.len()).collect();
+    let rows = (1..).zip(packed.iter().zip(&digests));
+    let rows =
+        rows.map(|(id, (content, digest))| vec![Value::Int(id), Value::Bytes(digest), Value::Bytes(content)]);
+    insert(&mut c, "inventory_updates (id, digest, content)", rows.collect());
+    for (node, list) in [("node-00000", 1), ("node-00001", 2), ("node-00002", 3)] {
+        let sql = "UPDATE inventory SET updates_id = $1 WHERE nodeid = $2";
+        c.run(sql, &[Value::Int(list), Value::Text(node)]).unwrap();
+    }
+    let offers = Offers::default();
+    let everything = updates::Filter::default();
+    let offered = all(|paging| updates::offered(&mut c, &offers, &everything, paging).unwrap());
+    let offered: Vec<_> =
+        offered.iter().map(|row| (row.name.as_str(), row.version.as_str(), row.nodes)).collect();
+    assert_eq!(offered, [("bash", "5.2-1", 2), ("libc6", "2.37-1", 1)]);
+    let outdated = |c: &mut Connection, filter: &updates::Filter| {
+        let rows = all(|paging| updates::outdated(c, &offers, filter, paging).unwrap());
+        rows.into_iter().map(|row| (row.node_id, row.updates, row.security)).collect::<Vec<_>>()
+    };
+    let both = [("node-00001".to_owned(), 2, 1), ("node-00000".to_owned(), 1, 1)];
+    assert_eq!(outdated(&mut c, &everything), both);
+    let plain = updates::Filter { kind: Some("none".into()), ..updates::Filter::default() };
+    assert_eq!(outdated(&mut c, &plain), [("node-00001".to_owned(), 1, 0)]);
+    let one = updates::Filter { node: Some("node-00000".into()), name: Some("b*".into()), kind: None };
+    assert_eq!(outdated(&mut c, &one), [("node-00000".to_owned(), 1, 1)]);
+    // What is on offer now counts.
+    c.run("UPDATE inventory SET updates_id = NULL WHERE nodeid = $1", &[Value::Text("node-00001")]).unwrap();
+    assert_eq!(outdated(&mut c, &everything), both[1..]);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
 }
 
 /// How long questions take with 10,000 nodes of 2,000 packages each, most of which they have in common. Prints it:
