@@ -2,7 +2,8 @@
 //! What is remembered from one invocation to the next: small JSON files and the locks beside them.
 //!
 //! Each file has one writer: `run.json`, `running.json`, `update.json` and `counter` whoever holds the run lock, `send.json`,
-//! `resend.json` and `dropped.json` whoever holds the send lock, `inventory.json` and `policy-server` whoever holds the inventory lock, `enrolment.json` whoever holds the enrolment lock, `exports.json`
+//! `resend.json` and `dropped.json` whoever holds the send lock, `inventory.json` and `policy-server` whoever holds the inventory lock (`inventory-updates.json` whoever asked the
+//! package manager: what it says is the same for all), `enrolment.json` whoever holds the enrolment lock, `exports.json`
 //! whoever holds the identity lock. A file that cannot be read counts as empty: nothing here is needed
 //! to keep a promise about run logs.
 

@@ -129,7 +129,7 @@ fn only_make(
     let policy_server = inventory::send::known_node_id(&state).unwrap_or_else(NodeId::root);
     let document = runtime()?.block_on(async {
         let stop = stop_on_signals()?;
-        let made = Document::make(root, settings, identity, &policy_server, &stop).await;
+        let made = Document::make(root, settings, identity, &policy_server, &state, &stop).await;
         made.map_err(|e| CliError::Failure(e.to_string()))
     })?;
     let Some(directory) = output else {

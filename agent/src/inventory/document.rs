@@ -19,7 +19,7 @@ use super::{
     collect::{self, Arguments},
     machine::Machine,
 };
-use crate::{identity::Identity, settings::Settings};
+use crate::{identity::Identity, settings::Settings, state::State};
 
 /// What existing servers take agents for that they can work with.
 const AGENT_NAME: &str = "cfengine-community";
@@ -42,12 +42,13 @@ impl Document {
         settings: &Settings,
         identity: &Identity,
         policy_server: &NodeId,
+        state: &State,
         stop: &CancellationToken,
     ) -> Result<Self, DocumentError> {
         let start = Instant::now();
         let machine = Machine::new(root, stop);
         let arguments = if settings.inventory_arguments { Arguments::Told } else { Arguments::LeftOut };
-        let mut content = collect::collect(&machine, arguments).await;
+        let mut content = collect::collect(&machine, state, arguments).await;
         let properties = collect::custom_properties(&machine, &settings.paths.hooks).await;
         content.rudder = vec![Rudder {
             agents: vec![agent(settings, identity, policy_server)],

@@ -101,7 +101,7 @@ pub async fn make(
         Ok(id) => id,
         Err(e) => return finish(settings, &state, &waiting, before, Err(e)),
     };
-    let document = match Document::make(root, settings, identity, &policy_server, stop).await {
+    let document = match Document::make(root, settings, identity, &policy_server, &state, stop).await {
         Ok(document) => document,
         Err(e) => {
             let memory = Memory { signs: Some(signs), ..before };

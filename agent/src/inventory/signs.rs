@@ -9,7 +9,7 @@ use openssl::sha::sha256;
 use crate::settings::Settings;
 
 /// Files and directories below the root.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "etc/group",
     "etc/hostname",
     "etc/hosts",
@@ -17,6 +17,8 @@ const FILES: [&str; 12] = [
     "etc/passwd",
     "etc/resolv.conf",
     "usr/lib/sysimage/rpm/rpmdb.sqlite",
+    // Which updates are on offer.
+    "var/lib/apt/lists",
     "var/lib/dpkg/status",
     "var/lib/rpm/Packages",
     "var/lib/rpm/rpmdb.sqlite",
@@ -41,6 +43,19 @@ pub fn of(root: &Path, settings: &Settings) -> String {
         let mut programs: Vec<_> = programs.collect();
         programs.sort();
         programs.iter().for_each(|program| note(&mut seen, program));
+    }
+    hex::encode(&sha256(seen.as_bytes())[..8])
+}
+
+/// What the offer of updates depends on.
+pub fn of_updates(root: &Path) -> String {
+    let mut seen = env!("CARGO_PKG_VERSION").to_owned();
+    let files = ["etc/apt/preferences", "etc/apt/preferences.d", "var/cache/dnf"];
+    for file in files
+        .into_iter()
+        .chain(FILES.into_iter().filter(|file| file.starts_with("var/lib/") || file.starts_with("usr/")))
+    {
+        note(&mut seen, &root.join(file));
     }
     hex::encode(&sha256(seen.as_bytes())[..8])
 }

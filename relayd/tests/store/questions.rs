@@ -128,6 +128,25 @@ pub async fn questions_are_answered(url: DatabaseUrl) {
     nothing_can_be_changed(&mut hours);
     commands_say_the_same(&url, &hours);
     pages_follow_each_other(&url).await;
+    a_clock_that_was_ahead_does_not_stop_the_state(&url, &mut hours).await;
+}
+
+/// Its run of next year came first; what it says with the right clock counts.
+async fn a_clock_that_was_ahead_does_not_stop_the_state(url: &DatabaseUrl, hours: &mut Hours) {
+    let rig = Rig::new(url.clone(), Fleet::new(2));
+    let now = Utc::now().timestamp() - 5;
+    for (start, is_wrong) in [(now + 366 * 86_400, false), (now, true)] {
+        let date = DateTime::from_timestamp(start, 0).unwrap().format("%Y-%m-%dT%H:%M:%S+00:00");
+        let packed = rig.fleet.pack("n1", &run_log("n1", start, is_wrong));
+        let stored = rig.deliver_all(vec![rig.put(&format!("{date}@n1.log.gz"), &packed)]).await;
+        assert_eq!(stored, [Disposition::Accepted(Outcome::Stored)]);
+    }
+    let summary = hours.summary(hours.now(), Some("n1"), &ResultFilter::default());
+    assert_eq!(summary.nodes, NodeCounts { all: 1, failing: 1, ..NodeCounts::default() });
+    let filter = nodes::Filter { status: Some(NodeStatus::Failing), ..nodes::Filter::default() };
+    let failing = nodes::nodes(&mut hours.c, &hours.settings, &filter, &ALL).unwrap().items;
+    let failing: Vec<_> = failing.iter().map(|node| (node.node_id.as_str(), node.last_run.clone())).collect();
+    assert!(failing.contains(&("n1", Some(relayd::fleet::moment::show(now)))), "{failing:?}");
 }
 
 fn the_fleet_is_summed_up(hours: &mut Hours) {
@@ -283,7 +302,7 @@ fn a_timeline_tells_each_change(hours: &mut Hours) {
     let second = of(&mut hours.c, "n0", Span::default(), &Paging { after: first.next, limit: 1 });
     assert_eq!((&second.items[0], second.next), (old, None));
     let early = Span { from: None, to: Some(hours.unix(30)) };
-    assert_eq!(of(&mut hours.c, "n0", early, &ALL).items, [old.clone()]);
+    assert_eq!(of(&mut hours.c, "n0", early, &ALL).items, std::slice::from_ref(old));
     let silent = of(&mut hours.c, "n1", Span::default(), &ALL).items;
     assert_eq!(silent[0].silent_from, Some(hours.shown(70)));
     assert!(of(&mut hours.c, "n2", Span::default(), &ALL).items.is_empty());

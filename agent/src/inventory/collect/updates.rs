@@ -4,34 +4,66 @@
 use std::time::Duration;
 
 use protocol::inventory::software::SoftwareUpdate;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-use super::{super::machine::Machine, said};
+use super::{
+    super::{machine::Machine, signs},
+    said,
+};
+use crate::state::State;
 
 /// How long a package manager may take to think.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// What package managers said last. They take seconds to think, so they are only asked again when something has changed
+/// that they think about.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Said {
+    signs: String,
+    updates: Vec<SoftwareUpdate>,
+}
+
+const FILE: &str = "inventory-updates.json";
+
 /// All of them, by name.
-pub async fn updates(machine: &Machine<'_>) -> Vec<SoftwareUpdate> {
+pub async fn updates(machine: &Machine<'_>, state: &State) -> Vec<SoftwareUpdate> {
     // These tools tell of the machine that they run on, and of no other.
     if !machine.is_this() {
         return vec![];
     }
-    let mut all = apt(machine).await;
-    if all.is_empty() {
-        all = dnf(machine).await;
+    let signs = signs::of_updates(&machine.path(""));
+    let before: Said = state.read(FILE);
+    if before.signs == signs {
+        return before.updates;
     }
-    all.sort_by(|a, b| (&a.name, &a.arch, &a.version).cmp(&(&b.name, &b.arch, &b.version)));
-    all
+    let Some(updates) = ask(machine).await else { return before.updates };
+    let said = Said { signs, updates };
+    if let Err(e) = state.write(FILE, &said) {
+        warn!("{}: {e}", state.path(FILE).display());
+    }
+    said.updates
 }
 
-async fn apt(machine: &Machine<'_>) -> Vec<SoftwareUpdate> {
+/// `None` when one that is there does not answer.
+async fn ask(machine: &Machine<'_>) -> Option<Vec<SoftwareUpdate>> {
+    let mut all = apt(machine).await?;
+    if all.is_empty() {
+        all = dnf(machine).await?;
+    }
+    all.sort_by(|a, b| (&a.name, &a.arch, &a.version).cmp(&(&b.name, &b.arch, &b.version)));
+    Some(all)
+}
+
+async fn apt(machine: &Machine<'_>) -> Option<Vec<SoftwareUpdate>> {
     if !machine.has("var/lib/dpkg/status") || !machine.has("var/lib/apt/lists") {
-        return vec![];
+        return Some(vec![]);
     }
     // Nothing is locked or fetched; a simulation says what it would do.
     let command = ["apt-get", "--simulate", "-o", "Debug::NoLocking=true", "dist-upgrade"];
-    let lines = machine.tool(&command, LIMIT, &[0]).await.unwrap_or_default();
-    lines.iter().filter_map(|line| of_apt(line)).collect()
+    let lines = machine.tool(&command, LIMIT, &[0]).await?;
+    Some(lines.iter().filter_map(|line| of_apt(line)).collect())
 }
 
 /// `Inst NAME [OLD] (NEW SOURCE, SOURCE [ARCH])`; without what is there now, it is no update.
@@ -55,17 +87,16 @@ fn of_apt(line: &str) -> Option<SoftwareUpdate> {
     })
 }
 
-async fn dnf(machine: &Machine<'_>) -> Vec<SoftwareUpdate> {
+async fn dnf(machine: &Machine<'_>) -> Option<Vec<SoftwareUpdate>> {
     let Some(program) = ["dnf", "yum"].into_iter().find(|name| machine.has(&format!("usr/bin/{name}")))
     else {
-        return vec![];
+        return Some(vec![]);
     };
     // 100: there are some. Only what was fetched before is looked at.
-    let lines = machine.tool(&[program, "--cacheonly", "--quiet", "check-update"], LIMIT, &[0, 100]).await;
-    let lines = lines.unwrap_or_default();
+    let lines = machine.tool(&[program, "--cacheonly", "--quiet", "check-update"], LIMIT, &[0, 100]).await?;
     // What follows would be put away; its lines look the same.
     let listed = lines.iter().take_while(|line| !line.starts_with("Obsoleting"));
-    listed.filter_map(|line| of_dnf(line)).collect()
+    Some(listed.filter_map(|line| of_dnf(line)).collect())
 }
 
 /// `NAME.ARCH  VERSION  SOURCE`
@@ -121,5 +152,17 @@ mod tests {
         for other in ["", "Last metadata expiration check: today", "Security: kernel is", "a b c"] {
             assert_eq!(of_dnf(other), None, "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn package_managers_are_not_asked_again_for_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path()).unwrap();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let machine = Machine::new(std::path::Path::new("/"), &stop);
+        let kept = SoftwareUpdate { name: said("kept"), ..SoftwareUpdate::default() };
+        let signs = signs::of_updates(std::path::Path::new("/"));
+        state.write(FILE, &Said { signs, updates: vec![kept.clone()] }).unwrap();
+        assert_eq!(updates(&machine, &state).await, [kept]);
     }
 }
