@@ -2,35 +2,33 @@
 //! Questions about packages and advisories, compared with what counting everything gives.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Write as _,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write as _,
-    time::{Duration, Instant},
 };
 
 use relayd::{
     advisories::{
-        catalogue::Catalogue,
         current::Current,
         exposure::Matched,
         load,
         report::{self, Filter as Wanted},
         severity::Severity,
     },
-    db::{
-        Connection,
-        query::{MOST_VALUES, Value, placeholders},
-    },
+    db::{Connection, query::Value},
     fleet::{Page, Paging},
-    inventories::bucket::{self, BUCKETS},
+    inventories::bucket,
     packages::{
         found::{self, Filter},
         updates::{self, Offers},
     },
 };
 
-use crate::{on_both, rig::Place};
+use crate::{
+    on_both,
+    rig::Place,
+    software::{DEBIAN, Fleet, Numbers, ROCKY, digest, insert},
+};
 
 on_both!(
     packages_are_found_on_the_nodes_that_have_them,
@@ -38,105 +36,6 @@ on_both!(
     the_report_is_of_the_latest_inventories_and_advisories,
     updates_on_offer_are_counted_by_package_and_by_node
 );
-
-type Package = (String, String, &'static str);
-
-/// A fleet, and how it stands in the tables.
-#[derive(Default)]
-struct Fleet {
-    packages: HashMap<Package, i64>,
-    chunks: HashMap<String, (usize, i64)>,
-    nodes: Vec<Node>,
-}
-
-struct Node {
-    id: String,
-    os: (&'static str, &'static str),
-    packages: Vec<Package>,
-    chunks: String,
-}
-
-impl Fleet {
-    fn add(&mut self, os: (&'static str, &'static str), packages: Vec<Package>) {
-        let mut buckets = vec![BTreeSet::new(); BUCKETS];
-        for package in &packages {
-            let next = self.packages.len() as i64 + 1;
-            let id = *self.packages.entry(package.clone()).or_insert(next);
-            buckets[bucket::of(&package.0)].insert(id);
-        }
-        let mut chunks = Vec::new();
-        for (place, bucket) in buckets.iter().enumerate() {
-            let ids: Vec<_> = bucket.iter().map(ToString::to_string).collect();
-            let next = self.chunks.len() as i64 + 1;
-            chunks.push(match ids.is_empty() {
-                true => "0".to_owned(),
-                false => self.chunks.entry(ids.join(",")).or_insert((place, next)).1.to_string(),
-            });
-        }
-        let id = format!("node-{:05}", self.nodes.len());
-        self.nodes.push(Node { id, os, packages, chunks: chunks.join(",") });
-    }
-
-    fn store(&self, c: &mut Connection) {
-        for table in ["inventory", "package", "package_chunk"] {
-            c.execute(&format!("DELETE FROM {table}")).unwrap();
-        }
-        let packages: Vec<_> = self.packages.iter().collect();
-        let digests: Vec<_> = packages.iter().map(|(_, id)| digest(**id)).collect();
-        let rows = packages.iter().zip(&digests).map(|(((name, version, kind), id), digest)| {
-            let texts = [name, version, "amd64", kind, ""].map(Value::Text);
-            [vec![Value::Int(**id), Value::Bytes(digest)], texts.to_vec()].concat()
-        });
-        insert(c, "package (id, digest, name, version, arch, kind, publisher)", rows.collect());
-        let chunks: Vec<_> = self.chunks.iter().collect();
-        let digests: Vec<_> = chunks.iter().map(|(_, (_, id))| digest(*id)).collect();
-        let rows = chunks.iter().zip(&digests).map(|((packages, (bucket, id)), digest)| {
-            vec![Value::Int(*id), Value::Bytes(digest), Value::Int(*bucket as i64), Value::Text(packages)]
-        });
-        insert(c, "package_chunk (id, digest, bucket, packages)", rows.collect());
-        let same = digest(1);
-        let rows = self.nodes.iter().map(|node| {
-            let texts = [&*node.id, &*node.id, node.os.0, node.os.1, &*node.chunks].map(Value::Text);
-            [texts.to_vec(), vec![Value::Bytes(&same)]].concat()
-        });
-        let columns = "inventory (nodeid, hostname, os_name, os_version, chunks, digest, received, made, since, \
-                       agent, agent_version, os_full_name, arch, kernel, facts_id)";
-        insert_with(c, columns, rows.collect(), ", 0, 0, 0, '', '', '', '', '', 0");
-    }
-}
-
-fn digest(number: i64) -> Vec<u8> {
-    [number.to_be_bytes(); 4].concat()
-}
-
-fn insert(c: &mut Connection, columns: &str, rows: Vec<Vec<Value<'_>>>) {
-    insert_with(c, columns, rows, "");
-}
-
-fn insert_with(c: &mut Connection, columns: &str, rows: Vec<Vec<Value<'_>>>, rest: &str) {
-    let given = match c {
-        Connection::Postgres(_) if rest.is_empty() => " OVERRIDING SYSTEM VALUE",
-        _ => "",
-    };
-    let Some(width) = rows.first().map(Vec::len) else { return };
-    for part in rows.chunks(MOST_VALUES / width) {
-        let places = placeholders(part.len(), width).replace(')', &format!("{rest})"));
-        c.run(&format!("INSERT INTO {columns}{given} VALUES {places}"), &part.concat()).unwrap();
-    }
-}
-
-/// Numbers that look random, and are the same each time.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-}
-
-const DEBIAN: (&str, &str) = ("Debian", "12.4");
-const ROCKY: (&str, &str) = ("Rocky Linux", "9.3");
 
 fn some_fleet() -> Fleet {
     let (mut fleet, mut numbers) = (Fleet::default(), Numbers(7));
@@ -407,86 +306,4 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     packed.write_all(bytes).unwrap();
     packed.finish().unwrap()
-}
-
-/// How long questions take with 10,000 nodes of 2,000 packages each, most of which they have in common. Prints it:
-/// `cargo test --release -p relayd --no-default-features --test registry ten_thousand -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures; takes a minute"]
-fn ten_thousand_nodes() {
-    let place = crate::rig::postgres();
-    let mut c = place.connect();
-    let (mut fleet, mut numbers) = (Fleet::default(), Numbers(1));
-    for node in 0..10_000 {
-        let (os, kind) = if node % 4 == 0 { (ROCKY, "rpm") } else { (DEBIAN, "dpkg") };
-        // Few states that most nodes are in, and twenty packages of each node's own.
-        let state = node % 12;
-        let mut packages: Vec<Package> = (0..2000)
-            .map(|n| (format!("package{n}"), format!("1.{}-1", (n + state / 4) % 3), kind))
-            .collect();
-        for _ in 0..20 {
-            packages[numbers.below(2000)].1 = format!("2.{}-1", numbers.below(5));
-        }
-        fleet.add(os, packages);
-    }
-    let start = Instant::now();
-    fleet.store(&mut c);
-    c.execute("ANALYZE").unwrap();
-    println!(
-        "{} packages, {} chunks, stored in {:.1?}",
-        fleet.packages.len(),
-        fleet.chunks.len(),
-        start.elapsed()
-    );
-    let mut list = "advisory,package,distribution,release,fixed,severity\n".to_owned();
-    for number in 0..20_000 {
-        let (name, fixed) = (number % 4000, number % 3);
-        writeln!(list, "A-{number},package{name},debian,{},1.{fixed}-1,high", 10 + number % 4).unwrap();
-    }
-    let file = place.path("a.csv");
-    fs::write(&file, list).unwrap();
-    let matched = Matched::new(timed("read 20,000 advisories", || load::load(&file)).unwrap());
-    let mut c = relayd::fleet::for_reading(c).unwrap();
-    let mut which = |name: &str, versions: &[&str]| {
-        let versions = versions.iter().map(|one| one.parse().unwrap()).collect();
-        let filter = Filter { name: Some(name.into()), versions, ..Filter::default() };
-        median(&format!("nodes with {name} {:?}", filter.versions), || {
-            found::on_nodes(&mut c, &filter, &paging(100)).unwrap().nodes
-        });
-        median(&format!("versions of {name}"), || {
-            found::versions(&mut c, &filter, &paging(100)).unwrap().nodes
-        });
-    };
-    which("package77", &["<=1.1"]);
-    which("package77", &[]);
-    which("package7*", &["<1.1"]);
-    let everything = Wanted::default();
-    let page = paging(100);
-    timed("first report", || report::by_advisory(&mut c, &matched, &everything, &page).unwrap());
-    median("by advisory", || report::by_advisory(&mut c, &matched, &everything, &page).unwrap().items.len());
-    median("by node", || report::by_node(&mut c, &matched, &everything, &page).unwrap().items.len());
-    median("by package", || report::by_package(&mut c, &matched, &everything, &page).unwrap().items.len());
-    median("findings", || report::findings(&mut c, &matched, &everything, &page).unwrap().items.len());
-    let one = Wanted { node: Some("node-00077".into()), ..Wanted::default() };
-    median("findings of a node", || report::findings(&mut c, &matched, &one, &page).unwrap().items.len());
-    assert!(Catalogue::default().is_empty());
-}
-
-fn timed<T>(what: &str, mut work: impl FnMut() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    println!("{what}: {:.1?}", start.elapsed());
-    result
-}
-
-fn median<T: std::fmt::Debug>(what: &str, mut work: impl FnMut() -> T) {
-    let mut times: Vec<Duration> = Vec::new();
-    let mut last = None;
-    for _ in 0..11 {
-        let start = Instant::now();
-        last = Some(work());
-        times.push(start.elapsed());
-    }
-    times.sort_unstable();
-    println!("{what}: median {:.1?}, worst {:.1?}, gives {last:?}", times[5], times[10]);
 }
