@@ -76,7 +76,8 @@ fn all<T>(mut ask: impl FnMut(&Paging) -> Page<T>) -> Vec<T> {
 async fn packages_are_found_on_the_nodes_that_have_them(place: Place) {
     let (mut c, fleet) = (place.connect(), some_fleet());
     fleet.store(&mut c);
-    let conditions: &[(&str, fn(&str) -> bool)] = &[
+    type Holds = fn(&str) -> bool;
+    let conditions: &[(&str, Holds)] = &[
         ("<1.10", |version| !version.starts_with("1.10")),
         (">=1.9-1", |version| version.starts_with("1.10") || version == "1.9-1"),
         ("=1.2-0", |version| version == "1.2-0"),
