@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fuzzes [`fuzz::targets::inventory`].
+//! Fuzzes [`fuzz::inventory::inventory`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::targets::inventory(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::inventory::inventory(data));

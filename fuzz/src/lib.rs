@@ -13,5 +13,6 @@
 //! target/x86_64-unknown-linux-gnu/release/<target> -max_total_time=600 /tmp/<target> corpus/<target>
 //! ```
 
+pub mod inventory;
 pub mod policy_archive;
 pub mod targets;

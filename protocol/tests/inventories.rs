@@ -18,15 +18,14 @@ use protocol::{
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "../../fuzz/src/inventory.rs"]
+mod fuzzed;
 #[path = "../../fuzz/src/replay.rs"]
 mod replay;
-#[path = "../../fuzz/src/targets.rs"]
-#[allow(dead_code, reason = "the others are replayed elsewhere")]
-mod targets;
 
 #[test]
 fn nothing_breaks_the_reader() {
-    replay::replay("inventory", targets::inventory);
+    replay::replay("inventory", fuzzed::inventory);
 }
 
 #[test]
@@ -44,7 +43,7 @@ fn seeds_reach_the_end_of_the_reader() {
         ("deep", "its elements are nested deeper than 32 levels"),
     ] {
         let input = fs::read(replay::corpus("inventory").join(seed)).unwrap();
-        assert_eq!(targets::inventory_said(&input), expected, "{seed}");
+        assert_eq!(fuzzed::said(&input), expected, "{seed}");
     }
 }
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Storing run logs, on PostgreSQL and SQLite alike.
 
+#[path = "store/commands.rs"]
+mod commands;
 mod common;
 #[path = "store/compliance.rs"]
 mod compliance;
+#[path = "store/hours.rs"]
+mod hours;
 #[path = "store/questions.rs"]
 mod questions;
 

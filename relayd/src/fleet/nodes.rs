@@ -16,6 +16,7 @@ use super::{
     conditions::Conditions,
     counts::{Counts, OF_SET, percent},
     moment::show,
+    state::present,
 };
 use crate::{db::Connection, registry::record::NodeState};
 
@@ -202,7 +203,8 @@ pub fn nodes(
     filter: &Filter,
     paging: &Paging,
 ) -> Result<Page<Node>, Trouble> {
-    let oldest = settings.oldest_fresh(Utc::now());
+    let now = Utc::now();
+    let oldest = settings.oldest_fresh(now);
     let mut which = Conditions::default();
     which.is("n.nodeid = {}", filter.id.as_deref());
     which.is("n.nodeid > {}", paging.after.as_deref());
@@ -223,8 +225,9 @@ pub fn nodes(
     }
     let sql = format!(
         "SELECT n.nodeid, n.hostname, n.state, n.role, n.policy_server, n.last_contact, c.since, c.last, \
-         c.configid, {OF_SET} FROM node n LEFT JOIN compliance_current c ON c.nodeid = n.nodeid \
+         c.configid, {OF_SET} FROM node n LEFT JOIN {} c ON c.nodeid = n.nodeid \
          LEFT JOIN compliance_set s ON s.id = c.set_id WHERE {} ORDER BY n.nodeid LIMIT {}",
+        present(now, oldest),
         which.sql(),
         paging.limit + 1
     );

@@ -63,7 +63,7 @@ impl Moment {
     pub fn relation(&self, c: &Connection) -> String {
         let Self { at, oldest, is_past } = self;
         let (of, joins) = match (is_past, c) {
-            (false, _) => ("c.", "LEFT JOIN compliance_current c ON c.nodeid = n.nodeid".to_owned()),
+            (false, _) => ("c.", format!("LEFT JOIN {} c ON c.nodeid = n.nodeid", present(*at, *oldest))),
             (true, Connection::Postgres(_)) => ("past.", in_postgres(at.timestamp())),
             (true, Connection::Sqlite(_)) => ("past.", in_sqlite(at.timestamp())),
         };
@@ -73,6 +73,21 @@ impl Moment {
              FROM node n {joins} WHERE n.state = 'accepted') t"
         )
     }
+}
+
+/// SQL for the present segments: `nodeid`, `since`, `last`, `configid` and `set_id`. A node whose clock was far
+/// ahead has its latest run in the future; until then what it says now counts, as far as that is fresh.
+pub(super) fn present(at: DateTime<Utc>, oldest: i64) -> String {
+    // Clocks may be ahead by as much as runs may be old.
+    let latest = at.timestamp().saturating_mul(2).saturating_sub(oldest);
+    format!(
+        "(SELECT nodeid, since, last, configid, set_id FROM compliance_current WHERE since <= {latest} \
+         UNION ALL SELECT h.nodeid, h.since, h.last, NULL AS configid, h.set_id FROM compliance_current f \
+         JOIN compliance_history h ON h.nodeid = f.nodeid AND h.last = (\
+           SELECT max(x.last) FROM compliance_history x \
+           WHERE x.nodeid = f.nodeid AND x.since <= {latest} AND x.last >= {oldest}) \
+         WHERE f.since > {latest})"
+    )
 }
 
 /// Segments are first looked for in partitions near the instant: a look into each of a year takes its time.

@@ -12,5 +12,7 @@ mod inventories;
 mod keys;
 mod many;
 mod packages;
+mod packages_measured;
 mod rig;
+mod software;
 mod stored;

@@ -2,136 +2,40 @@
 //! Questions about packages and advisories, compared with what counting everything gives.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Write as _,
+    collections::{BTreeMap, BTreeSet},
     fs,
-    time::{Duration, Instant},
+    io::Write as _,
 };
 
 use relayd::{
     advisories::{
-        catalogue::Catalogue,
         current::Current,
         exposure::Matched,
         load,
         report::{self, Filter as Wanted},
         severity::Severity,
     },
-    db::{
-        Connection,
-        query::{MOST_VALUES, Value, placeholders},
-    },
+    db::{Connection, query::Value},
     fleet::{Page, Paging},
-    inventories::bucket::{self, BUCKETS},
-    packages::found::{self, Filter},
+    inventories::bucket,
+    packages::{
+        found::{self, Filter},
+        updates::{self, Offers},
+    },
 };
 
-use crate::{on_both, rig::Place};
+use crate::{
+    on_both,
+    rig::Place,
+    software::{DEBIAN, Fleet, Numbers, ROCKY, digest, insert},
+};
 
 on_both!(
     packages_are_found_on_the_nodes_that_have_them,
     findings_are_those_of_every_node_package_and_advisory,
-    the_report_is_of_the_latest_inventories_and_advisories
+    the_report_is_of_the_latest_inventories_and_advisories,
+    updates_on_offer_are_counted_by_package_and_by_node
 );
-
-type Package = (String, String, &'static str);
-
-/// A fleet, and how it stands in the tables.
-#[derive(Default)]
-struct Fleet {
-    packages: HashMap<Package, i64>,
-    chunks: HashMap<String, (usize, i64)>,
-    nodes: Vec<Node>,
-}
-
-struct Node {
-    id: String,
-    os: (&'static str, &'static str),
-    packages: Vec<Package>,
-    chunks: String,
-}
-
-impl Fleet {
-    fn add(&mut self, os: (&'static str, &'static str), packages: Vec<Package>) {
-        let mut buckets = vec![BTreeSet::new(); BUCKETS];
-        for package in &packages {
-            let next = self.packages.len() as i64 + 1;
-            let id = *self.packages.entry(package.clone()).or_insert(next);
-            buckets[bucket::of(&package.0)].insert(id);
-        }
-        let mut chunks = Vec::new();
-        for (place, bucket) in buckets.iter().enumerate() {
-            let ids: Vec<_> = bucket.iter().map(ToString::to_string).collect();
-            let next = self.chunks.len() as i64 + 1;
-            chunks.push(match ids.is_empty() {
-                true => "0".to_owned(),
-                false => self.chunks.entry(ids.join(",")).or_insert((place, next)).1.to_string(),
-            });
-        }
-        let id = format!("node-{:05}", self.nodes.len());
-        self.nodes.push(Node { id, os, packages, chunks: chunks.join(",") });
-    }
-
-    fn store(&self, c: &mut Connection) {
-        for table in ["inventory", "package", "package_chunk"] {
-            c.execute(&format!("DELETE FROM {table}")).unwrap();
-        }
-        let packages: Vec<_> = self.packages.iter().collect();
-        let digests: Vec<_> = packages.iter().map(|(_, id)| digest(**id)).collect();
-        let rows = packages.iter().zip(&digests).map(|(((name, version, kind), id), digest)| {
-            let texts = [name, version, "amd64", kind, ""].map(Value::Text);
-            [vec![Value::Int(**id), Value::Bytes(digest)], texts.to_vec()].concat()
-        });
-        insert(c, "package (id, digest, name, version, arch, kind, publisher)", rows.collect());
-        let chunks: Vec<_> = self.chunks.iter().collect();
-        let digests: Vec<_> = chunks.iter().map(|(_, (_, id))| digest(*id)).collect();
-        let rows = chunks.iter().zip(&digests).map(|((packages, (bucket, id)), digest)| {
-            vec![Value::Int(*id), Value::Bytes(digest), Value::Int(*bucket as i64), Value::Text(packages)]
-        });
-        insert(c, "package_chunk (id, digest, bucket, packages)", rows.collect());
-        let same = digest(1);
-        let rows = self.nodes.iter().map(|node| {
-            let texts = [&*node.id, &*node.id, node.os.0, node.os.1, &*node.chunks].map(Value::Text);
-            [texts.to_vec(), vec![Value::Bytes(&same)]].concat()
-        });
-        let columns = "inventory (nodeid, hostname, os_name, os_version, chunks, digest, received, made, since, \
-                       agent, agent_version, os_full_name, arch, kernel, facts_id)";
-        insert_with(c, columns, rows.collect(), ", 0, 0, 0, '', '', '', '', '', 0");
-    }
-}
-
-fn digest(number: i64) -> Vec<u8> {
-    [number.to_be_bytes(); 4].concat()
-}
-
-fn insert(c: &mut Connection, columns: &str, rows: Vec<Vec<Value<'_>>>) {
-    insert_with(c, columns, rows, "");
-}
-
-fn insert_with(c: &mut Connection, columns: &str, rows: Vec<Vec<Value<'_>>>, rest: &str) {
-    let given = match c {
-        Connection::Postgres(_) if rest.is_empty() => " OVERRIDING SYSTEM VALUE",
-        _ => "",
-    };
-    let Some(width) = rows.first().map(Vec::len) else { return };
-    for part in rows.chunks(MOST_VALUES / width) {
-        let places = placeholders(part.len(), width).replace(')', &format!("{rest})"));
-        c.run(&format!("INSERT INTO {columns}{given} VALUES {places}"), &part.concat()).unwrap();
-    }
-}
-
-/// Numbers that look random, and are the same each time.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-}
-
-const DEBIAN: (&str, &str) = ("Debian", "12.4");
-const ROCKY: (&str, &str) = ("Rocky Linux", "9.3");
 
 fn some_fleet() -> Fleet {
     let (mut fleet, mut numbers) = (Fleet::default(), Numbers(7));
@@ -172,7 +76,8 @@ fn all<T>(mut ask: impl FnMut(&Paging) -> Page<T>) -> Vec<T> {
 async fn packages_are_found_on_the_nodes_that_have_them(place: Place) {
     let (mut c, fleet) = (place.connect(), some_fleet());
     fleet.store(&mut c);
-    let conditions: &[(&str, fn(&str) -> bool)] = &[
+    type Holds = fn(&str) -> bool;
+    let conditions: &[(&str, Holds)] = &[
         ("<1.10", |version| !version.starts_with("1.10")),
         (">=1.9-1", |version| version.starts_with("1.10") || version == "1.9-1"),
         ("=1.2-0", |version| version == "1.2-0"),
@@ -356,84 +261,50 @@ async fn the_report_is_of_the_latest_inventories_and_advisories(place: Place) {
     assert_eq!(nodes(&mut c, &current), [""; 0]);
 }
 
-/// How long questions take with 10,000 nodes of 2,000 packages each, most of which they have in common. Prints it:
-/// `cargo test --release -p relayd --no-default-features --test registry ten_thousand -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures; takes a minute"]
-fn ten_thousand_nodes() {
-    let place = crate::rig::postgres();
+async fn updates_on_offer_are_counted_by_package_and_by_node(place: Place) {
     let mut c = place.connect();
-    let (mut fleet, mut numbers) = (Fleet::default(), Numbers(1));
-    for node in 0..10_000 {
-        let (os, kind) = if node % 4 == 0 { (ROCKY, "rpm") } else { (DEBIAN, "dpkg") };
-        // Few states that most nodes are in, and twenty packages of each node's own.
-        let state = node % 12;
-        let mut packages: Vec<Package> = (0..2000)
-            .map(|n| (format!("package{n}"), format!("1.{}-1", (n + state / 4) % 3), kind))
-            .collect();
-        for _ in 0..20 {
-            packages[numbers.below(2000)].1 = format!("2.{}-1", numbers.below(5));
-        }
-        fleet.add(os, packages);
-    }
-    let start = Instant::now();
+    let mut fleet = Fleet::default();
+    (0..4).for_each(|_| fleet.add(DEBIAN, vec![("bash".to_owned(), "5.1-1".to_owned(), "dpkg")]));
     fleet.store(&mut c);
-    c.execute("ANALYZE").unwrap();
-    println!(
-        "{} packages, {} chunks, stored in {:.1?}",
-        fleet.packages.len(),
-        fleet.chunks.len(),
-        start.elapsed()
-    );
-    let mut list = "advisory,package,distribution,release,fixed,severity\n".to_owned();
-    for number in 0..20_000 {
-        let (name, fixed) = (number % 4000, number % 3);
-        writeln!(list, "A-{number},package{name},debian,{},1.{fixed}-1,high", 10 + number % 4).unwrap();
+    let bash = r#"{"name": "bash", "version": "5.2-1", "arch": "amd64", "kind": "security", "description": "Long."}"#;
+    let lists = [
+        format!("[{bash}]"),
+        format!(r#"[{bash}, {{"name": "libc6", "version": "2.37-1", "kind": "none"}}]"#),
+        "no list".to_owned(),
+    ];
+    let packed = lists.map(|list| gzip(list.as_bytes()));
+    let digests: Vec<_> = (1..).map(digest).take(packed.len()).collect();
+    let rows = (1..).zip(packed.iter().zip(&digests));
+    let rows =
+        rows.map(|(id, (content, digest))| vec![Value::Int(id), Value::Bytes(digest), Value::Bytes(content)]);
+    insert(&mut c, "inventory_updates (id, digest, content)", rows.collect());
+    for (node, list) in [("node-00000", 1), ("node-00001", 2), ("node-00002", 3)] {
+        let sql = "UPDATE inventory SET updates_id = $1 WHERE nodeid = $2";
+        c.run(sql, &[Value::Int(list), Value::Text(node)]).unwrap();
     }
-    let file = place.path("a.csv");
-    fs::write(&file, list).unwrap();
-    let matched = Matched::new(timed("read 20,000 advisories", || load::load(&file)).unwrap());
-    let mut c = relayd::fleet::for_reading(c).unwrap();
-    let mut which = |name: &str, versions: &[&str]| {
-        let versions = versions.iter().map(|one| one.parse().unwrap()).collect();
-        let filter = Filter { name: Some(name.into()), versions, ..Filter::default() };
-        median(&format!("nodes with {name} {:?}", filter.versions), || {
-            found::on_nodes(&mut c, &filter, &paging(100)).unwrap().nodes
-        });
-        median(&format!("versions of {name}"), || {
-            found::versions(&mut c, &filter, &paging(100)).unwrap().nodes
-        });
+    let offers = Offers::default();
+    let everything = updates::Filter::default();
+    let offered = all(|paging| updates::offered(&mut c, &offers, &everything, paging).unwrap());
+    let offered: Vec<_> =
+        offered.iter().map(|row| (row.name.as_str(), row.version.as_str(), row.nodes)).collect();
+    assert_eq!(offered, [("bash", "5.2-1", 2), ("libc6", "2.37-1", 1)]);
+    let outdated = |c: &mut Connection, filter: &updates::Filter| {
+        let rows = all(|paging| updates::outdated(c, &offers, filter, paging).unwrap());
+        rows.into_iter().map(|row| (row.node_id, row.updates, row.security)).collect::<Vec<_>>()
     };
-    which("package77", &["<=1.1"]);
-    which("package77", &[]);
-    which("package7*", &["<1.1"]);
-    let everything = Wanted::default();
-    let page = paging(100);
-    timed("first report", || report::by_advisory(&mut c, &matched, &everything, &page).unwrap());
-    median("by advisory", || report::by_advisory(&mut c, &matched, &everything, &page).unwrap().items.len());
-    median("by node", || report::by_node(&mut c, &matched, &everything, &page).unwrap().items.len());
-    median("by package", || report::by_package(&mut c, &matched, &everything, &page).unwrap().items.len());
-    median("findings", || report::findings(&mut c, &matched, &everything, &page).unwrap().items.len());
-    let one = Wanted { node: Some("node-00077".into()), ..Wanted::default() };
-    median("findings of a node", || report::findings(&mut c, &matched, &one, &page).unwrap().items.len());
-    assert!(Catalogue::default().is_empty());
+    let both = [("node-00001".to_owned(), 2, 1), ("node-00000".to_owned(), 1, 1)];
+    assert_eq!(outdated(&mut c, &everything), both);
+    let plain = updates::Filter { kind: Some("none".into()), ..updates::Filter::default() };
+    assert_eq!(outdated(&mut c, &plain), [("node-00001".to_owned(), 1, 0)]);
+    let one = updates::Filter { node: Some("node-00000".into()), name: Some("b*".into()), kind: None };
+    assert_eq!(outdated(&mut c, &one), [("node-00000".to_owned(), 1, 1)]);
+    // What is on offer now counts.
+    c.run("UPDATE inventory SET updates_id = NULL WHERE nodeid = $1", &[Value::Text("node-00001")]).unwrap();
+    assert_eq!(outdated(&mut c, &everything), both[1..]);
 }
 
-fn timed<T>(what: &str, mut work: impl FnMut() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    println!("{what}: {:.1?}", start.elapsed());
-    result
-}
-
-fn median<T: std::fmt::Debug>(what: &str, mut work: impl FnMut() -> T) {
-    let mut times: Vec<Duration> = Vec::new();
-    let mut last = None;
-    for _ in 0..11 {
-        let start = Instant::now();
-        last = Some(work());
-        times.push(start.elapsed());
-    }
-    times.sort_unstable();
-    println!("{what}: median {:.1?}, worst {:.1?}, gives {last:?}", times[5], times[10]);
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
 }

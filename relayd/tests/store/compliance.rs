@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -14,13 +14,15 @@ use relayd::{
         Compliance,
         collect::{Collected, collect},
         rebuild::{is_due, rebuild_alone, start_over},
+        upkeep::Upkeep,
     },
     config::DatabaseUrl,
-    db::{Connection, query::Value},
+    db::{Connection, Database, query::Value},
     spool::disposition::Disposition,
 };
+use tokio_util::sync::CancellationToken;
 
-use crate::common::fleet::{Fleet, Rig, line, number, start_of};
+use crate::common::fleet::{Fleet, Rig, config_of, line, number, start_of};
 
 /// The counted results of a run: component and event type, in order.
 type Results = Vec<(String, String)>;
@@ -287,6 +289,21 @@ pub async fn a_rebuild_gives_the_same_state(url: DatabaseUrl) {
         again.get_mut("n1").unwrap().drain(..2).map(|(since, last, _)| (since, last)).collect();
     assert_eq!(older, [(first - 2 * day, first - day), (first - day + 700, first - 1)]);
     assert_eq!(again, expected);
+
+    // The daemon does what is due.
+    let before = stored(&url);
+    start_over(&mut c).unwrap();
+    let stop = CancellationToken::new();
+    let upkeep = Upkeep::new(Database::open(&config_of(url.clone())).unwrap(), Duration::from_secs(300));
+    let task = tokio::spawn(upkeep.run(stop.clone()));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while is_due(&mut c).unwrap() {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.cancel();
+    task.await.unwrap().unwrap();
+    assert_eq!(stored(&url), before);
 }
 
 /// What no run has any more goes, also while run logs are stored; ids that writers know are looked up anew.

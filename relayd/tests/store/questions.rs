@@ -12,13 +12,12 @@ use relayd::{
     fleet::{
         Fleet as Service, Page, Paging, Settings, Trouble, by_node, changes,
         counts::{Counts, Wanted},
-        failing, for_reading, node,
+        failing, node,
         nodes::{self, NodeStatus},
         parts::{self, By},
         run, runs,
         sets::ResultFilter,
-        state::Moment,
-        summary::{self, NodeCounts, Summary},
+        summary::NodeCounts,
         timeline::{self, Span},
     },
     http::{Call, Caller, Service as _},
@@ -26,93 +25,11 @@ use relayd::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::common::fleet::{Fleet, Rig, config_of};
-
-/// Two hours, of which the last minute is now.
-struct Hours {
-    begin: i64,
-    settings: Settings,
-    c: Connection,
-}
-
-const MINUTES: i64 = 120;
-const ALL: Paging = Paging { after: None, limit: 10_000 };
-
-impl Hours {
-    fn unix(&self, minute: i64) -> i64 {
-        self.begin + minute * 60
-    }
-
-    fn at(&self, minute: i64) -> Moment {
-        let at = DateTime::from_timestamp(self.unix(minute), 0).unwrap();
-        Moment::of(&self.settings, Some(at)).unwrap()
-    }
-
-    fn now(&self) -> Moment {
-        Moment::now(&self.settings)
-    }
-
-    fn shown(&self, minute: i64) -> String {
-        relayd::fleet::moment::show(self.unix(minute))
-    }
-
-    fn summary(&mut self, moment: Moment, node: Option<&str>, filter: &ResultFilter) -> Summary {
-        summary::summary(&mut self.c, &self.settings, &moment, node, filter).unwrap()
-    }
-
-    fn ask(&self, moment: Moment) -> by_node::Ask {
-        by_node::Ask { moment, node: None, filter: ResultFilter::default(), wanted: None }
-    }
-}
-
-/// The run of a node in a minute: is its file wrong?
-fn run_log(node: &str, start: i64, is_wrong: bool) -> String {
-    let at = DateTime::from_timestamp(start, 0).unwrap();
-    let (time, start) = (at.format("%Y-%m-%dT%H:%M:%S+00:00"), at.format("%Y-%m-%d %H:%M:%S+00:00"));
-    let report = |policy: &str, kind: &str, rule: &str, component: &str, message: &str| {
-        format!(
-            "{time} R: @@{policy}@@{kind}@@{rule}@@d-{rule}@@0@@{component}@@/etc/x@@{start}##{node}@#{message}\n"
-        )
-    };
-    let mut text = report("Common", "control", "rudder", "start", "Start execution");
-    if is_wrong {
-        text += &format!("{time}     info: looking at /etc/x\n{time}  warning: cannot write\nno room left\n");
-        text += &report("Files", "result_error", "r1", "File", "it is wrong");
-    } else {
-        text += &report("Files", "result_success", "r1", "File", "it is right");
-    }
-    text += &report("Packages", "audit_compliant", "r2", "Package", "it is there");
-    text + &report("Common", "control", "rudder", "end", "End execution")
-}
-
-/// `n0` runs each 5 minutes and is wrong from minute 60 on; `n1` is right and stops after minute 60; `n2` never
-/// ran; `n3` is not accepted.
-async fn two_hours(url: &DatabaseUrl) -> Hours {
-    let rig = Rig::new(url.clone(), Fleet::new(2));
-    let begin = Utc::now().timestamp() - MINUTES * 60;
-    let mut files = Vec::new();
-    for (node, last, wrong_from) in [("n0", 115, 60), ("n1", 60, 200)] {
-        for minute in (0..=last).step_by(5) {
-            let start = begin + minute * 60;
-            let date = DateTime::from_timestamp(start, 0).unwrap().format("%Y-%m-%dT%H:%M:%S+00:00");
-            let text = run_log(node, start, minute >= wrong_from);
-            files.push(rig.put(&format!("{date}@{node}.log.gz"), &rig.fleet.pack(node, &text)));
-        }
-    }
-    for disposition in rig.deliver_all(files).await {
-        assert_eq!(disposition, Disposition::Accepted(Outcome::Stored));
-    }
-    let mut c = Connection::open(url).unwrap();
-    for (node, state) in [("n0", "accepted"), ("n1", "accepted"), ("n2", "accepted"), ("n3", "pending")] {
-        c.execute(&format!(
-            "INSERT INTO node (nodeid, hostname, state, role, policy_server, requested, version) \
-             VALUES ('{node}', '{node}.example.org', '{state}', 'node', 'root', 0, 1)"
-        ))
-        .unwrap();
-    }
-    let settings = Settings::new(Duration::from_secs(300));
-    Hours { begin, settings, c: for_reading(c).unwrap() }
-}
+use crate::{
+    commands::commands_say_the_same,
+    common::fleet::{Fleet, Rig, config_of},
+    hours::{ALL, Hours, MINUTES, run_log, two_hours},
+};
 
 /// All questions, of the same two hours: making run logs takes longer than asking.
 pub async fn questions_are_answered(url: DatabaseUrl) {
@@ -128,6 +45,25 @@ pub async fn questions_are_answered(url: DatabaseUrl) {
     nothing_can_be_changed(&mut hours);
     commands_say_the_same(&url, &hours);
     pages_follow_each_other(&url).await;
+    a_clock_that_was_ahead_does_not_stop_the_state(&url, &mut hours).await;
+}
+
+/// Its run of next year came first; what it says with the right clock counts.
+async fn a_clock_that_was_ahead_does_not_stop_the_state(url: &DatabaseUrl, hours: &mut Hours) {
+    let rig = Rig::new(url.clone(), Fleet::new(2));
+    let now = Utc::now().timestamp() - 5;
+    for (start, is_wrong) in [(now + 366 * 86_400, false), (now, true)] {
+        let date = DateTime::from_timestamp(start, 0).unwrap().format("%Y-%m-%dT%H:%M:%S+00:00");
+        let packed = rig.fleet.pack("n1", &run_log("n1", start, is_wrong));
+        let stored = rig.deliver_all(vec![rig.put(&format!("{date}@n1.log.gz"), &packed)]).await;
+        assert_eq!(stored, [Disposition::Accepted(Outcome::Stored)]);
+    }
+    let summary = hours.summary(hours.now(), Some("n1"), &ResultFilter::default());
+    assert_eq!(summary.nodes, NodeCounts { all: 1, failing: 1, ..NodeCounts::default() });
+    let filter = nodes::Filter { status: Some(NodeStatus::Failing), ..nodes::Filter::default() };
+    let failing = nodes::nodes(&mut hours.c, &hours.settings, &filter, &ALL).unwrap().items;
+    let failing: Vec<_> = failing.iter().map(|node| (node.node_id.as_str(), node.last_run.clone())).collect();
+    assert!(failing.contains(&("n1", Some(relayd::fleet::moment::show(now)))), "{failing:?}");
 }
 
 fn the_fleet_is_summed_up(hours: &mut Hours) {
@@ -283,7 +219,7 @@ fn a_timeline_tells_each_change(hours: &mut Hours) {
     let second = of(&mut hours.c, "n0", Span::default(), &Paging { after: first.next, limit: 1 });
     assert_eq!((&second.items[0], second.next), (old, None));
     let early = Span { from: None, to: Some(hours.unix(30)) };
-    assert_eq!(of(&mut hours.c, "n0", early, &ALL).items, [old.clone()]);
+    assert_eq!(of(&mut hours.c, "n0", early, &ALL).items, std::slice::from_ref(old));
     let silent = of(&mut hours.c, "n1", Span::default(), &ALL).items;
     assert_eq!(silent[0].silent_from, Some(hours.shown(70)));
     assert!(of(&mut hours.c, "n2", Span::default(), &ALL).items.is_empty());
@@ -414,68 +350,4 @@ async fn pages_follow_each_other(url: &DatabaseUrl) {
     }
     let (status, _, _) = get(&service, "/rudder/relay-api/1/nodes/%ff", "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-}
-
-/// The program itself, whether the daemon runs or not.
-fn commands_say_the_same(url: &DatabaseUrl, hours: &Hours) {
-    let directory = tempfile::tempdir().unwrap();
-    let url = match url {
-        DatabaseUrl::Postgres(url) => url.clone(),
-        DatabaseUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
-    };
-    let main = format!(
-        "[general]\nnode_id = \"root\"\n[processing.reporting]\noutput = \"database\"\n\
-         [output.database]\nurl = \"{url}\"\n"
-    );
-    std::fs::write(directory.path().join("main.conf"), main).unwrap();
-    let run = |arguments: &[&str]| {
-        let mut relayd = std::process::Command::new(env!("CARGO_BIN_EXE_relayd"));
-        let output = relayd.arg("-c").arg(directory.path()).args(arguments).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    };
-    let said = |arguments: &[&str]| {
-        let (code, out, err) = run(arguments);
-        assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}: {out}");
-        out
-    };
-    let summary = said(&["compliance"]);
-    assert!(summary.contains("nodes       3: 0 compliant, 1 failing, 2 without answer\n"), "{summary}");
-    assert!(summary.contains("results     4: 1 error, 1 audit_compliant, 2 no_answer\n"), "{summary}");
-    let json: serde_json::Value =
-        serde_json::from_str(&said(&["compliance", "--at", "90m", "--json"])).unwrap();
-    assert_eq!((&json["compliance"], &json["nodes"]["compliant"]), (&100.0.into(), &2.into()));
-    let failing = said(&["compliance", "failing", "--node", "N0.example.org"]);
-    let lines: Vec<_> = failing.lines().map(str::trim).collect();
-    let expected =
-        ["log_info: looking at /etc/x", "log_warn: cannot write", "log_warn: no room left", "it is wrong"];
-    assert!(lines[0].starts_with("NODE") && lines[1].starts_with("n0.example.org  error"), "{failing}");
-    assert_eq!(lines[2..], expected, "{failing}");
-    let rules = said(&["compliance", "--by", "rule", "--csv", "--status", "failing"]);
-    assert_eq!(rules.lines().nth(1), Some("r1,,,,2,0.00,0,0,1,0,0,0,0,0,1"), "{rules}");
-    let changes = said(&["compliance", "changes", "--from", "90m", "--by", "component"]);
-    assert!(changes.contains("success → error  r1"), "{changes}");
-    let timeline = said(&["compliance", "timeline", "n0.example.org"]);
-    assert_eq!(timeline.lines().count(), 4, "{timeline}");
-    let nodes = said(&["nodes", "--status", "no_answer"]);
-    assert!(nodes.ends_with("2 nodes\n") && nodes.contains("n1.example.org"), "{nodes}");
-    assert!(said(&["nodes", "show", "n0"]).contains("status       failing, 50.00 %\n"));
-    let runs = said(&["runs", "--node", "n1", "--limit", "5"]);
-    assert!(runs.lines().count() == 7 && runs.ends_with("… and more; see --limit\n"), "{runs}");
-    let text = said(&["runs", "show", "n0", &hours.shown(0), "--text"]);
-    assert!(text.lines().count() == 4 && text.starts_with("R: @@Common@@control@@"), "{text}");
-    assert!(said(&["runs", "show", "n0"]).contains("    log_warn: no room left\n    it is wrong\n"));
-    assert!(said(&["compliance", "rebuild"]).starts_with("built from 37 runs of 2 nodes"));
-    assert_eq!(said(&["compliance", "timeline", "n0.example.org"]), timeline);
-    for (code, arguments) in [
-        (4, &["nodes", "show", "nobody"][..]),
-        (4, &["runs", "show", "n2"]),
-        (2, &["compliance", "--status", "failing"]),
-        (2, &["compliance", "--at", "tomorrow"]),
-        (2, &["compliance", "--csv"]),
-        (2, &["compliance", "changes"]),
-    ] {
-        let (seen, out, err) = run(arguments);
-        assert!(seen == code && out.is_empty() && !err.is_empty(), "{arguments:?}: {seen} {out} {err}");
-    }
 }

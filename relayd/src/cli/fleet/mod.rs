@@ -110,7 +110,8 @@ impl Fleet {
         Moment::of(&self.settings, at).map_err(CliError::from)
     }
 
-    /// Prints a list, page by page, all of it about the same moment; gives how many items that were.
+    /// Prints a list, page by page; gives how many items that were. Each page is about one moment: whoever reads
+    /// slowly must not keep the database from tidying up.
     pub fn list<T: Row + Line>(
         &mut self,
         listing: &Listing,
@@ -119,33 +120,26 @@ impl Fleet {
     ) -> Result<usize, CliError> {
         let most = listing.limit.map_or(usual, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let mut out = BufWriter::new(io::stdout().lock());
-        let settings = &self.settings;
-        let printed = self.connection.snapshot(|c| {
-            let (mut paging, mut printed) = (Paging { after: None, limit: PAGE }, 0);
-            let mut is_first_page = true;
-            loop {
-                paging.limit = PAGE.min(most - printed);
-                let mut found = page(c, settings, &paging)?;
-                // Some pages end only with a node.
-                found.items.truncate(most - printed);
-                match listing.csv {
-                    // Names of columns are there also over nothing.
-                    true => listing.print(&mut out, &found.items, is_first_page)?,
-                    false => listing.print(&mut out, &found.items, printed == 0)?,
-                }
-                is_first_page = false;
-                printed += found.items.len();
-                paging.after = found.next;
-                if paging.after.is_none() || printed >= most {
-                    return Ok::<_, Ended>((printed, paging.after.is_some()));
-                }
+        let (mut after, mut printed, mut is_first_page) = (None, 0, true);
+        loop {
+            let paging = Paging { after, limit: PAGE.min(most - printed) };
+            let mut found = self.ask(|c, settings| page(c, settings, &paging))?;
+            // Some pages end only with a node.
+            found.items.truncate(most - printed);
+            // Names of columns are there also over nothing.
+            let with_names = if listing.csv { is_first_page } else { printed == 0 };
+            listing.print(&mut out, &found.items, with_names)?;
+            printed += found.items.len();
+            is_first_page = false;
+            after = found.next;
+            if after.is_none() || printed >= most {
+                break;
             }
-        });
-        let (printed, is_more) = printed.map_err(CliError::from)?;
-        out.flush()?;
-        if is_more && !listing.json && !listing.csv {
+        }
+        if after.is_some() && !listing.json && !listing.csv {
             writeln!(out, "… and more; see --limit")?;
         }
+        out.flush()?;
         Ok(printed)
     }
 }
@@ -171,39 +165,6 @@ pub fn json<T: Serialize>(out: &mut impl Write, item: &T) -> io::Result<()> {
 /// Reads an instant.
 pub fn instant(text: &str) -> Result<DateTime<Utc>, CliError> {
     moment::parse(text, Utc::now()).map_err(CliError::from)
-}
-
-/// Why a list ended early.
-enum Ended {
-    Trouble(Trouble),
-    Output(io::Error),
-}
-
-impl From<Trouble> for Ended {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
-    }
-}
-
-impl From<io::Error> for Ended {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
-}
-
-impl From<diesel::result::Error> for Ended {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Trouble(error.into())
-    }
-}
-
-impl From<Ended> for CliError {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::Trouble(trouble) => trouble.into(),
-            Ended::Output(error) => error.into(),
-        }
-    }
 }
 
 impl From<Trouble> for CliError {
