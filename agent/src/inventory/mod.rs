@@ -86,17 +86,25 @@ pub async fn make(
     let _lock = turn(&state, why, stop).await?;
     let waiting = Waiting::open(&state).map_err(InventoryError::Waiting)?;
     let (signs, before) = (signs::of(root, settings), Memory::load(&state));
+    let mut server = match PolicyServer::of(settings, identity) {
+        Ok(server) => server,
+        Err(e) => {
+            before
+                .after_sending(&e, Utc::now().trunc_subsecs(0))
+                .save(&state)
+                .map_err(InventoryError::State)?;
+            return Err(e.into());
+        }
+    };
     if let Why::Again = why
         && let Some(pair) = waiting.read(Utc::now()).map_err(InventoryError::Waiting)?
     {
-        let mut server = PolicyServer::of(settings, identity)?;
         return finish(settings, &state, &waiting, before, server.send(&pair).await);
     }
     if before.sent == Some(Utc::now().trunc_subsecs(0)) {
         // Names have seconds, and two inventories with one name could be taken for one.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let mut server = PolicyServer::of(settings, identity)?;
     let policy_server = match server.node_id(&state).await {
         Ok(id) => id,
         Err(e) => return finish(settings, &state, &waiting, before, Err(e)),

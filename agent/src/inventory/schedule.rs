@@ -36,6 +36,9 @@ const BETWEEN: (TimeDelta, TimeDelta) = (TimeDelta::minutes(15), TimeDelta::minu
 /// After a refusal, or when a server takes none at all, it takes an operator: there is no hurry.
 const AFTER_REFUSAL: TimeDelta = TimeDelta::hours(6);
 
+/// After the settings named no server that can be called: a machine may be set up just now.
+const AFTER_SETTINGS: TimeDelta = TimeDelta::minutes(5);
+
 /// After a machine has told too little of itself: what it lacks somebody may have seen to meanwhile.
 const AFTER_MAKING: TimeDelta = TimeDelta::hours(1);
 
@@ -110,6 +113,7 @@ impl Memory {
         let failures = self.failures.saturating_add(1);
         let next = match e.takes_an_operator() {
             true => now + AFTER_REFUSAL,
+            false if e.is_configuration() => now + AFTER_SETTINGS,
             false => backoff::next_attempt(failures, e.retry_after(), now, backoff::random()),
         };
         Self { problem: Some(e.to_string()), failures, next_attempt: Some(next), ..self }

@@ -219,7 +219,7 @@ impl SendInventoryError {
     /// Whether it will not be taken before somebody does something: a server that takes no inventories says 404.
     pub fn takes_an_operator(&self) -> bool {
         let has_no_door = matches!(self, Self::Later(answer) if answer.status == StatusCode::NOT_FOUND);
-        has_no_door || self.is_refusal() || self.is_configuration()
+        has_no_door || self.is_refusal()
     }
 
     /// Not before then, as the server says.

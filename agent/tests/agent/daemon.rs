@@ -63,7 +63,9 @@ fn runs_and_sends_on_schedule(setting: &str, limit: u64) {
 fn sighup_has_the_settings_read_again() {
     let node = Node::new();
     let settings = |more: &str| {
-        node.settings(&format!("policy_command = [\"true\"]\nrun_interval = \"1h\"\n[logging]\n{more}\n"));
+        node.settings(&format!(
+            "policy_command = [\"true\"]\nrun_interval = \"1h\"\ninventory = false\n[logging]\n{more}\n"
+        ));
     };
     settings("level = \"error\"");
     let (socket, log) = (node.root().join("notify"), node.root().join("daemon.log"));

@@ -274,3 +274,13 @@ fn who_asks_waits_for_one_that_is_being_made_and_gets_another() {
     let names: std::collections::BTreeSet<_> = documents.map(|one| one.line).collect();
     assert_eq!(names.len(), 2);
 }
+
+#[test]
+fn a_machine_without_a_policy_server_says_so_and_lets_it_be() {
+    let node = Node::new();
+    write(&node.root().join("etc/hostname"), "web-1\n");
+    let output = node.agent(&["inventory"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text(&output.stderr).contains("no policy server is configured"), "{output:?}");
+    assert_eq!(text(&node.agent(&["inventory", "--due"]).stdout), "no inventory is due\n");
+}
