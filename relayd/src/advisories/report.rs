@@ -37,10 +37,7 @@ pub struct Filter {
 impl Filter {
     fn ask<'m>(&self, c: &mut Connection, matched: &'m Matched) -> Result<Exposure<'m>, Trouble> {
         let mut which = Conditions::default();
-        if let Some(node) = &self.node {
-            let (id, name) = (which.text(node), which.text(node));
-            which.holds(format!("(nodeid = {id} OR hostname = {name})"));
-        }
+        which.inventories_of(self.node.as_deref());
         matched.exposure(c, &which, |catalogue, struck, hit| self.passes(catalogue, struck, hit))
     }
 

@@ -11,7 +11,7 @@ use crate::{
     gateway::Door,
     inventories::{collect, store::Store},
     nodes::Nodes,
-    sink::enrol::{Authority, Enrol, Keeping},
+    sink::enrol::{Authority, Enrol, Keeping, Memory},
 };
 
 impl Services<'_> {
@@ -31,6 +31,7 @@ impl Services<'_> {
             _ => None,
         };
         let mut doors = [None, None];
+        let memory = Arc::new(Memory::default());
         for (kind, door) in
             [UploadKind::NewInventory, UploadKind::InventoryUpdate].into_iter().zip(&mut doors)
         {
@@ -43,7 +44,7 @@ impl Services<'_> {
             let with_registry = self.config.nodes.source == NodesSource::Database;
             let registry = with_registry.then(|| self.node_registry.clone()).flatten();
             let authority = Authority { nodes: nodes.clone(), registry };
-            let enrol = Enrol::new(authority, keeping, settings.max_file_size);
+            let enrol = Enrol::new(authority, keeping, settings.max_file_size, memory.clone());
             let (spool, opened) = self.spool(kind, settings)?;
             *door = opened;
             self.tasks.spawn(kind.segment(), spool.run(Arc::new(enrol), self.tasks.stop()));

@@ -10,6 +10,11 @@ pub struct Conditions {
     values: Vec<Owned>,
 }
 
+/// Rows of `inventory` of nodes that belong to the fleet. Those that wait for a decision, or were turned away,
+/// say what they like: whoever counts nodes leaves them out. Nodes of a node list are in no registry.
+const OF_THE_FLEET: &str =
+    "NOT EXISTS (SELECT 1 FROM node n WHERE n.nodeid = inventory.nodeid AND n.state <> 'accepted')";
+
 #[derive(Debug)]
 enum Owned {
     Text(String),
@@ -66,6 +71,17 @@ impl Conditions {
             like
         });
         self.is(&format!("lower({expression}) LIKE {{}} ESCAPE '!'"), like);
+    }
+
+    /// Inventories of one node, by its id or host name; or those of the fleet.
+    pub fn inventories_of(&mut self, node: Option<&str>) {
+        match node {
+            Some(node) => {
+                let (id, name) = (self.text(node), self.text(node));
+                self.holds(format!("(nodeid = {id} OR hostname = {name})"));
+            }
+            None => self.holds(OF_THE_FLEET),
+        }
     }
 
     /// `TRUE`, or all conditions.

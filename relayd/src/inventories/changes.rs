@@ -12,7 +12,10 @@ use super::{
     package::{Kind, Package},
     stored::{self, Held, Sections},
 };
-use crate::{db::Connection, fleet::Trouble};
+use crate::{
+    db::Connection,
+    fleet::{Page, Trouble},
+};
 
 /// What changed between two inventories.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -79,6 +82,26 @@ pub fn between(
         fact_changes(&stored::facts(c, old.facts_id)?, &stored::facts(c, new.facts_id)?)
     };
     Ok((packages, facts))
+}
+
+/// The first of these: no more than `limit`, and no further one once there are so many bytes.
+pub(super) fn page(
+    changes: impl Iterator<Item = Result<Change, Trouble>>,
+    limit: usize,
+    most_bytes: usize,
+) -> Result<Page<Change>, Trouble> {
+    let mut page = Page { items: Vec::new(), next: None };
+    let mut bytes = 0;
+    for change in changes {
+        let change = change?;
+        if page.items.len() >= limit || bytes >= most_bytes {
+            page.next = page.items.last().map(|last: &Change| last.at.clone());
+            break;
+        }
+        bytes += serde_json::to_vec(&change).map_err(|e| Trouble::Internal(e.to_string()))?.len();
+        page.items.push(change);
+    }
+    Ok(page)
 }
 
 /// A package that went and one of the same name that came are one change, as long as there is one of each.
@@ -185,6 +208,24 @@ mod tests {
             ]
         );
         assert_eq!(fact_changes(&new, &new), []);
+    }
+
+    #[test]
+    fn a_page_ends_where_its_changes_are_large_or_many() {
+        let change = |at: usize| {
+            let fact = FactChange { path: "x".repeat(1000), from: None, to: None };
+            Change { before: String::new(), at: at.to_string(), packages: Vec::new(), facts: vec![fact] }
+        };
+        let page = |changes: usize, limit, most_bytes| {
+            let page = page((0..changes).map(|at| Ok(change(at))), limit, most_bytes).unwrap();
+            (page.items.len(), page.next)
+        };
+        assert_eq!(page(3, 10, 1_000_000), (3, None));
+        assert_eq!(page(3, 3, 1_000_000), (3, None));
+        assert_eq!(page(3, 2, 1_000_000), (2, Some("1".into())));
+        assert_eq!(page(3, 10, 1), (1, Some("0".into())), "one is there in any case");
+        assert_eq!(page(3, 10, 1500), (2, Some("1".into())));
+        assert_eq!(page(2, 10, 1500), (2, None));
     }
 
     #[test]

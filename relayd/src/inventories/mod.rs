@@ -12,6 +12,7 @@
 //! | [`package`] | packages as the fleet has them |
 //! | [`record`] | an inventory as it is stored |
 //! | [`store`], [`write`] | the thread that stores them; its transaction |
+//! | `rehearsal` | is it the inventory or the database? |
 //! | `dictionary` | ids of what is stored once for the whole fleet |
 //! | `timeline` | what a node was when |
 //! | [`collect`] | removes what nobody names any more |
@@ -31,6 +32,7 @@ mod dictionary;
 pub mod package;
 pub mod questions;
 pub mod record;
+mod rehearsal;
 pub mod store;
 pub mod stored;
 mod timeline;

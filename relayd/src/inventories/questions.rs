@@ -103,16 +103,12 @@ pub fn changes(c: &mut Connection, node: &str, paging: &Paging) -> Result<Page<C
     if states.is_empty() && paging.after.is_none() {
         return Err(Trouble::Nothing);
     }
-    let mut items = Vec::new();
-    for pair in states.windows(2) {
-        let [new, old] = pair else { continue };
-        if items.len() > paging.limit {
-            break;
-        }
+    let changes = states.windows(2).map(|pair| {
+        let (new, old) = (&pair[0], &pair[1]);
         let (packages, facts) = changes::between(c, old, new)?;
-        items.push(Change { before: show(old.last), at: show(new.since), packages, facts });
-    }
-    Ok(Page::cut(items, paging.limit, |change| change.at.clone()))
+        Ok(Change { before: show(old.last), at: show(new.since), packages, facts })
+    });
+    changes::page(changes, paging.limit, MOST_BYTES)
 }
 
 /// The newest inventory of a node, in short.
@@ -212,6 +208,7 @@ pub struct Filter {
 impl Filter {
     fn conditions(&self, paging: &Paging) -> Conditions {
         let mut which = Conditions::default();
+        which.inventories_of(None);
         which.is("nodeid > {}", paging.after.as_deref());
         which.is_like("hostname", self.name.as_deref());
         which.is_like("os_full_name", self.os.as_deref());

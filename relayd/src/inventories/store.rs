@@ -2,16 +2,21 @@
 //! The thread that writes inventories: what waits goes into one transaction, and each sender hears of it
 //! after the commit.
 
-use std::{sync::mpsc, thread};
+use std::{
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use chrono::Utc;
 use tokio::sync::oneshot;
 
 use super::{
     record::Record,
+    rehearsal,
     write::{self, WriteError},
 };
-use crate::db::{Connection, Database};
+use crate::db::{Connection, Database, connection::LOCK_TIMEOUT};
 
 /// Stores inventories; cheap to clone. The thread ends with the last of them.
 #[derive(Clone)]
@@ -86,14 +91,42 @@ impl Writer {
         }
     }
 
-    /// Together, or else each by itself: one that the database does not take holds up no others.
+    /// Together, or else each by itself: one that the database does not take holds up no others. When the
+    /// database takes nothing, that is the end for all of them.
     fn store(&mut self, records: &[&Record]) -> Vec<Result<(), StoreError>> {
-        match self.try_store(records) {
-            Err(StoreError::This(_)) if records.len() > 1 => {
-                records.iter().map(|record| self.try_store(&[record])).collect()
-            }
-            result => vec![result; records.len()],
+        let result = self.look_into(records);
+        if records.len() == 1 || !matches!(result, Err(StoreError::This(_))) {
+            return vec![result; records.len()];
         }
+        let mut verdicts = Vec::with_capacity(records.len());
+        for record in records {
+            let verdict = match verdicts.last() {
+                Some(Err(StoreError::Down(_))) => verdicts.last().cloned().unwrap_or(Ok(())),
+                _ => self.look_into(&[record]),
+            };
+            verdicts.push(verdict);
+        }
+        verdicts
+    }
+
+    /// Stores these together. When that fails: is it them, or the database?
+    fn look_into(&mut self, records: &[&Record]) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let error = match self.try_store(records) {
+            Err(StoreError::This(error)) => error,
+            other => return other,
+        };
+        // Somebody holds a lock: trying each by itself would wait for it as often.
+        if started.elapsed() >= Duration::from_secs(LOCK_TIMEOUT.into()) {
+            return Err(StoreError::Down(error));
+        }
+        let (Some(connection), Some(like)) = (&mut self.connection, records.first()) else {
+            return Err(StoreError::Down(error));
+        };
+        Err(match rehearsal::rehearse(connection, like) {
+            Ok(()) => StoreError::This(error),
+            Err(error) => StoreError::Down(error),
+        })
     }
 
     fn try_store(&mut self, records: &[&Record]) -> Result<(), StoreError> {

@@ -35,28 +35,39 @@ pub enum WriteError {
 
 /// Stores inventories that came at this time (Unix seconds).
 pub fn write(c: &mut Connection, records: &[&Record], received: i64) -> Result<(), WriteError> {
-    c.transaction(|c| {
-        if let Connection::Postgres(_) = c {
-            c.run("SELECT pg_advisory_xact_lock_shared($1)", &[Value::Int(LOCK)])?;
-        }
-        let chunk_ids = chunk_ids(c, records)?;
-        let facts_ids = packed_ids(c, &FACTS, records.iter().map(|record| &record.facts))?;
-        let updates_ids =
-            packed_ids(c, &UPDATES, records.iter().filter_map(|record| record.updates.as_ref()))?;
-        let mut nodes = stored(c, records)?;
-        let mut by_age: Vec<&Record> = records.to_vec();
-        by_age.sort_by_key(|record| record.made);
-        for record in by_age {
-            let state = State {
-                facts: facts_ids[&record.facts.digest],
-                chunks: chunk_list(&record.chunks, &chunk_ids),
-            };
-            let updates = record.updates.as_ref().map(|updates| updates_ids[&updates.digest]);
-            let node = nodes.entry(record.node_id.as_str()).or_default();
-            place(c, node, &Newest { record, updates }, state)?;
-        }
-        upsert(c, &nodes, received)
-    })
+    c.transaction(|c| put(c, records, received))
+}
+
+/// Does everything but the commit: stores these, one after the other, and takes all of it back.
+pub(super) fn rehearse(c: &mut Connection, records: &[Record], received: i64) -> Result<(), WriteError> {
+    let rehearsed = c.transaction(|c| {
+        records.iter().try_for_each(|record| put(c, &[record], received))?;
+        Err(WriteError::Database(Error::RollbackTransaction))
+    });
+    match rehearsed {
+        Err(WriteError::Database(Error::RollbackTransaction)) => Ok(()),
+        other => other,
+    }
+}
+
+fn put(c: &mut Connection, records: &[&Record], received: i64) -> Result<(), WriteError> {
+    if let Connection::Postgres(_) = c {
+        c.run("SELECT pg_advisory_xact_lock_shared($1)", &[Value::Int(LOCK)])?;
+    }
+    let chunk_ids = chunk_ids(c, records)?;
+    let facts_ids = packed_ids(c, &FACTS, records.iter().map(|record| &record.facts))?;
+    let updates_ids = packed_ids(c, &UPDATES, records.iter().filter_map(|record| record.updates.as_ref()))?;
+    let mut nodes = stored(c, records)?;
+    let mut by_age: Vec<&Record> = records.to_vec();
+    by_age.sort_by_key(|record| record.made);
+    for record in by_age {
+        let state =
+            State { facts: facts_ids[&record.facts.digest], chunks: chunk_list(&record.chunks, &chunk_ids) };
+        let updates = record.updates.as_ref().map(|updates| updates_ids[&updates.digest]);
+        let node = nodes.entry(record.node_id.as_str()).or_default();
+        place(c, node, &Newest { record, updates }, state)?;
+    }
+    upsert(c, &nodes, received)
 }
 
 /// A node while its inventories are stored.

@@ -171,10 +171,7 @@ impl Installed {
             return Ok(Self { packages, nodes: Vec::new() });
         }
         let mut which = Conditions::default();
-        if let Some(node) = &filter.node {
-            let (id, name) = (which.text(node), which.text(node));
-            which.holds(format!("(nodeid = {id} OR hostname = {name})"));
-        }
+        which.inventories_of(filter.node.as_deref());
         let nodes = installed::nodes(c, &which, &buckets)?;
         let with_packages = nodes.into_iter().filter_map(|node| {
             let found = installed::ids(&node.chunks).filter_map(|id| chunks.get(&id));

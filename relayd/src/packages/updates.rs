@@ -168,10 +168,7 @@ impl Offers {
     ) -> Result<(Vec<NodeRow>, RwLockReadGuard<'_, Known>), Trouble> {
         let mut which = Conditions::default();
         which.holds("updates_id IS NOT NULL");
-        if let Some(node) = &filter.node {
-            let (id, name) = (which.text(node), which.text(node));
-            which.holds(format!("(nodeid = {id} OR hostname = {name})"));
-        }
+        which.inventories_of(filter.node.as_deref());
         let sql = format!("SELECT nodeid, hostname, updates_id FROM inventory WHERE {}", which.sql());
         let nodes: Vec<NodeRow> = c.rows(&sql, &which.values())?;
         // Another question may make it forget what this one has just learned.

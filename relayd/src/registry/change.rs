@@ -239,10 +239,11 @@ impl Change<'_> {
     }
 
     /// Removes a node that was never accepted, and all that belongs to it: nobody has it in memory.
-    /// What it was is history.
+    /// What it was is history, if anybody ever decided about it.
     pub(super) fn forget(&mut self, id: &str) -> QueryResult<()> {
         let inventory = "INSERT INTO inventory_history (nodeid, since, last, facts_id, chunks) \
-                         SELECT nodeid, since, made, facts_id, chunks FROM inventory WHERE nodeid = $1 \
+                         SELECT nodeid, since, made, facts_id, chunks FROM inventory WHERE nodeid = $1 AND EXISTS \
+                         (SELECT 1 FROM node n WHERE n.nodeid = inventory.nodeid AND n.decided IS NOT NULL) \
                          ON CONFLICT (nodeid, last) DO NOTHING";
         self.connection.run(inventory, &[Value::Text(id)])?;
         let tables = ["inventory", "node_key", "node_certificate", "node_conflict", "node_instance", "node"];

@@ -75,7 +75,7 @@ impl InventorySpool {
             retention: Duration::from_secs(86_400),
         };
         let spool = Spool::open(UploadKind::NewInventory, &settings, &prometheus::Registry::new()).unwrap();
-        let enrol = Enrol::new(authority, keeping, settings.max_file_size);
+        let enrol = Enrol::new(authority, keeping, settings.max_file_size, Arc::default());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move { spool.run(Arc::new(enrol), stopped).await.unwrap() });

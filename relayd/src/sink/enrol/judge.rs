@@ -2,9 +2,11 @@
 //! Whether an inventory is from the node that it names (protocol 6.5): the stored keys say so, and for a
 //! node that nobody knows its own certificate, as a request to be taken in.
 
+use std::collections::BTreeSet;
+
 use protocol::{enrolment::State, node_id::NodeId};
 
-use super::{TOO_MANY, later, read::Read, rejected};
+use super::{TOO_MANY, blocking, later, read::Read, rejected};
 use crate::{
     nodes::{NodeTable, Nodes},
     registry::{Introduced, Introduction, Registry, RegistryError},
@@ -37,7 +39,11 @@ enum Known {
 impl Authority {
     /// Nothing is left to be said, or how the delivery ends.
     pub(super) async fn judge(&self, read: &Read) -> Result<(), Disposition> {
-        let known = known(&self.nodes.borrow(), read);
+        let (table, node) = (self.nodes.borrow().clone(), read.checked.node_id.clone());
+        let (signature, signed) = (read.signature.clone(), read.signed);
+        let fingerprint = read.certificate.fingerprint();
+        let look = move || known(&table, &node, &fingerprint, |key| signature.is_by(key, &signed));
+        let known = blocking(look).await?;
         match (&self.registry, known) {
             (_, Known::Settled) => Ok(()),
             (Some(registry), _) => introduce(registry, read).await,
@@ -59,22 +65,27 @@ impl Authority {
     }
 }
 
-fn known(table: &NodeTable, read: &Read) -> Known {
-    let node: &NodeId = &read.checked.node_id;
+/// Work for the processor: each check of a signature is.
+fn known(
+    table: &NodeTable,
+    node: &NodeId,
+    fingerprint: &[u8; 32],
+    is_signed_by: impl Fn(&[u8]) -> bool,
+) -> Known {
     if !table.knows(node) {
         return Known::Stranger;
     }
     let certificates = table.certificates(node);
     let keys = certificates.iter().map(|certificate| certificate.spki_der());
-    let mut keys = table.signing_keys(node).iter().map(|key| &**key).chain(keys).peekable();
-    if keys.peek().is_none() {
+    // Certificates of one key are the rule.
+    let keys: BTreeSet<&[u8]> = table.signing_keys(node).iter().map(|key| &**key).chain(keys).collect();
+    if keys.is_empty() {
         return Known::NoKey;
     }
-    if !keys.any(|key| read.signature.is_by(key, &read.signed)) {
+    if !keys.into_iter().any(is_signed_by) {
         return Known::NotSigned;
     }
-    let fingerprint = read.certificate.fingerprint();
-    if certificates.iter().any(|one| one.fingerprint() == fingerprint) {
+    if certificates.iter().any(|one| one.fingerprint() == *fingerprint) {
         Known::Settled
     } else {
         Known::NewCertificate

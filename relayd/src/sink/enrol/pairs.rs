@@ -82,8 +82,8 @@ pub(super) enum Task {
     Alone,
 }
 
-/// Verdicts that are kept; a file that vanished never asks for its own.
-const MOST: usize = 10_000;
+/// Verdicts that are kept; a file that vanished never asks for its own, and others may ask a minute later.
+const MOST: usize = 50_000;
 
 impl Verdicts {
     /// What to do with a file that is delivered now.
