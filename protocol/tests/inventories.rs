@@ -10,7 +10,7 @@ use protocol::{
     inventory::{
         self, ReadError,
         check::{self, CheckError, Checked},
-        cursor::{MAX_DEPTH, MAX_ELEMENTS, MAX_TEXT},
+        cursor::{MAX_DEPTH, MAX_ELEMENTS, MAX_LISTED, MAX_TEXT},
         software::LONGEST,
     },
     private_key::{self, KeyKind},
@@ -233,6 +233,8 @@ fn refuses_what_is_ambiguous_incomplete_old_or_dangerous() {
         ),
         (format!("<REQUEST>{}", "<a>".repeat(MAX_DEPTH)), "nested deeper"),
         (format!("<REQUEST>{}", "<a/>".repeat(MAX_ELEMENTS)), "elements"),
+        (document(&"<SOFTWARES/>".repeat(MAX_LISTED + 1)), "more than 30000 SOFTWARES"),
+        (document(&"<SOFTWAREUPDATES/>".repeat(MAX_LISTED + 1)), "more than 30000 SOFTWAREUPDATES"),
         (String::new(), "not REQUEST"),
     ] {
         let error = error_of(&xml);

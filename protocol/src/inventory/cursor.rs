@@ -22,6 +22,9 @@ pub enum ReadError {
     /// More than [`MAX_ELEMENTS`].
     #[error("it has more than {MAX_ELEMENTS} elements")]
     Elements,
+    /// More than [`MAX_LISTED`] packages, or updates.
+    #[error("it has more than {MAX_LISTED} {0}")]
+    Listed(String),
     /// A text longer than [`MAX_TEXT`].
     #[error("{0} is longer than {MAX_TEXT} bytes")]
     TooLong(String),
@@ -40,6 +43,11 @@ pub enum ReadError {
 pub const MAX_DEPTH: usize = 32;
 /// Most elements; a machine with 10,000 packages has some 150,000.
 pub const MAX_ELEMENTS: usize = 500_000;
+/// Most packages, and most updates; no machine has as many.
+pub const MAX_LISTED: usize = 30_000;
+/// Elements of which these are, within [`LISTS_DEPTH`] others: each takes more room in memory than in the document.
+const LISTS: [&str; 2] = ["SOFTWARES", "SOFTWAREUPDATES"];
+const LISTS_DEPTH: usize = 2;
 /// Longest text of an element, in bytes.
 pub const MAX_TEXT: usize = 1024 * 1024;
 /// All texts that are read, in bytes.
@@ -66,6 +74,8 @@ pub struct Cursor<'x> {
     /// Names of the elements around this place.
     path: Vec<String>,
     elements: usize,
+    /// By place in [`LISTS`].
+    listed: [usize; LISTS.len()],
     texts: usize,
 }
 
@@ -73,7 +83,7 @@ impl<'x> Cursor<'x> {
     fn new(document: &'x str) -> Self {
         let mut reader = Reader::from_str(document);
         reader.config_mut().expand_empty_elements = true;
-        Self { reader, path: Vec::new(), elements: 0, texts: 0 }
+        Self { reader, path: Vec::new(), elements: 0, listed: [0; LISTS.len()], texts: 0 }
     }
 
     /// Enters the next element within the present one and returns its name, or leaves the present one.
@@ -151,6 +161,13 @@ impl<'x> Cursor<'x> {
         }
         if self.path.len() == MAX_DEPTH {
             return Err(ReadError::Depth);
+        }
+        let list = LISTS.iter().position(|list| self.path.len() == LISTS_DEPTH && *list == name);
+        if let Some(listed) = list.map(|list| &mut self.listed[list]) {
+            *listed += 1;
+            if *listed > MAX_LISTED {
+                return Err(ReadError::Listed(name.to_owned()));
+            }
         }
         self.path.push(name.to_owned());
         Ok(name.to_owned())

@@ -277,6 +277,8 @@ async fn in_the_database_a_first_inventory_makes_a_pending_node(place: Place) {
         assert_eq!(stored.sections["packages"][0]["name"], "bash");
         assert_eq!(stored.sections["rudder"][0]["hostname"], machine.hostname);
         assert!(stored.sections["rudder"][0]["agents"][0].get("certificate").is_none());
+        let listed = questions::summaries(&mut c, &Filter::default(), &PAGE).unwrap().items.len();
+        assert_eq!(listed, usize::from(state == NodeState::Accepted), "who waits is not of the fleet");
     }
     assert_eq!(spool.names("failed"), [""; 0]);
     assert!(!spool.directory.join("received").exists());

@@ -34,7 +34,8 @@ on_both!(
     packages_are_found_on_the_nodes_that_have_them,
     findings_are_those_of_every_node_package_and_advisory,
     the_report_is_of_the_latest_inventories_and_advisories,
-    updates_on_offer_are_counted_by_package_and_by_node
+    updates_on_offer_are_counted_by_package_and_by_node,
+    nodes_that_are_not_accepted_are_not_counted
 );
 
 fn some_fleet() -> Fleet {
@@ -301,6 +302,39 @@ async fn updates_on_offer_are_counted_by_package_and_by_node(place: Place) {
     // What is on offer now counts.
     c.run("UPDATE inventory SET updates_id = NULL WHERE nodeid = $1", &[Value::Text("node-00001")]).unwrap();
     assert_eq!(outdated(&mut c, &everything), both[1..]);
+}
+
+async fn nodes_that_are_not_accepted_are_not_counted(place: Place) {
+    let (mut c, mut fleet) = (place.connect(), Fleet::default());
+    (0..4).for_each(|_| fleet.add(DEBIAN, vec![("bash".to_owned(), "5.1-1".to_owned(), "dpkg")]));
+    fleet.store(&mut c);
+    let list = gzip(br#"[{"name": "bash", "version": "5.2-1"}]"#);
+    let row = vec![Value::Int(1), Value::Bytes(&[1; 32]), Value::Bytes(&list)];
+    insert(&mut c, "inventory_updates (id, digest, content)", vec![row]);
+    c.execute("UPDATE inventory SET updates_id = 1").unwrap();
+    // The fourth is of a node list: it is in no registry.
+    for (node, state) in [("node-00000", "pending"), ("node-00001", "revoked"), ("node-00002", "accepted")] {
+        c.execute(&format!(
+            "INSERT INTO node (nodeid, hostname, state, role, policy_server, requested, version) \
+             VALUES ('{node}', '{node}', '{state}', 'node', 'root', 0, 1)"
+        ))
+        .unwrap();
+    }
+    let file = place.path("a.csv");
+    fs::write(&file, "advisory,package,fixed\nA,bash,9\n").unwrap();
+    let (matched, offers) = (Matched::new(load::load(&file).unwrap()), Offers::default());
+    let nodes = |c: &mut Connection, node: Option<&str>| {
+        let node = node.map(str::to_owned);
+        let filter = Filter { name: Some("bash".into()), node: node.clone(), ..Filter::default() };
+        let packages = found::on_nodes(c, &filter, &paging(10)).unwrap().nodes;
+        let wanted = Wanted { node: node.clone(), ..Wanted::default() };
+        let struck = report::by_node(c, &matched, &wanted, &paging(10)).unwrap().items.len();
+        let filter = updates::Filter { node, ..updates::Filter::default() };
+        let outdated = updates::outdated(c, &offers, &filter, &paging(10)).unwrap().items.len();
+        (packages, struck, outdated)
+    };
+    assert_eq!(nodes(&mut c, None), (2, 2, 2));
+    assert_eq!(nodes(&mut c, Some("node-00000")), (1, 1, 1), "it may be looked at");
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

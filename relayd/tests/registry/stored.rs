@@ -3,6 +3,7 @@
 
 use std::thread;
 
+use futures_util::future::join_all;
 use protocol::inventory::{
     Content, Rudder,
     check::Checked,
@@ -11,17 +12,24 @@ use protocol::inventory::{
     system::OperatingSystem,
 };
 use relayd::{
-    db::{Connection, Database, query::Value},
+    config::DatabaseUrl,
+    db::{Connection, Database, migrations, query::Value},
     fleet::{Paging, Trouble},
     inventories::{
         collect::{self, Removed},
         questions::{self, Filter, Wanted},
         record::Record,
+        store::{Store, StoreError},
         write,
     },
+    registry::admin,
 };
 
-use crate::{common::fleet::config_of, on_both, rig::Place};
+use crate::{
+    common::{cluster::shared, fleet::config_of},
+    on_both,
+    rig::Place,
+};
 
 on_both!(
     what_nodes_have_in_common_is_stored_once_and_changes_are_kept,
@@ -29,6 +37,7 @@ on_both!(
     two_servers_store_the_same_packages_at_the_same_moment,
     the_export_comes_in_pages_and_with_the_sections_asked_for,
     what_nobody_names_any_more_is_removed_and_nothing_else,
+    of_a_node_that_nobody_decided_about_nothing_is_kept,
 );
 
 const MADE: i64 = 1_800_000_000;
@@ -270,4 +279,60 @@ async fn what_nobody_names_any_more_is_removed_and_nothing_else(place: Place) {
     // What was removed comes back.
     store(&mut c, &[record("n1", MADE + 2, &["bash=2", "curl=1"])]);
     assert_eq!(count(&mut c, "package"), 3);
+}
+
+async fn of_a_node_that_nobody_decided_about_nothing_is_kept(place: Place) {
+    let mut c = place.connect();
+    store(&mut c, &["n1", "n2"].map(|node| record(node, MADE, &["bash=5.2"])));
+    for (node, state, decided) in [("n1", "pending", "NULL"), ("n2", "accepted", "1")] {
+        c.execute(&format!(
+            "INSERT INTO node (nodeid, hostname, state, role, policy_server, requested, decided, version) \
+             VALUES ('{node}', '{node}', '{state}', 'node', 'root', 0, {decided}, 1)"
+        ))
+        .unwrap();
+        admin::delete(&mut c, &[node.parse().unwrap()]).unwrap();
+    }
+    assert_eq!(count(&mut c, "inventory"), 0);
+    assert_eq!(count(&mut c, "inventory_history"), 1);
+    assert_eq!(count(&mut c, "inventory_history WHERE nodeid = 'n2'"), 1);
+}
+
+/// Missing rights are no fault of an inventory, whichever table they are missing for; what one inventory has in
+/// it is no fault of others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_takes_nothing_is_told_from_an_inventory_that_it_does_not_take() {
+    let name = shared().create_database();
+    let owner = DatabaseUrl::Postgres(shared().url("postgres", &name));
+    relayd::db::migrate(&config_of(owner.clone())).unwrap();
+    let mut admin = Connection::open(&owner).unwrap();
+    let role = format!("keeper_{name}");
+    admin.execute(&format!("CREATE ROLE {role} LOGIN")).unwrap();
+    migrations::grant_to(&mut admin, &role).unwrap();
+    let limited = config_of(DatabaseUrl::Postgres(shared().url(&role, &name)));
+    let keeper = Store::start(Database::open(&limited).unwrap()).unwrap();
+    let send = |number: i64| {
+        let package = format!("bash=5.{number}");
+        let records = (0..5).map(|node| record(&format!("n{node}"), MADE + number, &[&package]));
+        join_all(records.map(|record| keeper.store(Box::new(record))).collect::<Vec<_>>())
+    };
+    let rights =
+        ["INSERT ON inventory", "INSERT ON inventory_history", "UPDATE ON inventory", "SELECT ON package"];
+    for (number, right) in (0..).zip(rights) {
+        admin.execute(&format!("REVOKE {right} FROM {role}")).unwrap();
+        let ended = send(number).await;
+        assert!(ended.iter().all(|one| matches!(one, Err(StoreError::Down(_)))), "{right}: {ended:?}");
+        admin.execute(&format!("GRANT {right} TO {role}")).unwrap();
+        assert_eq!(send(number).await, [const { Ok(()) }; 5], "{right}");
+    }
+    assert_eq!(count(&mut admin, "inventory WHERE nodeid LIKE 'relayd.rehearsal%'"), 0);
+    admin
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no such luck'; \
+             END $$; CREATE TRIGGER poison BEFORE INSERT ON inventory FOR EACH ROW WHEN (NEW.nodeid = 'n3') \
+             EXECUTE FUNCTION refuse()",
+        )
+        .unwrap();
+    let ended = send(9).await;
+    assert!(matches!(&ended[3], Err(StoreError::This(error)) if error.contains("no such luck")), "{ended:?}");
+    assert_eq!(ended.iter().filter(|one| one.is_ok()).count(), 4, "{ended:?}");
 }
