@@ -115,6 +115,11 @@ async fn missing_rights_and_tables_pause_and_reject_nothing() {
     let rig = Rig::new(DatabaseUrl::Postgres(shared().url(&role, &name)), Fleet::new(5));
 
     let faults = [
+        // First, while there are no results yet.
+        (
+            format!("REVOKE INSERT ON compliance_result FROM {role}"),
+            format!("GRANT INSERT ON compliance_result TO {role}"),
+        ),
         (
             format!("REVOKE INSERT ON ruddersysevents FROM {role}"),
             format!("GRANT INSERT ON ruddersysevents TO {role}"),
@@ -147,7 +152,7 @@ async fn missing_rights_and_tables_pause_and_reject_nothing() {
         let dispositions = rig.deliver_all(waiting).await;
         assert!(dispositions.iter().all(|d| *d == STORED), "{mend_it}: {dispositions:?}");
     }
-    assert_eq!(counts(&owner), (250, 25, 25));
+    assert_eq!(counts(&owner), (300, 30, 30));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,6 +76,12 @@ impl Known {
         learnt.results.into_iter().for_each(|(digest, id)| ids.results.put(digest, id));
     }
 
+    /// Of a database that is another one than before: a new connection may lead to a server that took over and
+    /// lacks what was committed last.
+    pub(super) fn forget(&self) {
+        *self.ids() = Ids::default();
+    }
+
     fn ids(&self) -> MutexGuard<'_, Ids> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

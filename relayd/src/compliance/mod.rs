@@ -101,6 +101,11 @@ impl Compliance {
         Ok(learnt)
     }
 
+    /// To be called when there is a new connection to the database.
+    pub fn forget(&self) {
+        self.known.forget();
+    }
+
     /// To be called when the transaction that learnt this is committed.
     pub fn committed(&self, learnt: Learnt) {
         self.known.learn(learnt);

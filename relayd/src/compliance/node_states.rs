@@ -317,7 +317,11 @@ impl Changes {
                 })
                 .collect();
             let places = placeholders(rows.len(), 4);
-            let sql = format!("INSERT INTO compliance_history (nodeid, since, last, set_id) VALUES {places}");
+            // Nothing that is left of former times may keep a run from being stored.
+            let sql = format!(
+                "INSERT INTO compliance_history (nodeid, since, last, set_id) VALUES {places} \
+                 ON CONFLICT (nodeid, last) DO UPDATE SET since = excluded.since, set_id = excluded.set_id"
+            );
             session.run(&sql, &values)?;
         }
         for rows in self.current.chunks(ROWS) {

@@ -86,7 +86,7 @@ fn postgres(url: &str) -> Result<PgConnection, DbError> {
         .map_err(|e| DbError::Connect(without_password(&e.to_string(), url)))?;
     connection
         .batch_execute(&format!(
-            "SET TimeZone = 'UTC'; SET client_encoding = 'UTF8'; SET lock_timeout = '{LOCK_TIMEOUT}s'; \
+            "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET client_encoding = 'UTF8'; SET lock_timeout = '{LOCK_TIMEOUT}s'; \
              SET statement_timeout = '{STATEMENT_TIMEOUT}s'; SET idle_in_transaction_session_timeout = '60s'; \
              SET client_min_messages = warning",
         ))

@@ -76,7 +76,7 @@ impl Moment {
 }
 
 /// SQL for the present segments: `nodeid`, `since`, `last`, `configid` and `set_id`. A node whose clock was far
-/// ahead has its latest run in the future; until then what it says now counts, as far as that is fresh.
+/// ahead has its latest run in the future; until then what it said before counts.
 pub(super) fn present(at: DateTime<Utc>, oldest: i64) -> String {
     // Clocks may be ahead by as much as runs may be old.
     let latest = at.timestamp().saturating_mul(2).saturating_sub(oldest);
@@ -85,7 +85,7 @@ pub(super) fn present(at: DateTime<Utc>, oldest: i64) -> String {
          UNION ALL SELECT h.nodeid, h.since, h.last, NULL AS configid, h.set_id FROM compliance_current f \
          JOIN compliance_history h ON h.nodeid = f.nodeid AND h.last = (\
            SELECT max(x.last) FROM compliance_history x \
-           WHERE x.nodeid = f.nodeid AND x.since <= {latest} AND x.last >= {oldest}) \
+           WHERE x.nodeid = f.nodeid AND x.since <= {latest}) \
          WHERE f.since > {latest})"
     )
 }

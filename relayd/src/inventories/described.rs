@@ -11,7 +11,7 @@ use crate::{
     api::Envelope,
     fleet::{
         Page,
-        described::{AFTER, BAD, FORMAT, LATER, LIMIT, NEXT, NODE_ID},
+        described::{AFTER, BAD, CSV, FORMAT, LATER, LIMIT, NEXT, NODE_ID},
     },
     open_api::{Answer, ApiPath, Content, Example, Operation, Parameter, Shape, answer, in_query, problem},
 };
@@ -98,6 +98,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             answer(200, "the inventories")
                 .with(Content::Json(SchemaGenerator::subschema_for::<Envelope<Page<Summary>>>))
                 .headers(&[NEXT]),
+            CSV,
             BAD,
             NOT_HERE,
             LATER,

@@ -15,6 +15,9 @@ use crate::{
 const DETAILS: &str = "eventtype IN ('log_trace', 'log_debug', 'log_info', 'log_inform', 'log_warn', \
                        'log_warning', 'log_repaired')";
 
+/// The state of a node that is known stays, however old it is.
+const DELETED: &str = "nodeid NOT IN (SELECT nodeid FROM node)";
+
 /// A table that grows with time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Table {
@@ -106,11 +109,15 @@ pub(super) fn groups(c: &Connection, keep: &config::Retention) -> Vec<Group> {
         }
     };
     let results = [ledger].into_iter().chain(reports).chain([runs]).collect();
-    let states = ["compliance_history", "compliance_current"].map(Table::of_states);
+    let current = Table { only: Some(DELETED), ..Table::of_states("compliance_current") };
     vec![
         Group { what: "runs", keep: keep.results, tables: results },
         Group { what: "details of runs", keep: keep.details, tables: vec![details] },
-        Group { what: "history of compliance", keep: keep.compliance, tables: states.into() },
+        Group {
+            what: "history of compliance",
+            keep: keep.compliance,
+            tables: vec![current, Table::of_states("compliance_history")],
+        },
         Group {
             what: "former inventories",
             keep: keep.inventories,

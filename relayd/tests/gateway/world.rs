@@ -163,7 +163,9 @@ impl World {
             Some((directory, parameters)) if parameters.starts_with("node id>/<") => {
                 format!("{directory}{node}/x")
             }
-            Some((directory, "path>" | "file>" | "targets>" | "run>")) => format!("{directory}x"),
+            Some((directory, "path>" | "file>" | "targets>" | "run>" | "question>" | "node>")) => {
+                format!("{directory}x")
+            }
             Some((directory, "node id>")) => format!("{directory}{node}"),
             Some(("/reports/", _)) => format!("/reports/{}", run_log(node, self.files)),
             Some((directory, "file name>")) => format!("{directory}{inventory}"),

@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, FixedOffset, Utc};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use openssl::error::ErrorStack;
 use protocol::{
     node_id::{NodeId, NodeIdError},
@@ -41,9 +41,10 @@ pub(super) fn rehearse(
 /// As [`rehearse`], of a smallest complete run log.
 pub(super) fn rehearse_smallest(connection: &mut Connection, compliance: &Compliance) -> Result<(), String> {
     let now = Utc::now().fixed_offset();
-    rehearse_with(connection, compliance, now, true, vec![report(now, 0)])
+    rehearse_with(connection, compliance, now, true, Vec::new())
 }
 
+/// Two runs of one node with other results: then the tables of compliance are all written to as well.
 fn rehearse_with(
     connection: &mut Connection,
     compliance: &Compliance,
@@ -51,19 +52,33 @@ fn rehearse_with(
     complete: bool,
     reports: Vec<Report<'static>>,
 ) -> Result<(), String> {
-    let digest = random_digest().map_err(|e| e.to_string())?;
-    let log = RunLog {
-        node_id: node_of(&digest).map_err(|e| e.to_string())?,
-        start,
-        config_id: Some("0".into()),
-        complete,
-        reports,
-        skipped: Vec::new(),
-        other_starts: 0,
+    let digests = [random_digest().map_err(|e| e.to_string())?, random_digest().map_err(|e| e.to_string())?];
+    let node_id = node_of(&digests[0]).map_err(|e| e.to_string())?;
+    let rules = digests.map(hex::encode);
+    let log = |start, rule_id, mut reports: Vec<Report<'static>>| {
+        let result = Report { event_type: "result_success", rule_id, ..report(start, 0) };
+        let (config_id, skipped, other_starts) = (Some("0".into()), Vec::new(), 0);
+        reports.push(report(start, 0));
+        let reports = reports.into_iter().chain([result]).collect();
+        RunLog { node_id: node_id.clone(), start, config_id, complete, reports, skipped, other_starts }
     };
-    let results = RunResults::of_run_log(&log);
-    let entry = Entry { digest: &digest, file: "rehearsal", log: &log, results: results.as_ref() };
-    write(connection, &[entry], compliance, Purpose::Rehearse).map(drop).map_err(|e| e.to_string())
+    let logs = [log(start, &*rules[0], reports), log(beside(start), &*rules[1], Vec::new())];
+    let results = [RunResults::of_run_log(&logs[0]), RunResults::of_run_log(&logs[1])];
+    let entry = |n: usize| Entry {
+        digest: &digests[n],
+        file: "rehearsal",
+        log: &logs[n],
+        results: results[n].as_ref(),
+    };
+    let entries = [entry(0), entry(1)];
+    write(connection, &entries, compliance, Purpose::Rehearse).map(drop).map_err(|e| e.to_string())
+}
+
+/// Another second of the same day.
+fn beside(start: DateTime<FixedOffset>) -> DateTime<FixedOffset> {
+    let later = start + TimeDelta::seconds(1);
+    let is_same_day = later.to_utc().date_naive() == start.to_utc().date_naive();
+    if is_same_day { later } else { start - TimeDelta::seconds(1) }
 }
 
 fn random_digest() -> Result<[u8; 32], ErrorStack> {

@@ -234,7 +234,11 @@ impl Writer {
     fn connected(&mut self) -> Result<&mut Connection, String> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.database.connect().map_err(|e| e.to_string())?,
+            None => {
+                let connection = self.database.connect().map_err(|e| e.to_string())?;
+                self.compliance.forget();
+                connection
+            }
         };
         Ok(self.connection.insert(connection))
     }

@@ -66,7 +66,7 @@ pub fn walk(walk: &Walk, world: &World) -> Result<()> {
 pub fn failed(walk: &Walk, root: &Server) -> Result<()> {
     let breaking = "ALTER TABLE node RENAME TO node_gone; \
          ALTER TABLE compliance_set RENAME TO compliance_set_gone; \
-         ALTER TABLE inventory RENAME TO inventory_gone; ALTER TABLE package RENAME TO package_gone";
+         ALTER TABLE package RENAME TO package_gone";
     judge::sqlite(root.database()?)?.batch_execute(breaking)?;
     let to = To::local(root);
     for (id, ask, _) in questions() {
