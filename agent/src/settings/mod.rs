@@ -317,6 +317,7 @@ mod tests {
         assert_eq!(settings.config_id, "0");
         assert_eq!(settings.server, None);
         assert!(settings.sends_reports());
+        assert!(!settings.inventory_arguments, "command lines may hold passwords");
     }
 
     #[test]

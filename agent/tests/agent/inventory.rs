@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent inventory` and the daemon: what is made, and how it is brought to the policy server.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, OnceLock},
+};
 
 use openssl::{hash::MessageDigest, sign::Verifier};
 use protocol::{
@@ -239,6 +245,23 @@ fn the_daemon_sends_one_at_first_when_it_is_asked_and_when_something_has_changed
     eventually("the order is gone", || (!node.paths.force_inventory.exists()).then_some(()));
     signal(&child, Signal::TERM);
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn an_order_that_is_given_while_one_is_brought_stays() {
+    let order = Arc::new(OnceLock::<PathBuf>::new());
+    let given = Arc::clone(&order);
+    let server = Server::start(move |_, request| {
+        if request.target().ends_with(".ocs.gz") {
+            write(given.get().unwrap(), "");
+        }
+        "201 Created".into()
+    });
+    let node = machine(&server);
+    order.set(node.paths.force_inventory.clone()).unwrap();
+    assert!(node.agent(&["inventory"]).status.success());
+    assert_eq!(server.inventories().len(), 3);
+    assert!(node.paths.force_inventory.exists());
 }
 
 #[test]

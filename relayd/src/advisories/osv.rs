@@ -225,7 +225,9 @@ mod tests {
         }))
         .unwrap();
         let versions = &affected[0].versions;
-        for (version, expected) in [("0.9", false), ("1.0", true), ("1.1", false), ("2.9", true), ("3", false)] {
+        for (version, expected) in
+            [("0.9", false), ("1.0", true), ("1.1", false), ("2.9", true), ("3", false)]
+        {
             assert_eq!(versions.contain(Scheme::Dpkg, version), expected, "{version}");
         }
         assert!(matches!(versions, Versions::Spans(spans) if spans.len() == 2), "{versions:?}");

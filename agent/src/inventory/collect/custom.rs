@@ -57,8 +57,7 @@ fn programs(machine: &Machine<'_>, directory: &Path) -> Vec<PathBuf> {
     let mut programs: Vec<_> = entries.map(|entry| entry.path()).collect();
     programs.sort();
     programs.retain(|program| {
-        fs::metadata(program)
-            .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+        fs::metadata(program).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
     });
     programs
 }
