@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent inventory` and the daemon: what is made, and how it is brought to the policy server.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    process::Stdio,
-    sync::{Arc, OnceLock},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio};
 
 use openssl::{hash::MessageDigest, sign::Verifier};
 use protocol::{
@@ -248,20 +242,18 @@ fn the_daemon_sends_one_at_first_when_it_is_asked_and_when_something_has_changed
 }
 
 #[test]
-fn an_order_that_is_given_while_one_is_brought_stays() {
-    let order = Arc::new(OnceLock::<PathBuf>::new());
-    let given = Arc::clone(&order);
-    let server = Server::start(move |_, request| {
-        if request.target().ends_with(".ocs.gz") {
-            write(given.get().unwrap(), "");
-        }
-        "201 Created".into()
-    });
+fn an_order_that_is_given_while_one_is_made_stays() {
+    let server = Server::start(|_, _| "201 Created".into());
     let node = machine(&server);
-    order.set(node.paths.force_inventory.clone()).unwrap();
+    let order = &node.paths.force_inventory;
+    fs::create_dir_all(order.parent().unwrap()).unwrap();
+    let program = hook(&node, &format!("echo new > '{}'; echo '{{}}'", order.display()));
     assert!(node.agent(&["inventory"]).status.success());
-    assert_eq!(server.inventories().len(), 3);
-    assert!(node.paths.force_inventory.exists());
+    assert!(order.exists());
+    fs::remove_file(program).unwrap();
+    assert!(node.agent(&["inventory"]).status.success());
+    assert!(!order.exists());
+    assert_eq!(server.inventories().iter().filter(|one| one.target().ends_with(".ocs.gz")).count(), 2);
 }
 
 #[test]
