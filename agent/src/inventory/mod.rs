@@ -15,6 +15,7 @@
 //! | [`waiting`] | the newest inventory, as long as it was not taken: one, never a queue |
 //! | [`send`] | bringing it to the policy server |
 //! | [`schedule`] | when one is due, and what is remembered for that |
+//! | [`order`] | the file that asks for one |
 //! | [`signs`] | from which a change is seen without collecting anything |
 //! | [`keep`] | in the daemon: waits until one is due, and has it made by a process of its own |
 //!
@@ -24,6 +25,7 @@ pub mod collect;
 pub mod document;
 pub mod keep;
 pub mod machine;
+pub mod order;
 pub mod schedule;
 pub mod send;
 pub mod sign;
@@ -42,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     document::{Document, DocumentError},
+    order::Order,
     schedule::{Memory, Why},
     send::{PolicyServer, SendInventoryError},
     waiting::Waiting,
@@ -85,6 +88,7 @@ pub async fn make(
     let state = State::open(&settings.paths.state).map_err(InventoryError::State)?;
     let _lock = turn(&state, why, stop).await?;
     let waiting = Waiting::open(&state).map_err(InventoryError::Waiting)?;
+    let order = Order::given(&settings.paths.force_inventory);
     let (signs, before) = (signs::of(root, settings), Memory::load(&state));
     let mut server = match PolicyServer::of(settings, identity) {
         Ok(server) => server,
@@ -99,7 +103,8 @@ pub async fn make(
     if let Why::Again = why
         && let Some(pair) = waiting.read(Utc::now()).map_err(InventoryError::Waiting)?
     {
-        return finish(settings, &state, &waiting, before, server.send(&pair).await);
+        // It is from before any order that is there now.
+        return finish(None, &state, &waiting, before, server.send(&pair).await);
     }
     if before.sent == Some(Utc::now().trunc_subsecs(0)) {
         // Names have seconds, and two inventories with one name could be taken for one.
@@ -107,7 +112,7 @@ pub async fn make(
     }
     let policy_server = match server.node_id(&state).await {
         Ok(id) => id,
-        Err(e) => return finish(settings, &state, &waiting, before, Err(e)),
+        Err(e) => return finish(None, &state, &waiting, before, Err(e)),
     };
     let document = match Document::make(root, settings, identity, &policy_server, &state, stop).await {
         Ok(document) => document,
@@ -130,7 +135,7 @@ pub async fn make(
     }
     let pair = waiting.put(&document, settings, identity).map_err(InventoryError::Waiting)?;
     let memory = Memory { pending: Some(document.digest), ..memory };
-    finish(settings, &state, &waiting, memory, server.send(&pair).await)
+    finish(order, &state, &waiting, memory, server.send(&pair).await)
 }
 
 /// How long who asks for an inventory waits for one that is being made: it may be from before what is to be told.
@@ -150,9 +155,9 @@ async fn turn(state: &State, why: Why, stop: &CancellationToken) -> Result<Lock,
     }
 }
 
-/// Remembers what came of it.
+/// Remembers what came of it. `order` was there when it was begun.
 fn finish(
-    settings: &Settings,
+    order: Option<Order>,
     state: &State,
     waiting: &Waiting,
     before: Memory,
@@ -164,7 +169,9 @@ fn finish(
             let digest = before.pending.clone().or(before.digest.clone());
             let memory = Memory { sent: Some(now), digest, pending: None, ..before.without_problem() };
             waiting.clear().map_err(InventoryError::Waiting)?;
-            forget_order(&settings.paths.force_inventory);
+            if let Some(order) = order {
+                order.forget();
+            }
             (memory, made)
         }
         Err(e) => {
@@ -179,16 +186,6 @@ fn finish(
     };
     memory.save(state).map_err(InventoryError::State)?;
     Ok(made)
-}
-
-/// The file that asked for one has been followed.
-fn forget_order(file: &Path) {
-    match std::fs::remove_file(file) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!("{}: {e}; it asks for an inventory, and will again", file.display());
-        }
-        _ => {}
-    }
 }
 
 /// Makes an inventory where the conditions of a run ask for it. How that went is logged: it is no part of the run.

@@ -206,7 +206,7 @@ fn resolve(
         validate_command: own.validate_command,
         validate_time_limit: own.validate_time_limit.unwrap_or(Duration::from_secs(5 * 60)),
         inventory: own.inventory,
-        inventory_arguments: own.inventory_arguments.unwrap_or(true),
+        inventory_arguments: own.inventory_arguments.unwrap_or(false),
         initial: policies.initial,
         report_mode: policies.report_mode,
         config_id: policies.config_id.unwrap_or_else(|| "0".into()),
@@ -317,6 +317,7 @@ mod tests {
         assert_eq!(settings.config_id, "0");
         assert_eq!(settings.server, None);
         assert!(settings.sends_reports());
+        assert!(!settings.inventory_arguments, "command lines may hold passwords");
     }
 
     #[test]

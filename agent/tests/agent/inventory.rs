@@ -242,6 +242,21 @@ fn the_daemon_sends_one_at_first_when_it_is_asked_and_when_something_has_changed
 }
 
 #[test]
+fn an_order_that_is_given_while_one_is_made_stays() {
+    let server = Server::start(|_, _| "201 Created".into());
+    let node = machine(&server);
+    let order = &node.paths.force_inventory;
+    fs::create_dir_all(order.parent().unwrap()).unwrap();
+    let program = hook(&node, &format!("echo new > '{}'; echo '{{}}'", order.display()));
+    assert!(node.agent(&["inventory"]).status.success());
+    assert!(order.exists());
+    fs::remove_file(program).unwrap();
+    assert!(node.agent(&["inventory"]).status.success());
+    assert!(!order.exists());
+    assert_eq!(server.inventories().iter().filter(|one| one.target().ends_with(".ocs.gz")).count(), 2);
+}
+
+#[test]
 fn a_run_with_the_condition_is_followed_by_one() {
     let server = Server::start(|_, _| "201 Created".into());
     let node = machine(&server);

@@ -85,7 +85,13 @@ impl Versions {
 }
 
 impl Span {
-    fn contains(&self, scheme: Scheme, version: &str) -> bool {
+    /// This version alone.
+    pub fn only(version: &str) -> Self {
+        Self { from: Some(version.into()), until: Until::Last(version.into()) }
+    }
+
+    /// Whether a version is in it.
+    pub fn contains(&self, scheme: Scheme, version: &str) -> bool {
         let begun = self.from.as_ref().is_none_or(|from| scheme.compare(version, from).is_ge());
         begun
             && match &self.until {

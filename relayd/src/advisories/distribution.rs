@@ -22,6 +22,8 @@ const NAMES: &[(&str, Scheme, &[&str], &[&str])] = &[
     ("redhat", Scheme::Rpm, &["red hat", "redhat"], &["red hat", "redhat", "rhel"]),
     ("centos", Scheme::Rpm, &["centos"], &["centos"]),
     ("fedora", Scheme::Rpm, &["fedora"], &["fedora"]),
+    // Its releases are days, and an advisory is for the newest.
+    (TUMBLEWEED, Scheme::Rpm, &["opensuse tumbleweed"], &["tumbleweed"]),
     ("opensuse", Scheme::Rpm, &["opensuse"], &["opensuse"]),
     ("suse", Scheme::Rpm, &["suse"], &["suse", "sles"]),
     ("oracle", Scheme::Rpm, &["oracle"], &["oracle"]),
@@ -32,6 +34,8 @@ const NAMES: &[(&str, Scheme, &[&str], &[&str])] = &[
     ("photon", Scheme::Rpm, &["photon os", "photon"], &["photon"]),
     ("windows", Scheme::Rpm, &["windows"], &["windows"]),
 ];
+
+const TUMBLEWEED: &str = "tumbleweed";
 
 /// Names of distributions, for people.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -47,7 +51,13 @@ impl Distribution {
         if name == "red hat" && !product.is_empty() && !is_enterprise_linux(product) {
             return None;
         }
-        Self::named(name, product)
+        match (name, product) {
+            ("opensuse", TUMBLEWEED) => Self::named(TUMBLEWEED, ""),
+            // Versions of their own beside those that nearly all nodes have.
+            ("ubuntu", _) if product.starts_with("pro:fips") => None,
+            // A release without a number is one of them, not all.
+            _ => Self::named(name, product).filter(|(one, _)| product.is_empty() || one.release.is_some()),
+        }
     }
 
     /// Of a name as in [`names`] or of OSV, and a release.
@@ -62,7 +72,12 @@ impl Distribution {
     pub fn of_node(os_name: &str, os_version: &str) -> Option<Self> {
         let lower = os_name.to_ascii_lowercase();
         let (name, ..) = NAMES.iter().find(|(.., parts)| parts.iter().any(|part| lower.contains(part)))?;
-        Some(Self { name, release: numbers(os_version) })
+        match numbers(os_version) {
+            Some(day) if *name == "opensuse" && day.len() == 8 && !day.contains('.') => {
+                Some(Self { name: TUMBLEWEED, release: None })
+            }
+            release => Some(Self { name, release }),
+        }
     }
 
     /// Whether what is for this distribution is for that of a node: `12` covers `12.5`. A node that does
@@ -86,21 +101,31 @@ fn is_enterprise_linux(product: &str) -> bool {
         || product.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
-/// The first number in a name of a release, and a service pack after it: `22.04` of `Pro:22.04:LTS`, `15.5` of
-/// `Linux Enterprise Server 15 SP5`, `12` of `12 (bookworm)`.
+/// The number in a name of a release that has a service pack after it, with that, or the first one: `15.5` of
+/// `Linux Enterprise Module for Python 3 15 SP5`, `22.04` of `Pro:22.04:LTS`, `12` of `12 (bookworm)`.
 fn numbers(release: &str) -> Option<String> {
-    let is_part = |c: char| c.is_ascii_digit() || c == '.';
-    let start = release.find(|c: char| c.is_ascii_digit())?;
-    let rest = &release[start..];
-    let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-    let number = rest[..end].trim_end_matches('.');
-    let after = rest[end..].trim_start_matches([' ', '-', '_']).to_ascii_lowercase();
-    let pack = after.strip_prefix("sp").and_then(|pack| {
-        let pack = pack.trim_start();
-        let end = pack.find(|c: char| !c.is_ascii_digit()).unwrap_or(pack.len());
-        (end > 0).then(|| pack[..end].to_owned())
-    });
-    Some(pack.map_or_else(|| number.to_owned(), |pack| format!("{number}.{pack}")))
+    let is_digit = |c: char| c.is_ascii_digit();
+    let (mut rest, mut first) = (release, None);
+    while let Some(start) = rest.find(is_digit) {
+        let begun = &rest[start..];
+        let end = begun.find(|c| !is_digit(c) && c != '.').unwrap_or(begun.len());
+        let (number, after) = begun.split_at(end);
+        let number = number.trim_end_matches('.');
+        if let Some(pack) = service_pack(after) {
+            return Some(format!("{number}.{pack}"));
+        }
+        first.get_or_insert(number);
+        rest = after;
+    }
+    first.map(str::to_owned)
+}
+
+/// `5` of ` SP5-LTSS`.
+fn service_pack(after: &str) -> Option<String> {
+    let after = after.trim_start_matches([' ', '-', '_']).to_ascii_lowercase();
+    let pack = after.strip_prefix("sp")?.trim_start();
+    let end = pack.find(|c: char| !c.is_ascii_digit()).unwrap_or(pack.len());
+    (end > 0).then(|| pack[..end].to_owned())
 }
 
 #[cfg(test)]
@@ -129,6 +154,26 @@ mod tests {
         assert!(covers("SUSE:Linux Enterprise Server 15 SP5", "SUSE Linux Enterprise Server", "15.5"));
         assert!(!covers("SUSE:Linux Enterprise Server 15 SP5", "openSUSE", "15.5"));
         assert!(covers("openSUSE:Leap 15.5", "openSUSE", "15.5"));
+    }
+
+    #[test]
+    fn a_module_is_for_the_release_with_the_service_pack() {
+        let python = "SUSE:Linux Enterprise Module for Python 3 15 SP5";
+        assert!(covers(python, "SLES", "15.5"));
+        assert!(!covers(python, "SLES", "15.4") && !covers(python, "SLES", "3"));
+        assert!(covers("SUSE:Linux Enterprise Server 12 SP5-LTSS", "SLES", "12-SP5"));
+        assert!(covers("SUSE:Linux Enterprise Module for Containers 12", "SLES", "12.5"));
+    }
+
+    #[test]
+    fn a_release_without_a_number_is_not_all_releases() {
+        assert!(covers("openSUSE:Tumbleweed", "openSUSE Tumbleweed", "20260101"));
+        assert!(covers("openSUSE:Tumbleweed", "openSUSE", "20260101"));
+        assert!(!covers("openSUSE:Tumbleweed", "openSUSE", "15.5"));
+        assert!(!covers("openSUSE:Leap 15.5", "openSUSE Tumbleweed", "20260101"));
+        for ecosystem in ["Debian:sid", "openSUSE:Leap", "Ubuntu:Pro:FIPS-updates:20.04:LTS"] {
+            assert_eq!(Distribution::of_ecosystem(ecosystem), None, "{ecosystem}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::{
-    advisory::{Advisory, Affected, Event, Versions, spans},
+    advisory::{Advisory, Affected, Event, Span, Versions, spans},
     distribution::Distribution,
     severity::{Severity, cvss3_score},
 };
@@ -145,11 +145,10 @@ fn part(part: &Part) -> Option<Affected> {
     let spans: Vec<_> = ecosystem_ranges
         .flat_map(|range| spans(range.events.iter().flat_map(events).collect(), scheme))
         .collect();
-    let versions = match (spans.is_empty(), part.versions.is_empty()) {
-        // Where there are ranges the list is but an extract of them.
-        (false, _) => Versions::Spans(spans),
-        (true, false) => Versions::List(part.versions.clone()),
-        (true, true) => return None,
+    let versions = match spans.is_empty() {
+        false => Versions::Spans(with_listed(spans, &part.versions, scheme)),
+        true if part.versions.is_empty() => return None,
+        true => Versions::List(part.versions.clone()),
     };
     Some(Affected {
         distribution: Some(distribution),
@@ -159,6 +158,14 @@ fn part(part: &Part) -> Option<Affected> {
         of_source: scheme == Scheme::Dpkg,
         versions,
     })
+}
+
+/// What is in the list is affected as well. Nearly all of it is in a range already, and is not kept twice.
+fn with_listed(mut spans: Vec<Span>, listed: &[String], scheme: Scheme) -> Vec<Span> {
+    let outside = |version: &&String| !spans.iter().any(|span| span.contains(scheme, version));
+    let outside: Vec<Span> = listed.iter().filter(outside).map(|version| Span::only(version)).collect();
+    spans.extend(outside);
+    spans
 }
 
 fn events(event: &HashMap<String, serde_json::Value>) -> Vec<Event> {
@@ -177,7 +184,7 @@ fn events(event: &HashMap<String, serde_json::Value>) -> Vec<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advisories::advisory::{Span, Until};
+    use crate::advisories::advisory::Until;
 
     fn taken(json: serde_json::Value) -> Option<(Advisory, Vec<Affected>)> {
         take(serde_json::from_value(json).unwrap())
@@ -206,6 +213,24 @@ mod tests {
         assert_eq!((only.name.as_str(), only.of_source), ("openssl", true));
         let span = Span { from: None, until: Until::Fixed("3.0.13-1".into()) };
         assert_eq!(only.versions, Versions::Spans(vec![span]));
+    }
+
+    #[test]
+    fn listed_versions_count_beside_ranges() {
+        let (_, affected) = taken(serde_json::json!({
+            "id": "DSA-2-1",
+            "affected": [{"package": {"ecosystem": "Debian:12", "name": "a"},
+                "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "2"}, {"fixed": "3"}]}],
+                "versions": ["1.0", "2.0", "2.5"]}],
+        }))
+        .unwrap();
+        let versions = &affected[0].versions;
+        for (version, expected) in
+            [("0.9", false), ("1.0", true), ("1.1", false), ("2.9", true), ("3", false)]
+        {
+            assert_eq!(versions.contain(Scheme::Dpkg, version), expected, "{version}");
+        }
+        assert!(matches!(versions, Versions::Spans(spans) if spans.len() == 2), "{versions:?}");
     }
 
     #[test]

@@ -121,14 +121,14 @@ pub fn on_nodes(c: &mut Connection, filter: &Filter, paging: &Paging) -> Result<
     let after: Option<(String, VersionKey)> =
         paging.after.as_deref().and_then(|after| serde_json::from_str(after).ok());
     let begun = |node: &Node| after.as_ref().is_some_and(|(last, _)| node.nodeid < *last);
-    let rest = &installed.nodes[installed.nodes.partition_point(|(node, _)| begun(node))..];
-    let enough = paging.limit + rest.first().map_or(0, |(_, packages)| packages.len());
+    let rest = &installed.nodes[installed.nodes.partition_point(begun)..];
+    let enough = paging.limit + rest.first().map_or(0, |node| installed.of(node).count());
     let mut items = Vec::new();
-    for (node, packages) in rest {
+    for node in rest {
         if items.len() > enough {
             break;
         }
-        items.extend(packages.iter().map(|place| OnNode::new(node, &installed.packages[*place])));
+        items.extend(installed.of(node).map(|package| OnNode::new(node, package)));
     }
     let key = |item: &OnNode| (item.node_id.clone(), item.key());
     Ok(Found { nodes, page: page(items, paging, key)? })
@@ -137,9 +137,15 @@ pub fn on_nodes(c: &mut Connection, filter: &Filter, paging: &Paging) -> Result<
 /// How many nodes have which version.
 pub fn versions(c: &mut Connection, filter: &Filter, paging: &Paging) -> Result<Found<OfVersion>, Trouble> {
     let installed = Installed::find(c, filter)?;
+    // Nodes by chunk, then by package: many nodes share a chunk, which may have thousands of the packages.
+    let mut with_chunk: HashMap<i64, u64> = HashMap::new();
+    for id in installed.nodes.iter().flat_map(|node| installed::ids(&node.chunks)) {
+        *with_chunk.entry(id).or_default() += 1;
+    }
     let mut counts = vec![0; installed.packages.len()];
-    for place in installed.nodes.iter().flat_map(|(_, packages)| packages) {
-        counts[*place] += 1;
+    for (id, places) in &installed.chunks {
+        let nodes = with_chunk.get(id).copied().unwrap_or_default();
+        places.iter().for_each(|place| counts[*place] += nodes);
     }
     let items = installed.packages.iter().zip(counts).filter(|(_, nodes)| *nodes > 0);
     let items = items.map(|(package, nodes)| OfVersion::new(package, nodes)).collect();
@@ -149,8 +155,10 @@ pub fn versions(c: &mut Connection, filter: &Filter, paging: &Paging) -> Result<
 /// Packages, and the nodes that have some of them.
 struct Installed {
     packages: Vec<Package>,
-    /// By id, with places in `packages`.
-    nodes: Vec<(Node, Vec<usize>)>,
+    /// By id: places in `packages`, of those chunks only that have some.
+    chunks: HashMap<i64, Vec<usize>>,
+    /// By id.
+    nodes: Vec<Node>,
 }
 
 impl Installed {
@@ -168,18 +176,19 @@ impl Installed {
             })
             .collect();
         if chunks.is_empty() {
-            return Ok(Self { packages, nodes: Vec::new() });
+            return Ok(Self { packages, chunks, nodes: Vec::new() });
         }
         let mut which = Conditions::default();
         which.inventories_of(filter.node.as_deref());
-        let nodes = installed::nodes(c, &which, &buckets)?;
-        let with_packages = nodes.into_iter().filter_map(|node| {
-            let found = installed::ids(&node.chunks).filter_map(|id| chunks.get(&id));
-            let found: Vec<_> = found.flatten().copied().collect();
-            (!found.is_empty()).then_some((node, found))
-        });
-        let nodes = with_packages.collect();
-        Ok(Self { packages, nodes })
+        let mut nodes = installed::nodes(c, &which, &buckets)?;
+        nodes.retain(|node| installed::ids(&node.chunks).any(|id| chunks.contains_key(&id)));
+        Ok(Self { packages, chunks, nodes })
+    }
+
+    /// Those of a node.
+    fn of(&self, node: &Node) -> impl Iterator<Item = &Package> {
+        let chunks = installed::ids(&node.chunks).filter_map(|id| self.chunks.get(&id));
+        chunks.flatten().map(|place| &self.packages[*place])
     }
 }
 

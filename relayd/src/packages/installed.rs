@@ -112,9 +112,9 @@ pub fn packages(c: &mut Connection, ids: &[i64]) -> QueryResult<Vec<Package>> {
     in_parts(c, &format!("SELECT {PACKAGE} FROM package WHERE id"), ids)
 }
 
-/// The packages that fulfil conditions, by name, the others of the same name in no order.
+/// The packages that fulfil conditions, in no order.
 pub fn packages_that(c: &mut Connection, which: &Conditions, limit: usize) -> QueryResult<Vec<Package>> {
-    let sql = format!("SELECT {PACKAGE} FROM package WHERE {} ORDER BY name LIMIT {limit}", which.sql());
+    let sql = format!("SELECT {PACKAGE} FROM package WHERE {} LIMIT {limit}", which.sql());
     c.rows(&sql, &which.values())
 }
 

@@ -26,8 +26,12 @@ use crate::{
     fleet::{Page, Paging, Row, Trouble, conditions::Conditions},
 };
 
-/// Lists that are remembered. Above that everything is forgotten, and read again where it is needed.
-const MOST: usize = 100_000;
+/// Places of updates in all lists that are remembered, and lists. Above that everything is forgotten, and read again where
+/// it is needed.
+const MOST: usize = 5_000_000;
+
+/// Lists of former updates that are remembered beside as many as there are nodes.
+const SPARE: usize = 1000;
 
 /// Which updates.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +88,8 @@ struct Known {
     places: HashMap<Key, usize>,
     /// By id: places in `offers`.
     lists: HashMap<i64, Box<[usize]>>,
+    /// Of all lists: how many, and their places.
+    size: usize,
 }
 
 /// What tells updates apart for the report.
@@ -116,9 +122,14 @@ pub fn offered(
 ) -> Result<Page<Offered>, Trouble> {
     let (nodes, known) = offers.of_nodes(c, filter)?;
     let mut counts: HashMap<usize, u64> = HashMap::new();
+    // Nodes by list, then by update: many nodes have the same list.
+    let mut with_list: HashMap<i64, u64> = HashMap::new();
     for node in &nodes {
-        let seen: HashSet<usize> = filter.of_list(&known, node.updates_id).collect();
-        seen.into_iter().for_each(|place| *counts.entry(place).or_default() += 1);
+        *with_list.entry(node.updates_id).or_default() += 1;
+    }
+    for (list, nodes) in with_list {
+        let seen: HashSet<usize> = filter.of_list(&known, list).collect();
+        seen.into_iter().for_each(|place| *counts.entry(place).or_default() += nodes);
     }
     let rows = counts.into_iter().map(|(place, nodes)| Offered::new(&known.offers[place], nodes));
     page(rows.collect(), paging, |row| {
@@ -135,12 +146,15 @@ pub fn outdated(
     paging: &Paging,
 ) -> Result<Page<Outdated>, Trouble> {
     let (nodes, known) = offers.of_nodes(c, filter)?;
+    let count = |list: i64| {
+        let about_security = |place: usize| known.offers[place].kind.as_deref() == Some("security");
+        filter.of_list(&known, list).fold((0_u64, 0_u64), |(updates, security), place| {
+            (updates + 1, security + u64::from(about_security(place)))
+        })
+    };
+    let mut counts: HashMap<i64, (u64, u64)> = HashMap::new();
     let rows = nodes.into_iter().filter_map(|node| {
-        let (mut updates, mut security) = (0, 0);
-        for place in filter.of_list(&known, node.updates_id) {
-            updates += 1;
-            security += u64::from(known.offers[place].kind.as_deref() == Some("security"));
-        }
+        let (updates, security) = *counts.entry(node.updates_id).or_insert_with_key(|list| count(*list));
         let (node_id, hostname) = (node.nodeid, node.hostname);
         (updates > 0).then_some(Outdated { node_id, hostname, updates, security })
     });
@@ -171,6 +185,7 @@ impl Offers {
         which.inventories_of(filter.node.as_deref());
         let sql = format!("SELECT nodeid, hostname, updates_id FROM inventory WHERE {}", which.sql());
         let nodes: Vec<NodeRow> = c.rows(&sql, &which.values())?;
+        let fleet = filter.node.is_none().then_some(nodes.len());
         // Another question may make it forget what this one has just learned.
         for _ in 0..3 {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -178,15 +193,16 @@ impl Offers {
                 return Ok((nodes, known));
             }
             drop(known);
-            self.0.write().unwrap_or_else(PoisonError::into_inner).learn(c, &nodes)?;
+            self.0.write().unwrap_or_else(PoisonError::into_inner).learn(c, &nodes, fleet)?;
         }
         Err(Trouble::Busy)
     }
 }
 
 impl Known {
-    fn learn(&mut self, c: &mut Connection, nodes: &[NodeRow]) -> QueryResult<()> {
-        if self.lists.len() > MOST {
+    /// `fleet` is how many nodes there are with lists, where these are all of them.
+    fn learn(&mut self, c: &mut Connection, nodes: &[NodeRow], fleet: Option<usize>) -> QueryResult<()> {
+        if self.is_too_much(fleet) {
             *self = Self::default();
         }
         let mut new: Vec<i64> = nodes.iter().map(|node| node.updates_id).collect();
@@ -195,12 +211,24 @@ impl Known {
         new.dedup();
         for row in in_parts::<ListRow>(c, "SELECT id, content FROM inventory_updates WHERE id", &new)? {
             let places = read(&row.content).into_iter().map(|update| self.place_of(update)).collect();
-            self.lists.insert(row.id, places);
+            self.remember(row.id, places);
         }
         for id in new {
-            self.lists.entry(id).or_default();
+            if !self.lists.contains_key(&id) {
+                self.remember(id, Box::default());
+            }
         }
         Ok(())
+    }
+
+    fn remember(&mut self, list: i64, places: Box<[usize]>) {
+        self.size += 1 + places.len();
+        self.lists.insert(list, places);
+    }
+
+    /// Whether much of it is of former lists, or simply too long.
+    fn is_too_much(&self, fleet: Option<usize>) -> bool {
+        self.size > MOST || fleet.is_some_and(|nodes| self.lists.len() > 2 * nodes + SPARE)
     }
 
     fn place_of(&mut self, update: SoftwareUpdate) -> usize {
@@ -253,5 +281,20 @@ impl Row for Outdated {
     fn cells(&self) -> Vec<String> {
         let Self { node_id, hostname, updates, security } = self.clone();
         vec![node_id, hostname, updates.to_string(), security.to_string()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn former_lists_are_forgotten_sooner_or_later() {
+        let mut known = Known::default();
+        (0..1200).for_each(|list| known.remember(list, Box::default()));
+        assert!(!known.is_too_much(Some(100)) && known.is_too_much(Some(99)));
+        assert!(!known.is_too_much(None), "a question about one node");
+        known.remember(1200, vec![0; MOST].into());
+        assert!(known.is_too_much(None) && known.is_too_much(Some(1_000_000)));
     }
 }

@@ -4,8 +4,8 @@
 //! They run as root, so only root may have written them.
 
 use std::{
-    fs::{self, Metadata},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 use tracing::warn;
 
-use super::super::machine::Machine;
+use super::{super::machine::Machine, trusted::trusted};
 
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ const MOST: usize = 900 * 1024;
 /// nothing else from being told.
 pub async fn custom_properties(machine: &Machine<'_>, directories: &[PathBuf]) -> Option<Value> {
     let (mut all, mut size) = (vec![], 0);
-    for program in directories.iter().flat_map(|directory| programs(directory)) {
+    for program in directories.iter().flat_map(|directory| programs(machine, directory)) {
         match properties(machine, &program).await {
             Ok((value, length)) if size + length <= MOST => {
                 size += length;
@@ -41,41 +41,30 @@ pub async fn custom_properties(machine: &Machine<'_>, directories: &[PathBuf]) -
     (!all.is_empty()).then_some(Value::Array(all))
 }
 
-/// Executable files of a directory that only root may change.
-fn programs(directory: &Path) -> Vec<PathBuf> {
-    let Ok(facts) = fs::metadata(directory) else { return vec![] };
-    if let Err(why) = trusted(&facts) {
-        warn!("{}: no program in it is run: {why}", directory.display());
+/// Executable files of a directory that only root may change, by name.
+fn programs(machine: &Machine<'_>, directory: &Path) -> Vec<PathBuf> {
+    if !directory.exists() {
         return vec![];
     }
+    let directory = match trusted(directory, &machine.path("")) {
+        Ok(directory) => directory,
+        Err(why) => {
+            warn!("{}: no program in it is run: {why}", directory.display());
+            return vec![];
+        }
+    };
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut programs: Vec<_> = entries.map(|entry| entry.path()).collect();
     programs.sort();
-    programs.retain(|program| match fs::metadata(program) {
-        Ok(facts) if !facts.is_file() || facts.permissions().mode() & 0o111 == 0 => false,
-        Ok(facts) => {
-            trusted(&facts).inspect_err(|why| warn!("{}: not run: {why}", program.display())).is_ok()
-        }
-        Err(_) => false,
+    programs.retain(|program| {
+        fs::metadata(program).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
     });
     programs
 }
 
-fn trusted(facts: &Metadata) -> Result<(), String> {
-    let (mode, group) = (facts.permissions().mode(), facts.gid());
-    // Whoever runs the agent without being root can only run what is theirs.
-    let own = rustix::process::geteuid().as_raw();
-    match () {
-        () if facts.uid() != 0 && facts.uid() != own => {
-            Err(format!("it belongs to user {}, not to root", facts.uid()))
-        }
-        () if mode & 0o002 != 0 => Err("others may write to it (chmod o-w)".to_owned()),
-        () if mode & 0o020 != 0 && group != 0 => Err(format!("group {group} may write to it (chmod g-w)")),
-        () => Ok(()),
-    }
-}
-
 async fn properties(machine: &Machine<'_>, program: &Path) -> Result<(Value, usize), String> {
+    // Looked at only now: the programs before it may have taken minutes. What is looked at is what is started.
+    let program = trusted(program, &machine.path("")).map_err(|why| format!("not run: {why}"))?;
     let program = program.to_str().ok_or("its name is not UTF-8")?;
     let lines = machine.tool(&[program], LIMIT, &[0]).await.ok_or("it did not end well")?;
     let text = lines.join("\n");
@@ -91,6 +80,8 @@ async fn properties(machine: &Machine<'_>, program: &Path) -> Result<(Value, usi
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use serde_json::json;
     use tokio_util::sync::CancellationToken;
 
@@ -122,11 +113,19 @@ mod tests {
             "printf '{\"a\":\"'; head -c 600000 /dev/zero | tr '\\0' x; printf '\"}'",
             0o755,
         );
+        let evil = root.path().join("evil");
+        fs::create_dir(&evil).unwrap();
+        fs::set_permissions(&evil, fs::Permissions::from_mode(0o777)).unwrap();
+        hook(&evil, "target", "echo '{\"evil\": 2}'", 0o755);
+        symlink(evil.join("target"), one.join("90-link")).unwrap();
+        hook(&two, "target", "echo '{\"linked\": true}'", 0o755);
+        fs::rename(two.join("target"), root.path().join("target")).unwrap();
+        symlink(root.path().join("target"), two.join("10-link")).unwrap();
         hook(&two, "00-late", "echo '{\"last\": true}'", 0o755);
         let stop = CancellationToken::new();
         let machine = Machine::new(root.path(), &stop);
         let found = custom_properties(&machine, &[one.clone(), root.path().join("none"), two]).await;
-        assert_eq!(found, Some(json!([{"site": "Lyon"}, {"rack": 4}, {"last": true}])));
+        assert_eq!(found, Some(json!([{"site": "Lyon"}, {"rack": 4}, {"last": true}, {"linked": true}])));
         fs::set_permissions(&one, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(custom_properties(&machine, &[one]).await, None);
     }

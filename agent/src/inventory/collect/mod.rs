@@ -12,6 +12,7 @@ mod network;
 mod packages;
 mod processes;
 mod system;
+mod trusted;
 mod updates;
 mod users;
 
