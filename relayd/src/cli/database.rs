@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::CliError;
 use crate::{
-    config::{Config, DatabaseUrl},
+    config::{self, Config, DatabaseUrl},
     db::{Connection, DbError, migrations},
     retention::{self, Setting},
 };
@@ -80,7 +80,7 @@ fn migrate(url: &DatabaseUrl, grant_to: Option<&str>) -> Result<bool, DbError> {
     if applied.is_empty() {
         println!("nothing to do: all migrations are applied");
     }
-    retention::prepare(&mut connection, Utc::now().timestamp())?;
+    retention::prepare(&mut connection, &config::Retention::default(), Utc::now().timestamp())?;
     if let Some(role) = grant_to {
         migrations::grant_to(&mut connection, role)?;
         println!("granted  what running needs to {role}");
@@ -91,6 +91,8 @@ fn migrate(url: &DatabaseUrl, grant_to: Option<&str>) -> Result<bool, DbError> {
 /// What could not be done is an error, and so is what this role may not do.
 fn maintain(config: &Config, url: &DatabaseUrl) -> Result<(), CliError> {
     let mut connection = Connection::open(url).map_err(CliError::failed)?;
+    // Many rows may have to move. An operator waits for that, and can stop it.
+    connection.limit_statements(0).map_err(|error| CliError::failed(DbError::from(error)))?;
     let setting = Setting { keep: config.retention, own_id: config.general.node_id.clone() };
     let pass = retention::run(&mut connection, &setting, Utc::now().timestamp(), None)
         .map_err(|error| CliError::failed(DbError::from(error)))?;

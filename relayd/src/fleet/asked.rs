@@ -72,9 +72,9 @@ impl Query {
         Ok(Self(members))
     }
 
-    /// A member, if it is there and not empty.
+    /// A member, if it is there. An empty one is left for [`Self::finish`] to refuse: it must not pass for none.
     pub fn take(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name).filter(|value| !value.is_empty())
+        self.0.get(name).is_some_and(|value| !value.is_empty()).then(|| self.0.remove(name))?
     }
 
     /// The members whose names begin so, with their values.
@@ -102,9 +102,31 @@ impl Query {
 
     /// An error when there are members that nobody has taken: a misspelt filter must not show everything.
     pub fn finish(self) -> Result<(), Trouble> {
-        match self.0.into_keys().next() {
+        match self.0.into_iter().next() {
             None => Ok(()),
-            Some(name) => Err(Trouble::Asked(format!("{name:?} is not known here"))),
+            Some((name, value)) if value.is_empty() => Err(Trouble::Asked(format!(
+                "{name:?} is empty, or not known here: say a value, or leave it out"
+            ))),
+            Some((name, _)) => Err(Trouble::Asked(format!("{name:?} is not known here"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_member_is_refused_and_not_taken_for_none() {
+        for text in ["node=", "node", "rule=r&node="] {
+            let mut query = Query::read(Some(text)).unwrap();
+            assert_eq!((query.take("node"), query.take("rule").is_some()), (None, text.len() > 5));
+            let error = query.finish().unwrap_err().to_string();
+            assert!(error.starts_with("\"node\" is empty"), "{error}");
+        }
+        let mut query = Query::read(Some("node=n&version%3E1")).unwrap();
+        assert_eq!(query.take("node").as_deref(), Some("n"));
+        assert_eq!(query.take_beginning_with("version"), [("version>1".into(), String::new())]);
+        query.finish().unwrap();
     }
 }

@@ -31,6 +31,12 @@ pub struct NodeCompliance {
     /// Start of the last run of the segment.
     #[serde(skip)]
     pub last: Option<i64>,
+    /// Start of its first run.
+    #[serde(skip)]
+    pub began: Option<i64>,
+    /// What all its runs said.
+    #[serde(skip)]
+    pub set_id: Option<i64>,
     /// Start of its latest run; of the past it is not always known.
     pub last_run: Option<String>,
     /// Since when its results are what they are.
@@ -168,6 +174,8 @@ impl StateRow {
             hostname: self.hostname,
             status,
             last: self.last,
+            began: self.since,
+            set_id: self.set_id,
             last_run: moment.last_run(self.last).map(show),
             since: self.since.map(show),
             compliance: results.compliance(),

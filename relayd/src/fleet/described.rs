@@ -46,7 +46,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             LIMIT,
             FORMAT,
         ],
-        answers: &[json("the state", compliance), CSV, BAD, NOT_HERE, LATER],
+        answers: &[json("the state", compliance), CSV, BAD, NOT_HERE, NO_NODE, LATER],
         example: Example { options: "", query: "by=rule&status=failing" },
         ..FIRST
     },
@@ -56,9 +56,10 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         summary: "What is wrong: components, what their reports say, and the log lines attached to them",
         text: "Of nodes that answer, by node. A page ends with the node with which its limit is reached. \
                `status` asks for other results, `repaired` for instance. Messages are cut after 2000 characters; \
-               the run has all of them.",
+               the run has all of them. Of an instant whose runs are kept no longer there are the results alone: \
+               `run` is null, `message` and `logs` are empty.",
         parameters: &[AT, NODE, RULE, DIRECTIVE, POLICY, COMPONENT, STATUS, AFTER, LIMIT, FORMAT],
-        answers: &[json("what is wrong", page::<Found>), CSV, BAD, NOT_HERE, LATER],
+        answers: &[json("what is wrong", page::<Found>), CSV, BAD, NOT_HERE, NO_NODE, LATER],
         example: Example { options: "", query: "limit=10" },
         ..FIRST
     },
@@ -68,7 +69,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         summary: "How a node was over time",
         text: "Runs with the same results make one segment; the newest comes first.",
         parameters: &[NODE_ID, FROM, TO, AFTER, LIMIT, FORMAT],
-        answers: &[json("the segments", page::<Segment>), CSV, BAD, NOT_HERE, LATER],
+        answers: &[json("the segments", page::<Segment>), CSV, BAD, NOT_HERE, NO_NODE, LATER],
         ..FIRST
     },
     Operation {
@@ -95,7 +96,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             LIMIT,
             FORMAT,
         ],
-        answers: &[json("the changes", changes), CSV, BAD, NOT_HERE, LATER],
+        answers: &[json("the changes", changes), CSV, BAD, NOT_HERE, NO_NODE, LATER],
         example: Example { options: "", query: "from=12h" },
         ..FIRST
     },
@@ -109,7 +110,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             in_query("to", "Only what began before; now if absent.", Shape::Text, ""),
             in_query(
                 "config_id",
-                "With this version of the policies.",
+                "With this version of the policies; only with `node` or `from`.",
                 Shape::Text,
                 "20261120-120000-3ad37587",
             ),
@@ -186,7 +187,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             json("the node", SchemaGenerator::subschema_for::<Envelope<NodeAnswer>>).headers(&[]),
             BAD,
             NOT_HERE,
-            problem(404, "no such node is known"),
+            NO_NODE,
             LATER,
         ],
         ..FIRST
@@ -270,10 +271,12 @@ pub(crate) const CSV: Answer =
     answer(200, "a list as table").with(Content::Bytes(&["text/csv; charset=utf-8"])).headers(&[NEXT]);
 /// A question that makes no sense.
 pub(crate) const BAD: Answer =
-    problem(400, "a member of the query is not known, there twice, or not readable");
+    problem(400, "a member of the query is not known, there twice, empty, or not readable");
 /// Nothing to answer from.
 pub(crate) const NOT_HERE: Answer =
     problem(404, "this server stores no run logs: the root does (`processing.reporting.output`)");
+/// A node is named that is none.
+const NO_NODE: Answer = problem(404, "no such node is known");
 /// The database does not answer.
 pub(crate) const LATER: Answer =
     problem(503, "the database does not answer, or not in time; or too many questions at a time").later();

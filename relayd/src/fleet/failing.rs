@@ -2,7 +2,7 @@
 //! `/compliance/failing`: what is not as it should be, on which node, what the report says of it, and the log
 //! lines attached to it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use diesel::{
     QueryableByName,
@@ -17,7 +17,7 @@ use super::{
     counts::Wanted,
     events::{self, LogLine, Reported},
     moment::show,
-    sets::ResultFilter,
+    sets::{self, ResultFilter},
     state::Moment,
 };
 use crate::{
@@ -32,8 +32,8 @@ pub struct Found {
     pub node_id: String,
     /// Its host name.
     pub hostname: String,
-    /// Start of the run that says so.
-    pub run: String,
+    /// Start of the run that says so; null where only its results are kept still.
+    pub run: Option<String>,
     /// The rule.
     pub rule_id: String,
     /// The directive.
@@ -46,7 +46,7 @@ pub struct Found {
     pub key_value: String,
     /// What it says: `error`, `audit_noncompliant`…
     pub status: String,
-    /// In words.
+    /// In words; empty where the run is kept no longer.
     pub message: String,
     /// Log lines attached to the report.
     pub logs: Vec<LogLine>,
@@ -74,7 +74,7 @@ impl Row for Found {
         vec![
             found.node_id,
             found.hostname,
-            found.run,
+            found.run.unwrap_or_default(),
             found.rule_id,
             found.directive_id,
             found.policy,
@@ -108,7 +108,7 @@ pub fn failing(c: &mut Connection, ask: &by_node::Ask, paging: &Paging) -> Resul
     let (mut items, mut after, mut at_a_time) = (Vec::new(), paging.after.clone(), AT_A_TIME);
     loop {
         let nodes = by_node::nodes(c, &ask, &Paging { after: after.clone(), limit: at_a_time })?;
-        let Some(mut found) = on(c, &nodes.items, &ask.moment, wanted, &ask.filter)? else {
+        let Some(mut found) = on(c, &nodes.items, &ask, wanted)? else {
             // Their runs are uncommonly long.
             at_a_time /= 2;
             match nodes.items.first() {
@@ -116,6 +116,10 @@ pub fn failing(c: &mut Connection, ask: &by_node::Ask, paging: &Paging) -> Resul
                 _ => continue,
             }
         };
+        if ask.moment.is_past() {
+            let gone: Vec<_> = nodes.items.iter().filter(|node| !found.contains_key(&node.node_id)).collect();
+            found.extend(of_sets(c, &gone, wanted, &ask.filter)?);
+        }
         for (place, node) in nodes.items.iter().enumerate() {
             items.extend(found.remove(&node.node_id).unwrap_or_default());
             if items.len() >= paging.limit {
@@ -142,11 +146,10 @@ fn too_long(node: &NodeCompliance) -> Trouble {
 fn on(
     c: &mut Connection,
     nodes: &[NodeCompliance],
-    moment: &Moment,
+    ask: &by_node::Ask,
     wanted: Wanted,
-    filter: &ResultFilter,
 ) -> Result<Option<HashMap<String, Vec<Found>>>, Trouble> {
-    let runs = runs_at(c, nodes, moment)?;
+    let runs = runs_at(c, nodes, &ask.moment)?;
     let types: Vec<_> = Status::ALL.into_iter().filter(|status| wanted.is(*status)).collect();
     let types: Vec<_> = types.into_iter().map(|status| format!("'{}'", status.event_type())).collect();
     let msg = format!(
@@ -154,7 +157,7 @@ fn on(
          THEN substr(e.msg, 1, {LONGEST}) END",
         types.join(", ")
     );
-    let Some(rows) = events::of_runs(c, &runs, filter, &msg)? else { return Ok(None) };
+    let Some(rows) = events::of_runs(c, &runs, &ask.filter, &msg)? else { return Ok(None) };
     let starts: HashMap<String, i64> = runs.into_iter().collect();
     let hostnames: HashMap<&str, &str> =
         nodes.iter().map(|node| (node.node_id.as_str(), node.hostname.as_str())).collect();
@@ -164,7 +167,7 @@ fn on(
         let node = row.nodeid;
         let one = Found {
             hostname: hostnames.get(node.as_str()).copied().unwrap_or_default().to_owned(),
-            run: starts.get(&node).copied().map(show).unwrap_or_default(),
+            run: starts.get(&node).copied().map(show),
             node_id: node.clone(),
             rule_id: row.ruleid,
             directive_id: row.directiveid,
@@ -178,6 +181,42 @@ fn on(
         found.entry(node).or_default().push(one);
     }
     Ok(Some(found))
+}
+
+/// What was wrong on nodes whose runs are kept no longer, from the state, which is kept for longer than these.
+fn of_sets(
+    c: &mut Connection,
+    nodes: &[&NodeCompliance],
+    wanted: Wanted,
+    filter: &ResultFilter,
+) -> Result<HashMap<String, Vec<Found>>, Trouble> {
+    let ids: BTreeSet<i64> = nodes.iter().filter_map(|node| node.set_id).collect();
+    let mut by_set = HashMap::new();
+    sets::each(c, &Vec::from_iter(ids), |set, results| drop(by_set.insert(set, results)))?;
+    let ids: BTreeSet<i64> = by_set.values().flatten().copied().collect();
+    let results = sets::results(c, &Vec::from_iter(ids), filter)?;
+    let found = nodes.iter().map(|node| {
+        let ids = node.set_id.and_then(|set| by_set.get(&set)).into_iter().flatten();
+        let wrong = ids.filter_map(|id| {
+            let result = results.get(id)?;
+            let status = Status::of(&result.eventtype).filter(|status| wanted.is(*status))?;
+            Some(Found {
+                node_id: node.node_id.clone(),
+                hostname: node.hostname.clone(),
+                run: None,
+                rule_id: result.ruleid.clone(),
+                directive_id: result.directiveid.clone(),
+                policy: result.policy.clone(),
+                component: result.component.clone(),
+                key_value: result.keyvalue.clone(),
+                status: status.column().to_owned(),
+                message: String::new(),
+                logs: Vec::new(),
+            })
+        });
+        (node.node_id.clone(), wrong.collect())
+    });
+    Ok(found.collect())
 }
 
 #[derive(QueryableByName)]
@@ -210,5 +249,10 @@ fn runs_at(
         places.join(", ")
     );
     let rows: Vec<RunRow> = c.rows(&sql, &ids)?;
-    Ok(rows.into_iter().filter_map(|row| Some((row.nodeid, row.start?))).collect())
+    let began: HashMap<&str, Option<i64>> =
+        nodes.iter().map(|node| (node.node_id.as_str(), node.began)).collect();
+    // One before its segment said something else: the runs of the segment are not kept any more.
+    let is_of_segment = |row: &RunRow| row.start >= began.get(row.nodeid.as_str()).copied().flatten();
+    let rows = rows.into_iter().filter(is_of_segment);
+    Ok(rows.filter_map(|row| Some((row.nodeid, row.start?))).collect())
 }

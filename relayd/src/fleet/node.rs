@@ -69,6 +69,11 @@ fn inventory(c: &mut Connection, id: &str) -> Result<Option<InventoryBrief>, Tro
     }))
 }
 
+/// Whether the node that a question names is one: who mistypes it must not be told that nothing is wrong.
+pub fn is_known(c: &mut Connection, id: &str) -> Result<bool, Trouble> {
+    Ok(c.number("SELECT count(*) AS number FROM node WHERE nodeid = $1", &[Value::Text(id)])? > 0)
+}
+
 const RULES: usize = 1000;
 const RUNS: usize = 10;
 

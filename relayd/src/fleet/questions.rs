@@ -15,7 +15,7 @@ use super::{
     summary,
     timeline::{self, Span},
 };
-use crate::{advisories, inventories, packages};
+use crate::{advisories, db::Connection, inventories, packages};
 
 /// What is asked.
 pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Question, Trouble> {
@@ -59,6 +59,14 @@ impl ResultFilter {
     }
 }
 
+/// An error where the node that is named is none.
+fn must_be_known(c: &mut Connection, node: Option<&str>) -> Result<(), Trouble> {
+    match node {
+        Some(node) if !node::is_known(c, node)? => Err(Trouble::Nothing),
+        _ => Ok(()),
+    }
+}
+
 fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Trouble> {
     const ACTION: &str = "getCompliance";
     let query = &mut asked.query;
@@ -68,6 +76,7 @@ fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Tro
         None => {
             asked.query.finish()?;
             return Ok(Box::new(move |c| {
+                must_be_known(c, node.as_deref())?;
                 let summary = summary::summary(c, &settings, &moment, node.as_deref(), &filter)?;
                 Reply::one(ACTION, &summary, asked.format)
             }));
@@ -82,14 +91,17 @@ fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Tro
     };
     let (wanted, paging) = (query.parse("status")?, query.paging()?);
     asked.query.finish()?;
-    Ok(Box::new(move |c| match by {
-        None => {
-            let ask = by_node::Ask { moment, node, filter, wanted };
-            Reply::page(ACTION, &by_node::nodes(c, &ask, &paging)?, asked.format)
-        }
-        Some(by) => {
-            let ask = parts::Ask { moment, by, node, filter, wanted };
-            Reply::page(ACTION, &parts::parts(c, &ask, &paging)?, asked.format)
+    Ok(Box::new(move |c| {
+        must_be_known(c, node.as_deref())?;
+        match by {
+            None => {
+                let ask = by_node::Ask { moment, node, filter, wanted };
+                Reply::page(ACTION, &by_node::nodes(c, &ask, &paging)?, asked.format)
+            }
+            Some(by) => {
+                let ask = parts::Ask { moment, by, node, filter, wanted };
+                Reply::page(ACTION, &parts::parts(c, &ask, &paging)?, asked.format)
+            }
         }
     }))
 }
@@ -101,7 +113,10 @@ fn failing(mut asked: Asked, settings: &Settings) -> Result<Question, Trouble> {
     let (wanted, paging) = (query.parse("status")?, query.paging()?);
     asked.query.finish()?;
     let ask = by_node::Ask { moment, node, filter, wanted };
-    Ok(Box::new(move |c| Reply::page("getFailing", &failing::failing(c, &ask, &paging)?, asked.format)))
+    Ok(Box::new(move |c| {
+        must_be_known(c, ask.node.as_deref())?;
+        Reply::page("getFailing", &failing::failing(c, &ask, &paging)?, asked.format)
+    }))
 }
 
 /// An instant in Unix seconds.
@@ -116,6 +131,7 @@ fn timeline(mut asked: Asked, settings: Arc<Settings>, node: &str) -> Result<Que
     let paging = asked.query.paging()?;
     asked.query.finish()?;
     Ok(Box::new(move |c| {
+        must_be_known(c, Some(&node))?;
         let now = Utc::now().timestamp();
         let page = timeline::timeline(c, &settings, now, &node, span, &paging)?;
         Reply::page("getTimeline", &page, asked.format)
@@ -142,10 +158,15 @@ fn changes(mut asked: Asked, settings: &Settings) -> Result<Question, Trouble> {
     let paging = query.paging()?;
     asked.query.finish()?;
     let ask = changes::Ask { from, to, node, filter };
-    Ok(Box::new(move |c| match by_component {
-        true if paging.after.is_some() => Err(Trouble::Asked("after: by component there is one page".into())),
-        true => Reply::page(ACTION, &changes::by_component(c, &ask, paging.limit)?, asked.format),
-        false => Reply::page(ACTION, &changes::by_node(c, &ask, &paging)?, asked.format),
+    Ok(Box::new(move |c| {
+        must_be_known(c, ask.node.as_deref())?;
+        match by_component {
+            true if paging.after.is_some() => {
+                Err(Trouble::Asked("after: by component there is one page".into()))
+            }
+            true => Reply::page(ACTION, &changes::by_component(c, &ask, paging.limit)?, asked.format),
+            false => Reply::page(ACTION, &changes::by_node(c, &ask, &paging)?, asked.format),
+        }
     }))
 }
 
@@ -157,6 +178,10 @@ fn runs(mut asked: Asked) -> Result<Question, Trouble> {
         to: unix(query, "to")?,
         config_id: query.take("config_id"),
     };
+    if let runs::Filter { node: None, from: None, config_id: Some(_), .. } = filter {
+        // There is no index for it: all days would be read for few runs, or none.
+        return Err(Trouble::Asked("config_id: say node or from as well".into()));
+    }
     let paging = query.paging()?;
     asked.query.finish()?;
     Ok(Box::new(move |c| Reply::page("getRuns", &runs::runs(c, &filter, &paging)?, asked.format)))

@@ -62,9 +62,13 @@ pub(super) fn present(
             }
         }
     };
-    // Never back: a clock that was set back and is right again would otherwise have jumped.
     let reached = present.seconds();
     match noted {
+        // The clock was far ahead when that was noted, as others confirm: a jump to there must not count again.
+        Some(noted) if reached.saturating_add(DAY) < noted && others_agree(c, reached, own_id)? => {
+            c.run("UPDATE retention SET reached = $1", &[Value::Int(reached)])?;
+        }
+        // Else never back: a clock that was set back and is right again would otherwise have jumped.
         Some(noted) if noted >= reached => {}
         Some(_) => drop(c.run("UPDATE retention SET reached = $1", &[Value::Int(reached)])?),
         None => {

@@ -56,7 +56,10 @@ impl Keeper {
             failing_since: None,
             told_of_others: false,
         };
-        let prepared = keeper.database.connect().and_then(|mut c| Ok(prepare(&mut c, keeper.wall())?));
+        let prepared = keeper
+            .database
+            .connect()
+            .and_then(|mut c| Ok(prepare(&mut c, &keeper.setting.keep, keeper.wall())?));
         match prepared {
             Ok(Some(pass)) => {
                 keeper.metrics.count(&pass);
@@ -151,6 +154,13 @@ impl Keeper {
             warn!(
                 "{table} belongs to another database role, so its partitions are not looked after here: run \
                  `relayd database maintain --url URL` as that role each day"
+            );
+        }
+        if let [table, ..] = pass.without_today.as_slice() {
+            warn!(
+                "{table}, of another database role, has no partition for today: what is stored now waits in the \
+                 default one, and more of it makes that harder to mend; run `relayd database maintain --url URL` \
+                 as that role now"
             );
         }
         match pass.problems.as_slice() {

@@ -71,15 +71,33 @@ pub(super) fn remove(c: &mut Connection, group: &Group, before: i64) -> QueryRes
             }
         }
     }
-    removed.rows = rows::delete(c, &loose, before)?;
+    match rows::delete(c, &loose, before) {
+        Ok(rows) => removed.rows = rows,
+        // What went before stays away, and other groups have their turn.
+        Err(error) => {
+            let relations = loose.into_iter().map(|rows| rows.relation);
+            removed.kept.get_or_insert((relations.collect(), error));
+        }
+    }
     Ok(removed)
 }
 
 /// Whole runs: all of them go, or none.
+///
+/// Only the first lock is waited for. It is the one that writers take first, so that those who come then wait
+/// for it with nothing in their hands, and there is none at work once it is here. What a reader has of the
+/// rest is not waited for: one wait, not one for each table.
 fn drop_all(c: &mut Connection, partitions: &[(Table, Partition)]) -> QueryResult<()> {
-    let names: Vec<_> = partitions.iter().map(|(_, partition)| partition.name.as_str()).collect();
+    let dropped: Vec<_> = partitions.iter().map(|(_, partition)| partition.name.clone()).collect();
+    let mut parents: Vec<_> = partitions.iter().map(|(table, _)| table.name).collect();
+    parents.dedup();
+    let Some((first, others)) = parents.split_first() else { return Ok(()) };
+    let others = others.iter().map(|table| (*table).to_owned()).chain(dropped.iter().cloned());
+    let others: Vec<_> = others.map(|table| format!("ONLY {table}")).collect();
     c.transaction(|c| {
         locks::wait_briefly(c)?;
-        c.execute(&format!("DROP TABLE {}", names.join(", ")))
+        c.execute(&format!("LOCK TABLE ONLY {first} IN ACCESS EXCLUSIVE MODE"))?;
+        c.execute(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT", others.join(", ")))?;
+        c.execute(&format!("DROP TABLE {}", dropped.join(", ")))
     })
 }

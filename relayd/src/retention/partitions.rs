@@ -20,6 +20,9 @@ use crate::db::{Connection, query::Value};
 
 /// How far partitions are made ahead, in seconds: days without maintenance cost nothing.
 const AHEAD: i64 = 7 * DAY;
+/// How far back days are made of which nobody made one when they were to come: agents send what they had kept
+/// while there was no server. In the default partition that would be in the way of its own partition.
+const BEHIND: i64 = 31 * DAY;
 /// Most partitions of a table that rows in the default one can cause in one pass.
 const MOST_FILLED: usize = 400;
 
@@ -110,29 +113,42 @@ pub(super) fn look(c: &mut Connection, table: Table) -> QueryResult<Partitions> 
     Ok(Partitions { schema, owner, is_ours, ranges: ranges.collect(), default })
 }
 
-/// The days or months that need a partition: those to come, and those of rows in the default one that are
-/// kept still.
+impl Partitions {
+    /// Whether what is stored now has a partition.
+    pub fn has_present(&self, wall: i64) -> bool {
+        self.ranges.iter().any(|partition| (partition.range.from..partition.range.to).contains(&wall))
+    }
+
+    /// From when on there should be partitions, whether there are rows or not: from the last one before today.
+    fn gap_from(&self, today: Range, wall: i64) -> i64 {
+        let ends = self.ranges.iter().map(|partition| partition.range.to);
+        let last = ends.filter(|end| *end <= today.from).max();
+        last.map_or(today.from, |end| end.max(wall.saturating_sub(BEHIND)))
+    }
+}
+
+/// The days or months that need a partition: those from today on, then those since the last one and, if asked
+/// for, those of rows in the default one, as far as they are kept still.
 pub(super) fn missing(
     c: &mut Connection,
     table: Table,
     there: &Partitions,
     wall: i64,
     kept_from: Option<i64>,
+    with_waiting: bool,
 ) -> QueryResult<Vec<Range>> {
-    let horizon = table.unit.around(wall.saturating_add(AHEAD));
+    let (today, horizon) = (table.unit.around(wall), table.unit.around(wall.saturating_add(AHEAD)));
     let mut wanted = BTreeSet::new();
-    let mut next = table.unit.around(wall);
+    let mut next = table.unit.around(there.gap_from(today, wall));
     while next.from <= horizon.from {
-        wanted.insert(next);
+        if next.from >= today.from || kept_from.is_none_or(|from| next.to > from) {
+            wanted.insert(next);
+        }
         next = table.unit.around(next.to);
     }
-    if let Some(default) = &there.default {
-        wanted.extend(
-            waiting(c, table, default)?
-                .into_iter()
-                .filter(|range| range.from <= horizon.from)
-                .filter(|range| kept_from.is_none_or(|from| range.to > from)),
-        );
+    if let Some(default) = there.default.as_ref().filter(|_| with_waiting) {
+        let kept_from = kept_from.map(|from| table.unit.around(from).from);
+        wanted.extend(waiting(c, table, default, kept_from, horizon.to)?);
     }
     let overlaps = |range: &Range| {
         there
@@ -140,19 +156,30 @@ pub(super) fn missing(
             .iter()
             .any(|partition| partition.range.from < range.to && range.from < partition.range.to)
     };
-    Ok(wanted.into_iter().filter(|range| !overlaps(range)).collect())
+    let mut missing: Vec<_> = wanted.into_iter().filter(|range| !overlaps(range)).collect();
+    // When one cannot be made, the others have to wait: those that are needed now are not among them.
+    missing.sort_by_key(|range| range.from < today.from);
+    Ok(missing)
 }
 
 /// Days or months of rows in the default partition, the newest first.
-fn waiting(c: &mut Connection, table: Table, default: &str) -> QueryResult<Vec<Range>> {
+fn waiting(
+    c: &mut Connection,
+    table: Table,
+    default: &str,
+    from: Option<i64>,
+    to: i64,
+) -> QueryResult<Vec<Range>> {
     let truncated = match table.unit {
         // In the time zone of the session, which is UTC.
         Unit::Day => format!("date_trunc('day', {})", table.column.name()),
         Unit::Month => format!("date_trunc('month', to_timestamp({}))", table.column.name()),
     };
+    let (name, to) = (table.column.name(), table.column.literal(to));
+    let kept = from.map(|from| format!(" AND {name} >= {}", table.column.literal(from))).unwrap_or_default();
     let sql = format!(
         "SELECT DISTINCT extract(epoch FROM {truncated})::bigint AS seconds FROM {default} \
-         ORDER BY seconds DESC LIMIT {MOST_FILLED}"
+         WHERE {name} < {to}{kept} ORDER BY seconds DESC LIMIT {MOST_FILLED}"
     );
     let starts: Vec<Start> = c.rows(&sql, &[])?;
     Ok(starts.into_iter().map(|start| table.unit.around(start.seconds)).collect())

@@ -33,6 +33,8 @@ pub struct Pass {
     pub doubt: Option<String>,
     /// Partitioned tables of another role, which has to look after them.
     pub of_others: Vec<String>,
+    /// Those of them that have none for today: what comes goes into the default one.
+    pub without_today: Vec<String>,
     /// What could not be done.
     pub problems: Vec<Problem>,
 }
@@ -82,15 +84,18 @@ pub fn run(
     Ok(Some(pass))
 }
 
-/// Makes the partitions of the days to come, so that no row has to wait for its own.
-pub fn prepare(c: &mut Connection, wall: i64) -> QueryResult<Option<Pass>> {
+/// Makes the partitions of the days to come, and of those since the last one, so that no row has to wait for its
+/// own.
+pub fn prepare(c: &mut Connection, keep: &config::Retention, wall: i64) -> QueryResult<Option<Pass>> {
     if !locks::begin(c)? {
         return Ok(None);
     }
     let mut pass = Pass::default();
-    let tables = partitioned(c, &groups(c, &config::Retention::default()));
+    let tables = partitioned(c, &groups(c, keep));
     let done = tables.and_then(|tables| {
-        tables.into_iter().try_for_each(|(table, _)| make(c, table, wall, Some(i64::MAX), &mut pass))
+        tables
+            .iter()
+            .try_for_each(|(table, group)| make(c, *table, wall, group.before(wall), false, &mut pass))
     });
     let ended = locks::end(c);
     done.and(ended).map(|()| Some(pass))
@@ -107,16 +112,12 @@ fn pass(c: &mut Connection, setting: &Setting, wall: i64, passed: Option<Duratio
         ));
     }
     let groups = groups(c, &setting.keep);
-    let before = |group: &Group| {
-        let keep = i64::try_from(group.keep?.as_secs()).unwrap_or(i64::MAX);
-        Some(Unit::Day.around(present.seconds().saturating_sub(keep)).from)
-    };
     let partitioned = partitioned(c, &groups)?;
     for (table, group) in &partitioned {
-        make(c, *table, wall, before(group), &mut pass)?;
+        make(c, *table, wall, group.before(present.seconds()), true, &mut pass)?;
     }
     for group in &groups {
-        let Some(before) = before(group) else { continue };
+        let Some(before) = group.before(present.seconds()) else { continue };
         let removed = old::remove(c, group, before)?;
         pass.dropped.extend(removed.dropped);
         pass.rows += removed.rows;
@@ -130,6 +131,14 @@ fn pass(c: &mut Connection, setting: &Setting, wall: i64, passed: Option<Duratio
         pass.without_partition += partitions::without_own(c, &there)?;
     }
     Ok(pass)
+}
+
+impl Group {
+    /// The start of the first day that is kept.
+    fn before(&self, present: i64) -> Option<i64> {
+        let keep = i64::try_from(self.keep?.as_secs()).unwrap_or(i64::MAX);
+        Some(Unit::Day.around(present.saturating_sub(keep)).from)
+    }
 }
 
 /// Tables that have partitions, each once: with the group that keeps it for the shortest time, the last one.
@@ -151,14 +160,18 @@ fn make(
     table: Table,
     wall: i64,
     kept_from: Option<i64>,
+    with_waiting: bool,
     pass: &mut Pass,
 ) -> QueryResult<()> {
     let there = partitions::look(c, table)?;
     if !there.is_ours {
         pass.of_others.push(table.name.to_owned());
+        if !there.has_present(wall) {
+            pass.without_today.push(table.name.to_owned());
+        }
         return Ok(());
     }
-    for range in partitions::missing(c, table, &there, wall, kept_from)? {
+    for range in partitions::missing(c, table, &there, wall, kept_from, with_waiting)? {
         match partitions::make(c, table, &there, range) {
             Ok(made) => pass.made.push(made),
             Err(error) => {

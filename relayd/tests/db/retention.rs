@@ -135,6 +135,85 @@ fn after_days_of_downtime_waiting_rows_get_their_partitions() {
     assert_eq!(number(&place.url, missing), 1);
 }
 
+#[test]
+fn after_days_of_downtime_partitions_are_there_before_rows_come() {
+    let mut place = Place::postgres();
+    place.pass(days(30, 4), START);
+    let mut prepare = |keep: config::Retention, day: i64| {
+        let pass = retention::prepare(&mut place.c, &keep, START + day * DAY + HOUR).unwrap().unwrap();
+        assert_eq!(pass.problems, []);
+        pass.made.len()
+    };
+    // There are those of days 0 to 7; of details nothing before day 16 is kept.
+    assert_eq!(prepare(days(30, 4), 20), 3 * 20 + 12);
+    assert_eq!(prepare(days(30, 4), 20), 0);
+    place.run("n0", START + 17 * DAY);
+    place.run("n0", START + 20 * DAY);
+    let pass = place.pass(days(30, 4), START + 20 * DAY + HOUR);
+    assert_eq!((pass.made.len(), pass.without_partition, pass.doubt), (0, 0, None));
+    // Not years of them: 31 days, today and a week; of months those in which these are, June to August.
+    let mut prepare = |day: i64| {
+        let keep = config::Retention::default();
+        retention::prepare(&mut place.c, &keep, START + day * DAY).unwrap().unwrap().made.len()
+    };
+    assert_eq!(prepare(150), 4 * (31 + 1 + 7) + 3);
+}
+
+/// As a node does whose clock jumps about.
+#[test]
+fn days_to_come_do_not_hide_those_that_wait() {
+    let mut place = Place::postgres();
+    place.pass(days(30, 30), START);
+    place
+        .c
+        .execute(
+            "INSERT INTO reportsexecution (nodeid, date) SELECT 'wild', '2030-01-01 12:00:00+00'::timestamptz \
+             + n * interval '1 day' FROM generate_series(1, 450) n",
+        )
+        .unwrap();
+    place.run("n0", START - 5 * DAY);
+    let pass = place.pass(days(30, 30), START + HOUR);
+    let made: Vec<_> = pass.made.iter().map(|made| (made.name.contains("20260224"), made.moved)).collect();
+    assert_eq!(made, [(true, 1); 4]);
+    assert_eq!((pass.problems, pass.without_partition), (vec![], 450));
+}
+
+#[test]
+fn what_cannot_be_deleted_does_not_keep_the_rest() {
+    let mut place = Place::postgres();
+    place.pass(days(7, 7), START);
+    place.run("n0", START - 400 * DAY);
+    place
+        .c
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not now''; END'; \
+             CREATE TRIGGER refuse BEFORE DELETE ON reportsexecution FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .unwrap();
+    let pass = place.pass(days(7, 7), START + HOUR);
+    let [problem] = pass.problems.as_slice() else { panic!("{pass:?}") };
+    assert!(problem.text.contains("not now"), "{problem:?}");
+    assert_eq!((place.runs(), place.details(), pass.rows), (vec![-400 * DAY], 0, 1));
+}
+
+/// The first one counts, as there is nothing to compare it with.
+#[test]
+fn a_first_clock_that_was_far_ahead_is_forgotten_once_others_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut place = Place::new(DatabaseUrl::Sqlite(directory.path().join("x.db")));
+    place.pass(days(7, 7), START + 3650 * DAY);
+    let reached = "SELECT reached FROM retention";
+    let mut pass_at = |wall: i64| place.pass(days(7, 7), wall).doubt.is_some();
+    // Nobody says anything yet.
+    assert!(!pass_at(START));
+    assert_eq!(number(&place.url, reached), START + 3650 * DAY);
+    place.run("n0", START - HOUR);
+    assert_eq!(place.pass(days(7, 7), START).doubt, None);
+    assert_eq!(number(&place.url, reached), START);
+    assert!(place.pass(days(7, 7), START + 3650 * DAY).doubt.is_some(), "it jumps again");
+    assert_eq!(place.runs(), [-HOUR]);
+}
+
 /// Faults, U2.
 #[test]
 fn a_clock_that_jumped_makes_nothing_old() {
@@ -228,11 +307,13 @@ fn what_another_role_owns_is_left_to_it() {
     let pass = by_limited.pass(days(7, 7), START);
     assert_eq!((pass.made.len(), pass.problems.len()), (0, 0), "{pass:?}");
     assert!(pass.of_others.iter().any(|table| table == "run_log"), "{pass:?}");
+    assert!(pass.without_today.iter().any(|table| table == "run_log"), "{pass:?}");
     // It stores all the same.
     by_limited.run("n0", START);
     // What a superuser made is the owner's: it may drop it later.
     let pass = open("postgres").pass(days(7, 7), START);
     assert_eq!((pass.problems.len(), pass.of_others.len()), (0, 0), "{pass:?}");
+    assert_eq!(by_limited.pass(days(7, 7), START + DAY).without_today, [] as [&str; 0]);
     by_limited.run("n0", START + 8 * DAY);
     assert_eq!(by_limited.runs(), [0, 8 * DAY]);
     let pass = by_owner.pass(days(7, 7), START + 8 * DAY);

@@ -46,6 +46,7 @@ pub async fn questions_are_answered(url: DatabaseUrl) {
     commands_say_the_same(&url, &hours);
     pages_follow_each_other(&url).await;
     a_clock_that_was_ahead_does_not_stop_the_state(&url, &mut hours).await;
+    what_was_wrong_is_known_when_its_runs_have_gone(&url, &mut hours);
 }
 
 /// Its run of next year came first; what it says with the right clock counts.
@@ -158,7 +159,7 @@ fn what_is_wrong_comes_with_its_log_lines(hours: &mut Hours) {
         let found = failing::failing(&mut hours.c, &ask, &ALL).unwrap().items;
         let [one] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((one.hostname.as_str(), one.status.as_str()), ("n0.example.org", "error"));
-        assert_eq!((one.run.as_str(), one.message.as_str()), (&*hours.shown(run), "it is wrong"));
+        assert_eq!((one.run.clone(), one.message.as_str()), (Some(hours.shown(run)), "it is wrong"));
         let logs: Vec<_> =
             one.logs.iter().map(|log| (log.event_type.as_str(), log.message.as_str())).collect();
         assert_eq!(logs, [("log_info", "looking at /etc/x"), ("log_warn", "cannot write\nno room left")]);
@@ -169,6 +170,25 @@ fn what_is_wrong_comes_with_its_log_lines(hours: &mut Hours) {
     let second = failing::failing(&mut hours.c, &right, &Paging { after: first.next, limit: 1 }).unwrap();
     assert_eq!((second.items[0].node_id.as_str(), second.next), ("n1", None));
     assert!(second.items[0].logs.is_empty());
+}
+
+/// As after retention, which keeps the history for longer than the runs: those from minute 30 on have gone.
+fn what_was_wrong_is_known_when_its_runs_have_gone(url: &DatabaseUrl, hours: &mut Hours) {
+    let ask = hours.ask(hours.at(93));
+    let with_run = failing::failing(&mut hours.c, &ask, &ALL).unwrap().items;
+    let mut writer = Connection::open(url).unwrap();
+    let from = writer.timestamp(&hours.unix(30).to_string());
+    for (table, date) in [("ruddersysevents", "executiontimestamp"), ("reportsexecution", "date")] {
+        writer.execute(&format!("DELETE FROM {table} WHERE {date} >= {from}")).unwrap();
+    }
+    let found = failing::failing(&mut hours.c, &ask, &ALL).unwrap().items;
+    let without = failing::Found { run: None, message: String::new(), logs: vec![], ..with_run[0].clone() };
+    assert_eq!((with_run.len(), found), (1, vec![without]));
+    let files = ResultFilter { component: Some("Pack*".into()), ..ResultFilter::default() };
+    let right = by_node::Ask { filter: files, wanted: "audit_compliant".parse().ok(), ..ask };
+    let found = failing::failing(&mut hours.c, &right, &ALL).unwrap().items;
+    let seen: Vec<_> = found.iter().map(|one| (one.node_id.as_str(), one.component.as_str())).collect();
+    assert_eq!(seen, [("n0", "Package")]);
 }
 
 fn what_changed_is_said_once(hours: &mut Hours) {
@@ -344,10 +364,33 @@ async fn pages_follow_each_other(url: &DatabaseUrl) {
         ("/rudder/relay-api/1/changes", ""),
         ("/rudder/relay-api/1/changes", "from=1h&to=2h"),
         ("/rudder/relay-api/1/runs", "after=x"),
+        ("/rudder/relay-api/1/runs", "config_id=20261120-120000-3ad37587"),
+        ("/rudder/relay-api/1/runs", "node="),
+        (compliance, "node="),
+        (compliance, "by=rule&after="),
     ] {
         let (status, _, text) = get(&service, path, query).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}?{query}: {text}");
     }
-    let (status, _, _) = get(&service, "/rudder/relay-api/1/nodes/%ff", "").await;
-    assert_eq!(status, StatusCode::NOT_FOUND);
+    for (path, query) in [
+        ("nodes/%ff", ""),
+        ("compliance", "node=n9"),
+        ("compliance", "by=node&node=n9"),
+        ("compliance", "by=rule&node=n9"),
+        ("compliance/failing", "node=n9"),
+        ("compliance/nodes/n9/timeline", ""),
+        ("changes", "from=1h&node=n9"),
+    ] {
+        let (status, _, text) = get(&service, &format!("/rudder/relay-api/1/{path}"), query).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}?{query}: {text}");
+    }
+    for (path, query) in [
+        ("compliance/failing", "node=n2"),
+        ("compliance/nodes/n3/timeline", ""),
+        ("runs", "config_id=x&from=1h"),
+        ("runs", "config_id=x&node=n0"),
+    ] {
+        let (status, _, text) = get(&service, &format!("/rudder/relay-api/1/{path}"), query).await;
+        assert_eq!(status, StatusCode::OK, "{path}?{query}: {text}");
+    }
 }
