@@ -227,7 +227,9 @@ fn writers_that_meet_a_killed_server_and_large_files_leave_whole_files() -> Resu
     done(&world.put(&large, &[])?);
     done(&world.get("large", &to)?);
     assert_eq!(fs::metadata(&to)?.len(), size);
-    let grown: Vec<_> = servers(&world)?.iter().zip(&before).map(|(after, before)| after - before).collect();
+    // The kernel's figure is exact to some pages only: a peak can seem lower later.
+    let grown: Vec<_> =
+        servers(&world)?.iter().zip(&before).map(|(after, before)| after.saturating_sub(*before)).collect();
     println!("{size} bytes; the servers grew by {grown:?}");
     assert!(grown.iter().all(|grown| *grown < GROWTH), "grown by {grown:?} bytes");
     Ok(())
