@@ -38,6 +38,8 @@ demo: programs ## the main job, for a newcomer
 
 # Tests of packages need programs that are linked right, not fast ones: optimising them takes minutes.
 test: QUICK := $(foreach crate,protocol logging relayd agent tests diesel,--config profile.release.package.$(crate).opt-level=0)
+# Most tests wait for servers rather than compute: on few cores more of them than cores go on at a time.
+test: export RUST_TEST_THREADS ?= $(shell cores=$$(nproc); echo $$((cores > 4 ? cores : 4)))
 test: dependencies format-check lint system-programs ## all that CI runs
 	cargo test --workspace --no-fail-fast $(CARGO_FLAGS)
 

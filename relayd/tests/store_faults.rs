@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -185,6 +186,46 @@ async fn a_lock_on_one_run_log_rejects_nothing() {
     assert!(dispositions.iter().all(|d| !matches!(d, Disposition::Rejected(_))), "{dispositions:?}");
     assert!(rig.deliver_all(files(&rig, 5, 1)).await.iter().all(|d| matches!(d, Disposition::Accepted(_))));
     assert_eq!(counts(&url), (50, 5, 5));
+}
+
+/// Retention makes partitions while run logs of these days, which were to go into the default ones, are stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_made_meanwhile_reject_nothing() {
+    let (name, url, rig) = rig(1);
+    let tables = ["run_log", "reportsexecution", "ruddersysevents_result"];
+    let mut makers = HashMap::from(tables.map(|table| {
+        let mut maker = shared().connect(&name);
+        let sql = format!(
+            "BEGIN; LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE; \
+             CREATE TABLE made_{table} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS); \
+             ALTER TABLE {table} ATTACH PARTITION made_{table} FOR VALUES FROM ('2024-05-11') TO ('2024-05-12')"
+        );
+        maker.batch_execute(&sql).unwrap();
+        (table, maker)
+    }));
+    let url_of_makers = url.clone();
+    let making = tokio::task::spawn_blocking(move || {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !makers.is_empty() {
+            assert!(Instant::now() < deadline, "nothing waits for {:?}", makers.keys());
+            for table in tables {
+                let waits = format!(
+                    "SELECT count(*) FROM pg_locks WHERE relation = '{table}_default'::regclass AND NOT granted"
+                );
+                if number(&url_of_makers, &waits) > 0
+                    && let Some(mut maker) = makers.remove(table)
+                {
+                    maker.batch_execute("COMMIT").unwrap();
+                }
+            }
+        }
+    });
+    let dispositions = rig.deliver_all(files(&rig, 1, 1)).await;
+    making.await.unwrap();
+    assert!(dispositions.iter().all(|d| *d == STORED), "{dispositions:?}");
+    assert_eq!(counts(&url), (10, 1, 1));
+    assert!(rig.metric("relayd_store_transactions_total", None) > 1.0, "nothing was routed anew");
+    assert_eq!(rig.metric("relayd_store_batches_split_total", None), 0.0, "the run log was suspected");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,7 +45,10 @@ fn expect_complete(root: &mut Server, judge: &Judge) -> Result<Verdict> {
         root.check()?;
         Ok(judge.verdict(&database)?.lost == 0)
     })
-    .map_err(|e| format!("{e}\n{}", root.log_end()))?;
+    .map_err(|e| {
+        let verdict = judge.verdict(&database).map_or_else(|e| e.to_string(), |verdict| verdict.to_string());
+        format!("{e}: {verdict}; waiting {:?}\n{}", waiting(&root.incoming()).ok(), root.log_end())
+    })?;
     wait_drained(root, PATIENCE)?;
     let verdict = judge.verdict(&database)?;
     assert!(verdict.is_complete(), "{verdict}\n{}", root.log_end());

@@ -47,7 +47,7 @@ pub struct Performed {
     pub is_made: bool,
 }
 
-/// Makes the runs that wait, until none does or `stop`.
+/// Makes the runs that wait, each with the settings as they are then, until none does or `stop`.
 pub async fn perform(
     root: &Path,
     settings: &Settings,
@@ -77,8 +77,13 @@ pub async fn perform(
         own_up(settings, identity, &run, stop).await;
         book.set(run.id, Stage::Over).map_err(PerformError::State)?;
     }
+    let mut settings = settings.clone();
     while let Some(run) = book.next().filter(|_| !stop.is_cancelled()) {
-        let made = make(root, settings, identity, book, &run, stop).await;
+        // They may have changed since the run before this one. While they are wrong, the last good ones count.
+        if let Ok((current, _)) = Settings::load(root) {
+            settings = current;
+        }
+        let made = make(root, &settings, identity, book, &run, stop).await;
         if matches!(made, Err(NotMade::NoAnswer)) && Utc::now() < run.until {
             // Nothing was begun: others have their turn, and then it is tried again.
             book.set(run.id, Stage::Waiting).map_err(PerformError::State)?;

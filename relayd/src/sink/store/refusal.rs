@@ -31,6 +31,8 @@ pub(super) struct Refusal {
 pub(super) enum Cause {
     /// A constraint is violated: trying again cannot help.
     Constraint,
+    /// A row has another partition than when its statement began: that was made meanwhile.
+    Rerouted,
     /// It took as long as waiting for a lock may take.
     Lock,
     /// It took as long as a statement may take.
@@ -42,6 +44,12 @@ pub(super) enum Cause {
 impl Refusal {
     pub(super) fn new(error: &Error, took: Duration, limits: TimeLimits) -> Self {
         let cause = match error {
+            // PostgreSQL gives no name to the constraint that follows from the bounds of a partition.
+            Error::DatabaseError(DatabaseErrorKind::CheckViolation, about)
+                if about.constraint_name().is_none() =>
+            {
+                Cause::Rerouted
+            }
             Error::DatabaseError(
                 DatabaseErrorKind::UniqueViolation
                 | DatabaseErrorKind::ForeignKeyViolation

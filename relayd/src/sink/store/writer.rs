@@ -8,7 +8,8 @@
 //!                             └── works ─▶ halve until the one is alone ─▶ reject it, write the rest
 //! ```
 //! A lone run log that runs into time limits is not refused at once: it is released, and tried again
-//! with a longer limit, [`SLOW_ATTEMPTS`] times. Waiting for a lock is never held against it.
+//! with a longer limit, [`SLOW_ATTEMPTS`] times. Waiting for a lock is never held against it, nor are partitions
+//! that are made while it is written.
 
 use std::{
     collections::VecDeque,
@@ -52,6 +53,9 @@ enum Failure {
 
 /// How often a lone run log is tried again before it is refused.
 const RETRIES: usize = 2;
+/// How often a batch is tried again at once because partitions were made meanwhile: after a downtime that is one for
+/// each table and day.
+const REROUTES: usize = 10;
 /// How often a run log may run into time limits, alone and with the longer one, before it is refused.
 const SLOW_ATTEMPTS: u32 = 3;
 /// Longest time for a statement of a lone run log that ran into the usual limit, in seconds.
@@ -157,7 +161,9 @@ impl Writer {
                 let detail = refusal.detail;
                 job.refuse(format!("ran into time limits {SLOW_ATTEMPTS} times although alone: {detail}"));
             }
-            Cause::Slow | Cause::Lock => job.release(false, &refusal.detail, Some(RETRY_SLOW)),
+            Cause::Slow | Cause::Lock | Cause::Rerouted => {
+                job.release(false, &refusal.detail, Some(RETRY_SLOW))
+            }
             Cause::Constraint | Cause::Other => job.refuse(refusal.detail),
         }
         Some(rest)
@@ -172,8 +178,8 @@ impl Writer {
     /// Writes and commits a batch; over a new connection when the old one turns out to be lost.
     fn attempt(&mut self, batch: &[Job]) -> Result<Vec<Verdict>, Failure> {
         let entries: Vec<Entry<'_>> = batch.iter().map(Job::entry).collect();
-        let mut lost = String::new();
-        for _ in 0..2 {
+        let (mut reroutes, mut is_new) = (0, false);
+        loop {
             let started = Instant::now();
             self.metrics.transactions.inc();
             let compliance = Arc::clone(&self.compliance);
@@ -184,15 +190,21 @@ impl Writer {
                     return Ok(verdicts);
                 }
                 Err(error) if connection.is_usable() => {
-                    return Err(Failure::Refused(Refusal::new(&error, started.elapsed(), self.limits)));
+                    let refusal = Refusal::new(&error, started.elapsed(), self.limits);
+                    if refusal.cause != Cause::Rerouted || reroutes == REROUTES {
+                        return Err(Failure::Refused(refusal));
+                    }
+                    reroutes += 1;
                 }
                 Err(error) => {
-                    lost = format!("connection lost: {error}");
                     self.connection = None;
+                    if is_new {
+                        return Err(Failure::Down(format!("connection lost: {error}")));
+                    }
+                    is_new = true;
                 }
             }
         }
-        Err(Failure::Down(lost))
     }
 
     fn committed(&mut self, entries: &[Entry<'_>], verdicts: &[Verdict], started: Instant) {
