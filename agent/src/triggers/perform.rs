@@ -77,13 +77,8 @@ pub async fn perform(
         own_up(settings, identity, &run, stop).await;
         book.set(run.id, Stage::Over).map_err(PerformError::State)?;
     }
-    let mut settings = settings.clone();
     while let Some(run) = book.next().filter(|_| !stop.is_cancelled()) {
-        // They may have changed since the run before this one. While they are wrong, the last good ones count.
-        if let Ok((current, _)) = Settings::load(root) {
-            settings = current;
-        }
-        let made = make(root, &settings, identity, book, &run, stop).await;
+        let made = make(root, &current(root, settings), identity, book, &run, stop).await;
         if matches!(made, Err(NotMade::NoAnswer)) && Utc::now() < run.until {
             // Nothing was begun: others have their turn, and then it is tried again.
             book.set(run.id, Stage::Waiting).map_err(PerformError::State)?;
@@ -116,6 +111,12 @@ async fn own_up(settings: &Settings, identity: &Identity, run: &Noted, stop: &Ca
         // Without a word the server finds it unreachable as well.
         false => reporter.abandon(),
     }
+}
+
+/// The settings as they are now: they may have changed since the run before. While they are wrong, the last good
+/// ones count.
+fn current(root: &Path, last: &Settings) -> Settings {
+    Settings::load(root).map_or_else(|_| last.clone(), |(settings, _)| settings)
 }
 
 async fn make(
@@ -168,7 +169,8 @@ async fn make(
         conditions: run.conditions.clone(),
         listener: run.output.then(|| reporter.listener()),
     };
-    let mut settings = settings.clone();
+    // The run that was waited for may have brought new policies.
+    let mut settings = current(root, settings);
     let notes = match settings.update {
         true => update_first(&turn, root, &mut settings, identity, stop).await,
         false => vec![],

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::Envelope,
-    fleet::described::{AFTER, BAD, CSV, FORMAT, LIMIT, NOT_HERE, TAG, json},
+    fleet::described::{AFTER, BAD, CSV, FORMAT, LIMIT, NO_NODE, NOT_HERE, TAG, json},
     open_api::{ApiPath, Example, Operation, Shape, in_query, problem},
 };
 
@@ -54,6 +54,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[Operation {
         CSV,
         BAD,
         NOT_HERE,
+        NO_NODE,
         problem(
             503,
             "the database does not answer, or not in time; too many questions at a time; or the advisories \

@@ -10,7 +10,7 @@ use super::{
     current::Current,
     report::{self, Filter},
 };
-use crate::fleet::{Asked, Format, Page, Question, Reply, Row, Trouble};
+use crate::fleet::{Asked, Format, Page, Question, Reply, Row, Trouble, node};
 
 /// What a list has a row for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -64,6 +64,7 @@ pub fn question(mut asked: Asked, current: Option<&Arc<Current>>) -> Result<Ques
         || Trouble::Asked("there are no advisories here: processing.inventory.advisories is not set".into());
     let current = current.cloned().ok_or_else(none)?;
     Ok(Box::new(move |c| {
+        node::must_be_named(c, filter.node.as_deref())?;
         let matched = current.matched().map_err(|_| Trouble::Unusable(UNREADABLE))?;
         let error = current.error();
         match by {

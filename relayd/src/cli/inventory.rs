@@ -126,7 +126,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
             Ok(())
         }
         Command::Show { node, section, at, json: as_json } => {
-            let node = node_meant(&mut fleet, node);
+            let node = node_meant(&mut fleet, node)?;
             let at = at.as_deref().map(instant).transpose()?.map(|at| at.timestamp());
             let wanted = Wanted::read(section.as_deref());
             let inventory = fleet.ask(|c, _| questions::inventory(c, &node, at, &wanted))?;
@@ -138,7 +138,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
             Ok(out.flush()?)
         }
         Command::Changes { node, limit, json } => {
-            let node = node_meant(&mut fleet, node);
+            let node = node_meant(&mut fleet, node)?;
             let paging = Paging { after: None, limit: usize::from(*limit) };
             let page = fleet.ask(|c, _| questions::changes(c, &node, &paging))?;
             let mut out = BufWriter::new(io::stdout().lock());

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    fleet::node::has_inventory,
     packages::{
         condition::Condition,
         found::{self, By, Filter, OfVersion, OnNode},
@@ -59,7 +60,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         versions: command.versions.clone(),
         arch: command.arch.clone(),
         kind: None,
-        node: command.node.as_deref().map(|node| node_meant(&mut fleet, node)),
+        node: command.node.as_deref().map(|node| node_meant(&mut fleet, node)).transpose()?,
     };
     let (listing, mut nodes) = (&command.listing, 0);
     match command.by {
@@ -80,9 +81,13 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The id of the node that the operator means; the text itself for a node that only inventories know.
-pub fn node_meant(fleet: &mut Fleet, text: &str) -> String {
-    fleet.node(text).unwrap_or_else(|_| text.to_owned())
+/// The id of the node that the operator means; the text itself where only inventories know it, or several have
+/// this host name.
+pub fn node_meant(fleet: &mut Fleet, text: &str) -> Result<String, CliError> {
+    match fleet.node(text) {
+        Err(_) if fleet.ask(|c, _| Ok(has_inventory(c, text)?))? => Ok(text.to_owned()),
+        meant => meant,
+    }
 }
 
 impl Line for OnNode {

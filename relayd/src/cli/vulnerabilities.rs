@@ -77,7 +77,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         .map_err(|error| CliError::failed(format!("the advisories cannot be read: {error}")))?;
     let matched = Matched::new(catalogue);
     let filter = Filter {
-        node: command.node.as_deref().map(|node| node_meant(&mut fleet, node)),
+        node: command.node.as_deref().map(|node| node_meant(&mut fleet, node)).transpose()?,
         severity: command.severity,
         advisory: command.advisory.clone(),
         package: command.package.clone(),

@@ -73,12 +73,13 @@ impl Conditions {
         self.is(&format!("lower({expression}) LIKE {{}} ESCAPE '!'"), like);
     }
 
-    /// Inventories of one node, by its id or host name; or those of the fleet.
+    /// Inventories of one node, by its id or host name; or those of the fleet. What does not belong to it can give
+    /// itself any host name.
     pub fn inventories_of(&mut self, node: Option<&str>) {
         match node {
             Some(node) => {
                 let (id, name) = (self.text(node), self.text(node));
-                self.holds(format!("(nodeid = {id} OR hostname = {name})"));
+                self.holds(format!("(nodeid = {id} OR (hostname = {name} AND {OF_THE_FLEET}))"));
             }
             None => self.holds(OF_THE_FLEET),
         }

@@ -118,7 +118,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             LIMIT,
             FORMAT,
         ],
-        answers: &[json("the runs", page::<Run>), CSV, BAD, NOT_HERE, LATER],
+        answers: &[json("the runs", page::<Run>), CSV, BAD, NOT_HERE, NO_NODE, LATER],
         ..FIRST
     },
     Operation {
@@ -276,7 +276,7 @@ pub(crate) const BAD: Answer =
 pub(crate) const NOT_HERE: Answer =
     problem(404, "this server stores no run logs: the root does (`processing.reporting.output`)");
 /// A node is named that is none.
-const NO_NODE: Answer = problem(404, "no such node is known");
+pub(crate) const NO_NODE: Answer = problem(404, "no such node is known");
 /// The database does not answer.
 pub(crate) const LATER: Answer =
     problem(503, "the database does not answer, or not in time; or too many questions at a time").later();

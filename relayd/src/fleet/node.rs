@@ -2,7 +2,7 @@
 //! `/nodes/{node}`: a node, how it is by rule, and its last runs.
 
 use diesel::{
-    QueryableByName,
+    QueryResult, QueryableByName,
     sql_types::{BigInt, Binary, Text},
 };
 use schemars::JsonSchema;
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{
     Page, Paging, Settings, Trouble,
+    conditions::Conditions,
     moment::show,
     nodes::{self, Node},
     parts::{self, By, Part},
@@ -69,9 +70,32 @@ fn inventory(c: &mut Connection, id: &str) -> Result<Option<InventoryBrief>, Tro
     }))
 }
 
-/// Whether the node that a question names is one: who mistypes it must not be told that nothing is wrong.
-pub fn is_known(c: &mut Connection, id: &str) -> Result<bool, Trouble> {
+/// An error where the node that a question names is none: who mistypes it must not be told that nothing is wrong.
+pub fn must_be_known(c: &mut Connection, id: Option<&str>) -> Result<(), Trouble> {
+    match id {
+        Some(id) if !is_known(c, id)? => Err(Trouble::Nothing),
+        _ => Ok(()),
+    }
+}
+
+/// The same for questions about inventories, where host names are names as well.
+pub fn must_be_named(c: &mut Connection, node: Option<&str>) -> Result<(), Trouble> {
+    match node {
+        Some(node) if !is_known(c, node)? && !has_inventory(c, node)? => Err(Trouble::Nothing),
+        _ => Ok(()),
+    }
+}
+
+fn is_known(c: &mut Connection, id: &str) -> QueryResult<bool> {
     Ok(c.number("SELECT count(*) AS number FROM node WHERE nodeid = $1", &[Value::Text(id)])? > 0)
+}
+
+/// Whether there is an inventory of this id or host name.
+pub fn has_inventory(c: &mut Connection, node: &str) -> QueryResult<bool> {
+    let mut which = Conditions::default();
+    which.inventories_of(Some(node));
+    let sql = format!("SELECT count(*) AS number FROM inventory WHERE {}", which.sql());
+    Ok(c.number(&sql, &which.values())? > 0)
 }
 
 const RULES: usize = 1000;

@@ -15,7 +15,7 @@ use super::{
     summary,
     timeline::{self, Span},
 };
-use crate::{advisories, db::Connection, inventories, packages};
+use crate::{advisories, inventories, packages};
 
 /// What is asked.
 pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Question, Trouble> {
@@ -59,14 +59,6 @@ impl ResultFilter {
     }
 }
 
-/// An error where the node that is named is none.
-fn must_be_known(c: &mut Connection, node: Option<&str>) -> Result<(), Trouble> {
-    match node {
-        Some(node) if !node::is_known(c, node)? => Err(Trouble::Nothing),
-        _ => Ok(()),
-    }
-}
-
 fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Trouble> {
     const ACTION: &str = "getCompliance";
     let query = &mut asked.query;
@@ -76,7 +68,7 @@ fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Tro
         None => {
             asked.query.finish()?;
             return Ok(Box::new(move |c| {
-                must_be_known(c, node.as_deref())?;
+                node::must_be_known(c, node.as_deref())?;
                 let summary = summary::summary(c, &settings, &moment, node.as_deref(), &filter)?;
                 Reply::one(ACTION, &summary, asked.format)
             }));
@@ -92,7 +84,7 @@ fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Tro
     let (wanted, paging) = (query.parse("status")?, query.paging()?);
     asked.query.finish()?;
     Ok(Box::new(move |c| {
-        must_be_known(c, node.as_deref())?;
+        node::must_be_known(c, node.as_deref())?;
         match by {
             None => {
                 let ask = by_node::Ask { moment, node, filter, wanted };
@@ -114,7 +106,7 @@ fn failing(mut asked: Asked, settings: &Settings) -> Result<Question, Trouble> {
     asked.query.finish()?;
     let ask = by_node::Ask { moment, node, filter, wanted };
     Ok(Box::new(move |c| {
-        must_be_known(c, ask.node.as_deref())?;
+        node::must_be_known(c, ask.node.as_deref())?;
         Reply::page("getFailing", &failing::failing(c, &ask, &paging)?, asked.format)
     }))
 }
@@ -131,7 +123,7 @@ fn timeline(mut asked: Asked, settings: Arc<Settings>, node: &str) -> Result<Que
     let paging = asked.query.paging()?;
     asked.query.finish()?;
     Ok(Box::new(move |c| {
-        must_be_known(c, Some(&node))?;
+        node::must_be_known(c, Some(&node))?;
         let now = Utc::now().timestamp();
         let page = timeline::timeline(c, &settings, now, &node, span, &paging)?;
         Reply::page("getTimeline", &page, asked.format)
@@ -159,7 +151,7 @@ fn changes(mut asked: Asked, settings: &Settings) -> Result<Question, Trouble> {
     asked.query.finish()?;
     let ask = changes::Ask { from, to, node, filter };
     Ok(Box::new(move |c| {
-        must_be_known(c, ask.node.as_deref())?;
+        node::must_be_known(c, ask.node.as_deref())?;
         match by_component {
             true if paging.after.is_some() => {
                 Err(Trouble::Asked("after: by component there is one page".into()))
@@ -184,7 +176,14 @@ fn runs(mut asked: Asked) -> Result<Question, Trouble> {
     }
     let paging = query.paging()?;
     asked.query.finish()?;
-    Ok(Box::new(move |c| Reply::page("getRuns", &runs::runs(c, &filter, &paging)?, asked.format)))
+    Ok(Box::new(move |c| {
+        let runs = runs::runs(c, &filter, &paging)?;
+        if runs.items.is_empty() {
+            // Runs stay for a while when their node is gone.
+            node::must_be_known(c, filter.node.as_deref())?;
+        }
+        Reply::page("getRuns", &runs, asked.format)
+    }))
 }
 
 fn run(mut asked: Asked, node: &str, start: &str) -> Result<Question, Trouble> {

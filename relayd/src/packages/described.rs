@@ -11,7 +11,7 @@ use crate::{
     api::Envelope,
     fleet::{
         Page,
-        described::{AFTER, BAD, CSV, FORMAT, LATER, LIMIT, NOT_HERE, TAG, json},
+        described::{AFTER, BAD, CSV, FORMAT, LATER, LIMIT, NO_NODE, NOT_HERE, TAG, json},
     },
     open_api::{ApiPath, Example, Operation, Shape, in_query},
 };
@@ -58,6 +58,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             CSV,
             BAD,
             NOT_HERE,
+            NO_NODE,
             LATER,
         ],
         example: Example { options: "", query: "name=openssl&version%3C=3.0.13" },
@@ -95,6 +96,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             CSV,
             BAD,
             NOT_HERE,
+            NO_NODE,
             LATER,
         ],
         example: Example { options: "", query: "kind=security" },

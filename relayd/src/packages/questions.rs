@@ -7,7 +7,7 @@ use super::{
     found::{By, Filter, Found, on_nodes, versions},
     updates::{self, Offers},
 };
-use crate::fleet::{Asked, Format, Query, Question, Reply, Row, Trouble};
+use crate::fleet::{Asked, Format, Query, Question, Reply, Row, Trouble, node};
 
 impl Filter {
     fn read(query: &mut Query) -> Result<Self, Trouble> {
@@ -45,9 +45,12 @@ pub fn packages(mut asked: Asked) -> Result<Question, Trouble> {
     if by == By::Node && filter.name.is_none() {
         return Err(Trouble::Asked("name is missing: say which package, or by=version for all".into()));
     }
-    Ok(Box::new(move |c| match by {
-        By::Node => reply(&on_nodes(c, &filter, &paging)?, format),
-        By::Version => reply(&versions(c, &filter, &paging)?, format),
+    Ok(Box::new(move |c| {
+        node::must_be_named(c, filter.node.as_deref())?;
+        match by {
+            By::Node => reply(&on_nodes(c, &filter, &paging)?, format),
+            By::Version => reply(&versions(c, &filter, &paging)?, format),
+        }
     }))
 }
 
@@ -72,8 +75,11 @@ pub fn updates(mut asked: Asked, offers: &Arc<Offers>) -> Result<Question, Troub
     let paging = query.paging()?;
     asked.query.finish()?;
     let (offers, format) = (offers.clone(), asked.format);
-    Ok(Box::new(move |c| match by_node {
-        true => Reply::page(ACTION, &updates::outdated(c, &offers, &filter, &paging)?, format),
-        false => Reply::page(ACTION, &updates::offered(c, &offers, &filter, &paging)?, format),
+    Ok(Box::new(move |c| {
+        node::must_be_named(c, filter.node.as_deref())?;
+        match by_node {
+            true => Reply::page(ACTION, &updates::outdated(c, &offers, &filter, &paging)?, format),
+            false => Reply::page(ACTION, &updates::offered(c, &offers, &filter, &paging)?, format),
+        }
     }))
 }

@@ -26,8 +26,8 @@ use crate::{
     fleet::{Page, Paging, Row, Trouble, conditions::Conditions},
 };
 
-/// Places of updates in all lists that are remembered, and lists. Above that everything is forgotten, and read again where
-/// it is needed.
+/// Places of updates in all lists that are remembered, and lists. Above that only those that the fleet has now are
+/// kept; above twice that, where nobody asks about the fleet, none.
 const MOST: usize = 5_000_000;
 
 /// Lists of former updates that are remembered beside as many as there are nodes.
@@ -203,7 +203,8 @@ impl Known {
     /// `fleet` is how many nodes there are with lists, where these are all of them.
     fn learn(&mut self, c: &mut Connection, nodes: &[NodeRow], fleet: Option<usize>) -> QueryResult<()> {
         if self.is_too_much(fleet) {
-            *self = Self::default();
+            let kept = nodes.iter().map(|node| node.updates_id).filter(|_| fleet.is_some());
+            *self = self.only(&kept.collect());
         }
         let mut new: Vec<i64> = nodes.iter().map(|node| node.updates_id).collect();
         new.retain(|id| !self.lists.contains_key(id));
@@ -226,9 +227,22 @@ impl Known {
         self.lists.insert(list, places);
     }
 
-    /// Whether much of it is of former lists, or simply too long.
+    /// Whether much of it may be of former lists.
     fn is_too_much(&self, fleet: Option<usize>) -> bool {
-        self.size > MOST || fleet.is_some_and(|nodes| self.lists.len() > 2 * nodes + SPARE)
+        match fleet {
+            Some(nodes) => self.size > MOST || self.lists.len() > 2 * nodes + SPARE,
+            None => self.size > 2 * MOST,
+        }
+    }
+
+    /// These lists alone, with what is in them.
+    fn only(&self, kept: &HashSet<i64>) -> Self {
+        let mut only = Self::default();
+        for (list, places) in self.lists.iter().filter(|(list, _)| kept.contains(list)) {
+            let places = places.iter().map(|place| only.place_of(self.offers[*place].clone())).collect();
+            only.remember(*list, places);
+        }
+        only
     }
 
     fn place_of(&mut self, update: SoftwareUpdate) -> usize {
@@ -295,6 +309,25 @@ mod tests {
         assert!(!known.is_too_much(Some(100)) && known.is_too_much(Some(99)));
         assert!(!known.is_too_much(None), "a question about one node");
         known.remember(1200, vec![0; MOST].into());
-        assert!(known.is_too_much(None) && known.is_too_much(Some(1_000_000)));
+        assert!(known.is_too_much(Some(1_000_000)) && !known.is_too_much(None));
+        known.remember(1201, vec![0; MOST].into());
+        assert!(known.is_too_much(None));
+    }
+
+    #[test]
+    fn what_the_fleet_has_is_kept() {
+        let mut known = Known::default();
+        let update = |name: &str| SoftwareUpdate { name: Some(name.into()), ..SoftwareUpdate::default() };
+        let names = |known: &Known, list: i64| -> Vec<_> {
+            let places = known.lists.get(&list).into_iter().flatten();
+            places.map(|place| known.offers[*place].name.clone().unwrap()).collect()
+        };
+        for (list, all) in [(1, vec!["a", "b"]), (2, vec!["b", "c"]), (3, vec!["d"])] {
+            let places = all.into_iter().map(|name| known.place_of(update(name))).collect();
+            known.remember(list, places);
+        }
+        let known = known.only(&HashSet::from([2, 3]));
+        assert_eq!([1, 2, 3].map(|list| names(&known, list).join(" ")), ["", "b c", "d"]);
+        assert_eq!((known.offers.len(), known.size), (3, 5));
     }
 }

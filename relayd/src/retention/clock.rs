@@ -65,7 +65,7 @@ pub(super) fn present(
     let reached = present.seconds();
     match noted {
         // The clock was far ahead when that was noted, as others confirm: a jump to there must not count again.
-        Some(noted) if reached.saturating_add(DAY) < noted && others_agree(c, reached, own_id)? => {
+        Some(noted) if is_far_ahead(c, noted, reached, own_id)? => {
             c.run("UPDATE retention SET reached = $1", &[Value::Int(reached)])?;
         }
         // Else never back: a clock that was set back and is right again would otherwise have jumped.
@@ -77,6 +77,20 @@ pub(super) fn present(
         }
     }
     Ok(present)
+}
+
+/// Whether the time that was noted is one that no other node has come near to, while others have sent runs now.
+fn is_far_ahead(c: &mut Connection, noted: i64, reached: i64, own_id: &NodeId) -> QueryResult<bool> {
+    let after = reached.saturating_add(DAY);
+    if after >= noted || !others_agree(c, reached, own_id)? {
+        return Ok(false);
+    }
+    let sql = format!(
+        "SELECT count(*) AS number FROM (SELECT 1 FROM reportsexecution \
+         WHERE date >= {} AND nodeid <> $1 LIMIT 1) later",
+        Column::Date("date").literal(after),
+    );
+    Ok(c.number(&sql, &[Value::Text(own_id.as_str())])? == 0)
 }
 
 fn others_agree(c: &mut Connection, wall: i64, own_id: &NodeId) -> QueryResult<bool> {

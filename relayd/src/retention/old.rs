@@ -54,9 +54,10 @@ pub(super) fn remove(c: &mut Connection, group: &Group, before: i64) -> QueryRes
         }
     }
     let mut removed = Removed::default();
+    let defaults: Vec<_> = loose.iter().map(|rows| rows.relation.clone()).collect();
     // The oldest first: who reads a day that goes finds nothing before it, either.
     for partitions in expired.into_values() {
-        match drop_all(c, &partitions) {
+        match drop_all(c, &partitions, &defaults) {
             Ok(()) => removed.dropped.extend(
                 partitions
                     .into_iter()
@@ -84,16 +85,17 @@ pub(super) fn remove(c: &mut Connection, group: &Group, before: i64) -> QueryRes
 
 /// Whole runs: all of them go, or none.
 ///
-/// Only the first lock is waited for. It is the one that writers take first, so that those who come then wait
-/// for it with nothing in their hands, and there is none at work once it is here. What a reader has of the
-/// rest is not waited for: one wait, not one for each table.
-fn drop_all(c: &mut Connection, partitions: &[(Table, Partition)]) -> QueryResult<()> {
+/// Only the first lock is waited for: one wait, not one for each table. In whole runs it is the one that writers
+/// take first, so that those who come then have nothing in their hands. The default partition is among the locks
+/// because dropping another one changes what may be in it.
+fn drop_all(c: &mut Connection, partitions: &[(Table, Partition)], defaults: &[String]) -> QueryResult<()> {
     let dropped: Vec<_> = partitions.iter().map(|(_, partition)| partition.name.clone()).collect();
     let mut parents: Vec<_> = partitions.iter().map(|(table, _)| table.name).collect();
     parents.dedup();
     let Some((first, others)) = parents.split_first() else { return Ok(()) };
     let others = others.iter().map(|table| (*table).to_owned()).chain(dropped.iter().cloned());
-    let others: Vec<_> = others.map(|table| format!("ONLY {table}")).collect();
+    let others: Vec<_> =
+        others.chain(defaults.iter().cloned()).map(|table| format!("ONLY {table}")).collect();
     c.transaction(|c| {
         locks::wait_briefly(c)?;
         c.execute(&format!("LOCK TABLE ONLY {first} IN ACCESS EXCLUSIVE MODE"))?;

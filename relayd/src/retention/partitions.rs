@@ -127,8 +127,8 @@ impl Partitions {
     }
 }
 
-/// The days or months that need a partition: those from today on, then those since the last one and, if asked
-/// for, those of rows in the default one, as far as they are kept still.
+/// The days or months that need a partition: those from today on, then those since the last one, as far as they
+/// are kept still. Past ones of rows in the default one are among them only if asked for.
 pub(super) fn missing(
     c: &mut Connection,
     table: Table,
@@ -146,9 +146,15 @@ pub(super) fn missing(
         }
         next = table.unit.around(next.to);
     }
-    if let Some(default) = there.default.as_ref().filter(|_| with_waiting) {
+    if let Some(default) = &there.default {
         let kept_from = kept_from.map(|from| table.unit.around(from).from);
-        wanted.extend(waiting(c, table, default, kept_from, horizon.to)?);
+        let waiting = waiting(c, table, default, kept_from, horizon.to)?;
+        if with_waiting {
+            wanted.extend(waiting);
+        } else {
+            // To move them takes as long as there are many.
+            wanted.retain(|range| range.from >= today.from || !waiting.contains(range));
+        }
     }
     let overlaps = |range: &Range| {
         there

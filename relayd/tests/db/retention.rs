@@ -123,10 +123,14 @@ fn after_days_of_downtime_waiting_rows_get_their_partitions() {
     let now = START + 20 * DAY + HOUR;
     let starts = [HOUR, 17 * DAY, 19 * DAY + DAY - 1, 20 * DAY];
     starts[1..].iter().for_each(|start| place.run("n0", START + start));
+    let moved = |pass: &Pass| pass.made.iter().map(|made| made.moved).sum::<u64>();
+    // A start waits for what is needed now alone.
+    let prepared = retention::prepare(&mut place.c, &days(30, 4), now).unwrap().unwrap();
+    assert_eq!((prepared.problems.len(), moved(&prepared)), (0, 4));
     let pass = place.pass(days(30, 4), now);
     assert_eq!(pass.problems, []);
     assert_eq!(pass.doubt, None, "a node has sent a run of today");
-    assert_eq!(pass.made.iter().map(|made| made.moved).sum::<u64>(), 4 * 3);
+    assert_eq!(moved(&pass), 4 * 2);
     assert_eq!(pass.without_partition, 0);
     assert_eq!(place.runs(), starts);
     // The first run's has gone.
@@ -212,6 +216,18 @@ fn a_first_clock_that_was_far_ahead_is_forgotten_once_others_say_so() {
     assert_eq!(number(&place.url, reached), START);
     assert!(place.pass(days(7, 7), START + 3650 * DAY).doubt.is_some(), "it jumps again");
     assert_eq!(place.runs(), [-HOUR]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_count_as_right_because_of_older_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut place = Place::new(DatabaseUrl::Sqlite(directory.path().join("x.db")));
+    (0..10).for_each(|day| place.run("n0", START + day * DAY));
+    let now = START + 9 * DAY + HOUR;
+    for wall in [now, now - 5 * DAY] {
+        place.pass(days(30, 30), wall);
+        assert_eq!(number(&place.url, "SELECT reached FROM retention"), now);
+    }
 }
 
 /// Faults, U2.

@@ -335,6 +335,9 @@ async fn nodes_that_are_not_accepted_are_not_counted(place: Place) {
     };
     assert_eq!(nodes(&mut c, None), (2, 2, 2));
     assert_eq!(nodes(&mut c, Some("node-00000")), (1, 1, 1), "it may be looked at");
+    // It gives itself the name of another one.
+    c.execute("UPDATE inventory SET hostname = 'web' WHERE nodeid IN ('node-00000', 'node-00002')").unwrap();
+    assert_eq!(nodes(&mut c, Some("web")), (1, 1, 1));
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

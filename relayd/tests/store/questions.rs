@@ -380,6 +380,9 @@ async fn pages_follow_each_other(url: &DatabaseUrl) {
         ("compliance/failing", "node=n9"),
         ("compliance/nodes/n9/timeline", ""),
         ("changes", "from=1h&node=n9"),
+        ("runs", "node=n9"),
+        ("packages", "by=version&node=n9"),
+        ("updates", "node=n9"),
     ] {
         let (status, _, text) = get(&service, &format!("/rudder/relay-api/1/{path}"), query).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}?{query}: {text}");

@@ -99,7 +99,9 @@ fn fresh(debian: &Debian, machine: &Machine) -> Result<()> {
 
 fn configure(debian: &Debian, machine: &Machine) -> Result<()> {
     debian.write("/opt/rudder/etc/relayd/main.conf", ROOT)?;
-    machine.run("systemctl", &["start", SERVICE])?;
+    machine
+        .run("systemctl", &["start", SERVICE])
+        .map_err(|e| format!("{e}\n{}", machine.journal(SERVICE).unwrap_or_default()))?;
     expect(machine, SERVICE, "enabled active")?;
     assert_eq!(running_version(machine)?, VERSION);
     assert_eq!(owner(machine)?, "rudder-relayd\n");

@@ -14,7 +14,7 @@ use super::{super::machine::Machine, said};
 pub enum Arguments {
     /// As they are.
     Told,
-    /// Only the program.
+    /// Only the program: the first word. Programs that set their title put all of it where their name was.
     LeftOut,
 }
 
@@ -96,9 +96,13 @@ fn command(running: &Running, stat: &Stat, arguments: Arguments) -> String {
     let words = running.cmdline().unwrap_or_default();
     let line = match arguments {
         Arguments::Told => said(words.join(" ")),
-        Arguments::LeftOut => words.first().and_then(said),
+        Arguments::LeftOut => words.first().and_then(|title| said(program(title))),
     };
     line.unwrap_or_else(|| format!("[{}]", stat.comm))
+}
+
+fn program(title: &str) -> &str {
+    title.split_whitespace().next().unwrap_or_default()
 }
 
 fn terminal(stat: &Stat) -> String {
@@ -128,7 +132,8 @@ mod tests {
         };
         let words: Vec<_> = std::env::args().collect();
         assert_eq!(own(Arguments::Told).as_str(), words.join(" "));
-        assert_eq!(own(Arguments::LeftOut).as_str(), words[0]);
+        assert_eq!(own(Arguments::LeftOut).as_str(), program(&words[0]));
+        assert_eq!(program("backup --password=x to /srv"), "backup");
         assert!(boot_time(&machine).unwrap() > 1_000_000_000);
     }
 }

@@ -67,8 +67,13 @@ impl Signature {
 
 #[cfg(test)]
 mod tests {
+    use std::{env, fs, path::PathBuf};
+
     use openssl::{hash::MessageDigest, rsa::Rsa, sha::sha512, sign::Signer};
-    use protocol::private_key::{self, KeyKind};
+    use protocol::{
+        inventory::{self, check},
+        private_key::{self, KeyKind},
+    };
 
     use super::*;
 
@@ -112,5 +117,29 @@ mod tests {
             assert_eq!(Signature::read(text.as_bytes()), Err(expected), "{text}");
         }
         assert_eq!(Signature::read(b"\xff"), Err(SignatureError::NotText));
+    }
+
+    /// Each is signed with the key of the certificate in it.
+    #[test]
+    fn signatures_of_existing_agents_are_verified() {
+        let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/fixtures").into();
+        let samples = env::var_os("RELAYD_FIXTURES").map_or_else(beside, PathBuf::from).join("inventories");
+        let Ok(files) = fs::read_dir(&samples) else {
+            eprintln!("SKIPPED: no compatibility samples here; RELAYD_FIXTURES can name their directory");
+            return;
+        };
+        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        let documents: Vec<_> =
+            files.iter().filter(|file| file.extension().is_some_and(|e| e == "ocs")).collect();
+        assert_eq!(documents.len(), 6);
+        for file in documents {
+            let document = fs::read(file).unwrap();
+            let checked = check::content(inventory::read(&document).unwrap()).unwrap();
+            let certificate = check::certificate(&checked).unwrap();
+            let signature = Signature::read(&fs::read(file.with_extension("ocs.sign")).unwrap()).unwrap();
+            let spki = certificate.spki_der();
+            assert!(signature.is_by(spki, &sha512(&document)), "{}", file.display());
+            assert!(!signature.is_by(spki, &sha512(&document[1..])), "{}", file.display());
+        }
     }
 }

@@ -44,9 +44,9 @@ pub(super) enum Cause {
 impl Refusal {
     pub(super) fn new(error: &Error, took: Duration, limits: TimeLimits) -> Self {
         let cause = match error {
-            // PostgreSQL gives no name to the constraint that follows from the bounds of a partition.
+            // The constraint that follows from the bounds of a partition has no name, but a table.
             Error::DatabaseError(DatabaseErrorKind::CheckViolation, about)
-                if about.constraint_name().is_none() =>
+                if about.constraint_name().is_none() && about.table_name().is_some() =>
             {
                 Cause::Rerouted
             }
