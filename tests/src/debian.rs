@@ -8,6 +8,7 @@
 //!
 //! It needs root and a few programs of Debian: [`Debian::start`] says what is missing.
 
+mod cgroup;
 mod image;
 mod machine;
 

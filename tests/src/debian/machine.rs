@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Debian, succeed};
+use super::{Debian, cgroup::Group, succeed};
 use crate::{Result, wait};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,6 +31,8 @@ pub struct Machine {
     /// Its process 1, as this machine numbers it.
     leader: u32,
     console: PathBuf,
+    /// Goes after its processes.
+    _group: Group,
 }
 
 impl Machine {
@@ -41,13 +43,15 @@ impl Machine {
         if network == Network::Private {
             command.arg("--private-network");
         }
-        let nspawn = command
-            .args(["--boot", "--console=pipe"])
+        command.args(["--boot", "--console=pipe"]);
+        let group = Group::create(&debian.name)?;
+        let nspawn = group
+            .command(&command)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()?;
-        let mut machine = Self { nspawn, leader: 0, console };
+        let mut machine = Self { nspawn, leader: 0, console, _group: group };
         machine.leader = wait::until("the first process", PATIENCE, || {
             machine.check()?;
             machine.first_process()
@@ -99,7 +103,7 @@ impl Machine {
 
     /// The child of nspawn that is process 1 of a namespace: another one comes before it and goes.
     fn first_process(&self) -> Result<Option<u32>> {
-        // nsenter has become nspawn.
+        // The shell has become nsenter, and nsenter nspawn.
         let id = self.nspawn.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
         let is_first = |child: &u32| {
