@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::{TimeDelta, Utc};
+use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, sql_query, sql_types::Text};
 use rustix::process::Signal;
 use tests::{
     Result,
@@ -17,7 +18,7 @@ use tests::{
     judge::{Judge, Verdict},
     postgres::{Durability, Postgres},
     proxy::{Faults, Proxy},
-    server::Server,
+    server::{DatabaseUrl, Server},
     simulated::{self, Packed, Run},
     site::{Site, reason_of, spool, wait_drained, waiting},
     wait,
@@ -53,6 +54,24 @@ fn expect_complete(root: &mut Server, judge: &Judge) -> Result<Verdict> {
     let verdict = judge.verdict(&database)?;
     assert!(verdict.is_complete(), "{verdict}\n{}", root.log_end());
     Ok(verdict)
+}
+
+/// From when to when nodes had which results, now and before.
+fn segments(database: &DatabaseUrl) -> Result<Vec<String>> {
+    #[derive(QueryableByName)]
+    struct Segment {
+        #[diesel(sql_type = Text)]
+        text: String,
+    }
+    let DatabaseUrl::Postgres(url) = database else { return Err("not on PostgreSQL".into()) };
+    let segments: Vec<Segment> = sql_query(
+        "SELECT concat_ws(' ', nodeid, since, last, configid, encode(digest, 'hex')) AS text \
+         FROM (SELECT nodeid, since, last, configid, set_id FROM compliance_current \
+             UNION ALL SELECT nodeid, since, last, NULL, set_id FROM compliance_history) segment \
+         JOIN compliance_set ON id = set_id ORDER BY text",
+    )
+    .load(&mut PgConnection::establish(url)?)?;
+    Ok(segments.into_iter().map(|segment| segment.text).collect())
 }
 
 #[test]
@@ -123,6 +142,11 @@ fn killed_again_and_again_under_load() -> Result<()> {
     })?;
     expect_complete(&mut root, &judge)?;
     assert!(root.stop()?.success());
+    // State and history came with the reports: they are what all of them give.
+    let kept = segments(root.database()?)?;
+    assert!(kept.len() >= machines.len(), "{kept:?}");
+    root.command(&["compliance", "rebuild"])?;
+    assert_eq!(segments(root.database()?)?, kept);
     Ok(())
 }
 
