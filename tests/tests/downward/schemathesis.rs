@@ -13,8 +13,9 @@ use tests::{Result, site::Site};
 
 use crate::api_documents::world::with_directories;
 
-/// Time for requests, in seconds.
-const TIME: &str = "45";
+/// How many requests it makes up for each operation, beside those it always asks. A number and no time: what is
+/// asked, and so whether the test fails, would depend on how fast the machine is.
+const EXAMPLES: &str = "--max-examples 15";
 
 #[test]
 fn the_local_api_does_what_its_document_says_whatever_it_is_asked() -> Result<()> {
@@ -35,7 +36,8 @@ fn the_local_api_does_what_its_document_says_whatever_it_is_asked() -> Result<()
         .arg("--config-file")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis.toml"))
         .args(["run", &format!("{base}/rudder/relay-api/1/openapi.json"), "--url", &base])
-        .args(["--max-time", TIME, "--max-examples", "15"])
+        // For more than that: `SCHEMATHESIS="--max-examples 200 --seed 7" cargo test -p tests schemathesis`.
+        .args(std::env::var("SCHEMATHESIS").as_deref().unwrap_or(EXAMPLES).split(' '))
         // Its own files belong to this run.
         .current_dir(server.directory())
         .output()?;
@@ -48,9 +50,8 @@ fn the_local_api_does_what_its_document_says_whatever_it_is_asked() -> Result<()
     let generated =
         said.lines().find(|line| line.contains(" generated, ")).unwrap_or_default().trim().to_owned();
     println!("{generated}");
-    // Whatever else it says: it asked, as much as a busy machine lets it.
     let count: usize = generated.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or_default();
-    assert!(count > 30, "schemathesis asked almost nothing: {said}");
+    assert!(count > 1000, "schemathesis asked almost nothing: {said}");
     Ok(())
 }
 
