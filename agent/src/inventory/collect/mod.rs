@@ -15,6 +15,7 @@ mod system;
 mod trusted;
 mod updates;
 mod users;
+mod virtual_machines;
 
 use protocol::inventory::Content;
 
@@ -52,6 +53,7 @@ pub async fn collect(machine: &Machine<'_>, state: &State, arguments: Arguments)
         sounds: devices.sounds,
         storages: disks::disks(machine),
         videos: devices.videos,
+        virtual_machines: virtual_machines::virtual_machines(machine),
         ..Content::default()
     }
 }
