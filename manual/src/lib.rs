@@ -7,9 +7,9 @@ mod settings;
 
 use std::io;
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_mangen::Man;
-use roff::{Roff, roman};
+use roff::{Inline, Roff, bold, italic, roman};
 
 pub use fresh::assert_fresh;
 pub use settings::{Section, Setting, settings_page};
@@ -54,7 +54,7 @@ fn render(command: &Command, text: &mut Vec<u8>) -> io::Result<()> {
     let man = Man::new(page).section(ADMINISTRATION).manual("relayd").source("relayd").date("");
     man.render_title(text)?;
     man.render_name_section(text)?;
-    man.render_synopsis_section(text)?;
+    synopsis(command).to_writer(text)?;
     man.render_description_section(text)?;
     if command.get_arguments().next().is_some() {
         man.render_options_section(text)?;
@@ -73,4 +73,42 @@ fn render(command: &Command, text: &mut Vec<u8>) -> io::Result<()> {
         section.to_writer(text)?;
     }
     Ok(())
+}
+
+/// How it is called, with the values of options, which the library leaves out.
+fn synopsis(command: &Command) -> Roff {
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let mut line = vec![bold(name)];
+    let shown = || command.get_arguments().filter(|argument| !argument.is_hide_set());
+    for argument in shown().filter(|argument| !argument.is_positional()) {
+        line.push(roman(if argument.is_required_set() { " " } else { " [" }));
+        line.extend(option(argument));
+        line.push(roman(if argument.is_required_set() { "" } else { "]" }));
+    }
+    for argument in command.get_positionals().filter(|argument| !argument.is_hide_set()) {
+        line.extend([roman(" "), italic(argument.to_string())]);
+    }
+    if command.has_subcommands() {
+        let is_needed = command.is_subcommand_required_set();
+        line.extend([roman(" "), italic(if is_needed { "<SUBCOMMAND>" } else { "[SUBCOMMAND]" })]);
+    }
+    let mut section = Roff::new();
+    section.control("SH", ["SYNOPSIS"]).text(line);
+    section
+}
+
+fn option(argument: &Arg) -> Vec<Inline> {
+    let short = argument.get_short().map(|short| format!("-{short}"));
+    let long = argument.get_long().map(|long| format!("--{long}"));
+    let mut parts: Vec<_> = short.into_iter().chain(long).map(bold).collect();
+    if parts.len() == 2 {
+        parts.insert(1, roman("|"));
+    }
+    if argument.get_action().takes_values() {
+        for value in argument.get_value_names().unwrap_or_default() {
+            parts.push(roman(" "));
+            parts.push(italic(value.as_str()));
+        }
+    }
+    parts
 }
