@@ -38,6 +38,7 @@ fn packages_live_and_die_as_they_should() {
     let debs = debs().unwrap();
     let machine = debian.boot(Network::Private).unwrap();
     put(&debian, &debs).unwrap();
+    is_a_node(&debian).unwrap();
 
     install(&machine, &["old.deb", "old-agent.deb"]).unwrap();
     fresh(&debian, &machine).unwrap();
@@ -63,6 +64,11 @@ fn put(debian: &Debian, debs: &Debs) -> Result<()> {
 fn install(machine: &Machine, packages: &[&str]) -> Result<String> {
     let files: Vec<_> = packages.iter().map(|package| format!("/srv/{package}")).collect();
     succeed(machine.command("dpkg").arg("--install").args(files))
+}
+
+/// An id does not make a server of a machine: each node has one.
+fn is_a_node(debian: &Debian) -> Result<()> {
+    debian.write("/opt/rudder/etc/uuid.hive", "e745a140-40bc-4b86-b6dc-084488fc906b\n")
 }
 
 /// Installed, not configured.
@@ -109,6 +115,10 @@ fn configure(debian: &Debian, machine: &Machine) -> Result<()> {
     debian.write("/var/rudder/relayd/cache/copy", "can be fetched again")?;
     // What an operator decides is kept.
     machine.run("systemctl", &["disable", AGENT])?;
+    // The gateway comes later: systemd does not start a socket whose service runs.
+    machine.run("systemctl", &["enable", SOCKET])?;
+    machine.run("systemctl", &["restart", SERVICE])?;
+    expect(machine, SOCKET, "enabled active")?;
     Ok(())
 }
 
@@ -118,6 +128,7 @@ fn upgrade(debian: &Debian, machine: &Machine) -> Result<()> {
     assert_eq!(installed(machine)?, format!("{VERSION}-1"));
     expect(machine, SERVICE, "enabled active")?;
     assert_ne!(main_process(machine)?, before, "restarted with the new program");
+    expect(machine, SOCKET, "enabled active")?;
     expect(machine, AGENT, "disabled inactive")?;
     assert_eq!(
         debian_text(debian, "/opt/rudder/etc/relayd/main.conf")?,
@@ -143,9 +154,8 @@ fn downgrade(debian: &Debian, machine: &Machine) -> Result<()> {
 }
 
 fn remove(debian: &Debian, machine: &Machine) -> Result<()> {
-    // As with a gateway: systemd has the port, for a daemon that is about to go.
-    machine.run("systemctl", &["stop", SERVICE])?;
-    machine.run("systemctl", &["start", SOCKET])?;
+    // systemd has the port, for a daemon that is about to go.
+    expect(machine, SOCKET, "enabled active")?;
     machine.run("dpkg", &["--remove", "relayd", "relayd-agent"])?;
     assert!(state(machine, SOCKET)?.ends_with(" inactive"), "the port is still held");
     let service = state(machine, SERVICE)?;

@@ -57,7 +57,22 @@ fn systemd_starts_reloads_revives_and_stops_the_daemon() -> Result<()> {
     assert!(installed.systemctl("start").is_err());
     assert_eq!(installed.property("ExecMainStatus")?, "3");
     assert!(installed.log().contains("relayd-gateway.socket"), "{}", installed.log());
+
+    gateway_comes_later(&installed)?;
     installed.machine.power_off()
+}
+
+/// systemd refuses to start a socket whose service runs; a restart of the service starts it in between.
+fn gateway_comes_later(installed: &Installed) -> Result<()> {
+    let without: Vec<_> = MAIN.lines().filter(|line| !line.contains("443")).collect();
+    installed.debian.write("/opt/rudder/etc/relayd/main.conf", without.join("\n"))?;
+    installed.systemctl("start")?;
+    installed.debian.write("/opt/rudder/etc/relayd/main.conf", MAIN)?;
+    installed.machine.run("systemctl", &["enable", "relayd-gateway.socket"])?;
+    installed.systemctl("restart")?;
+    let id = installed.sh("curl --silent --insecure https://localhost/uuid")?;
+    assert_eq!(id.trim(), "root");
+    Ok(())
 }
 
 /// `systemctl reload` tells how it went.
