@@ -11,9 +11,11 @@ mod files;
 mod fleet;
 mod forward;
 mod ingest;
+mod inventories;
 mod nginx;
 mod nodes;
 mod report;
+mod sql;
 mod storage;
 
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ use tests::{
 /// with 0 only if nothing was lost, duplicated or forged and every target is met.
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Examples:\n  load ingest                      root on PostgreSQL against a bare COPY of the same rows\n  load ingest --keys rsa4096       the same with the keys of current agents\n  load forward --delay 100         relay to an upstream 100 ms away, each way\n  load door --connections 200      uploads over mutually authenticated TLS\n  load door --store --rate 300     the whole way into PostgreSQL, 300 run logs/s\n  load enrol --nodes 10000         newcomers with tokens, each over a connection of its own\n  load connected --nodes 10000     agents that keep a connection, and are triggered\n  load nodes                       50,000 nodes on the list against 500\n  load files                       unchanged policies and 200 MB downloads, against nginx\n  load storage                     bytes of table, index and WAL for each run log\n  load fleet                       answers about a day of 10,000 nodes\n\nFrom a checkout: make load ARGS='ingest --json'"
+    after_help = "Examples:\n  load ingest                      root on PostgreSQL against a bare COPY of the same rows\n  load ingest --keys rsa4096       the same with the keys of current agents\n  load forward --delay 100         relay to an upstream 100 ms away, each way\n  load door --connections 200      uploads over mutually authenticated TLS\n  load door --store --rate 300     the whole way into PostgreSQL, 300 run logs/s\n  load enrol --nodes 10000         newcomers with tokens, each over a connection of its own\n  load connected --nodes 10000     agents that keep a connection, and are triggered\n  load nodes                       50,000 nodes on the list against 500\n  load files                       unchanged policies and 200 MB downloads, against nginx\n  load storage                     bytes of table, index and WAL for each run log\n  load fleet                       answers about a day of 10,000 nodes\n  load inventories                 10,000 inventories at once\n\nFrom a checkout: make load ARGS='ingest --json'"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -63,6 +65,8 @@ enum Scenario {
     Storage(storage::Options),
     /// Questions to a root that has a day of 10,000 nodes in its database: time to answer
     Fleet(fleet::Options),
+    /// Inventories of all nodes at once, into PostgreSQL: time, waits for locks, then the same unchanged
+    Inventories(inventories::Options),
 }
 
 /// What is simulated.
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
         Scenario::Files(options) => files::run(options),
         Scenario::Storage(options) => storage::run(options),
         Scenario::Fleet(options) => fleet::run(options),
+        Scenario::Inventories(options) => inventories::run(options),
     });
     match measured {
         Ok(report) => {

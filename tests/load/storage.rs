@@ -3,9 +3,7 @@
 //! daemon into the tables that relayd makes, and into those of existing servers.
 
 use clap::Args;
-use diesel::{
-    PgConnection, QueryableByName, RunQueryDsl, connection::SimpleConnection, sql_query, sql_types::BigInt,
-};
+use diesel::connection::SimpleConnection;
 use tests::{
     Result,
     existing_database::TABLES,
@@ -20,6 +18,7 @@ use tests::{
 use crate::{
     Simulation, feed, progress,
     report::{Report, Target},
+    sql::{WAL, number},
 };
 
 /// Bytes in PostgreSQL.
@@ -115,20 +114,8 @@ fn measure(
     Ok(Bytes { tables: tables as f64, indexes: indexes as f64, wal: wal as f64 })
 }
 
-/// What was ever written ahead.
-const WAL: &str = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint AS number";
 /// Of all that this database has for run logs; the tables of the registry do not grow with them.
 const TABLE_BYTES: &str = "SELECT coalesce(sum(pg_table_size(oid)), 0)::bigint AS number FROM pg_class \
     WHERE relkind = 'r' AND relname ~ '^(ruddersysevents|reportsexecution|run_log|compliance_)'";
 const INDEX_BYTES: &str = "SELECT coalesce(sum(pg_indexes_size(oid)), 0)::bigint AS number FROM pg_class \
     WHERE relkind = 'r' AND relname ~ '^(ruddersysevents|reportsexecution|run_log|compliance_)'";
-
-#[derive(QueryableByName)]
-struct Number {
-    #[diesel(sql_type = BigInt)]
-    number: i64,
-}
-
-fn number(connection: &mut PgConnection, sql: &str) -> Result<i64> {
-    Ok(sql_query(sql).get_result::<Number>(connection)?.number)
-}

@@ -24,6 +24,16 @@ pub struct Inventory {
 
 /// An inventory of `machine`, made now and signed with its key.
 pub fn of(machine: &Identity, hostname: &str, policy_server: &str) -> Result<Inventory> {
+    with_software(machine, hostname, policy_server, "")
+}
+
+/// The same with packages: `software` is XML, elements of the kind `SOFTWARES`.
+pub fn with_software(
+    machine: &Identity,
+    hostname: &str,
+    policy_server: &str,
+    software: &str,
+) -> Result<Inventory> {
     let certificate = String::from_utf8(machine.certificate.x509().to_pem()?)?;
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\" ?>
@@ -52,7 +62,7 @@ pub fn of(machine: &Identity, hostname: &str, policy_server: &str) -> Result<Inv
       <HOSTNAME>{hostname}</HOSTNAME>
       <UUID>{id}</UUID>
     </RUDDER>
-    <VERSIONCLIENT>FusionInventory-Agent_v2.6</VERSIONCLIENT>
+{software}    <VERSIONCLIENT>FusionInventory-Agent_v2.6</VERSIONCLIENT>
   </CONTENT>
   <DEVICEID>{hostname}-2026-01-02-03-04-05</DEVICEID>
   <QUERY>INVENTORY</QUERY>
