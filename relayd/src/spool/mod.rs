@@ -50,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::SpoolSettings;
 use clock::{Clock, SystemClock};
+pub use inspect::Identity;
 pub use metrics::Status;
 use metrics::{GateState, LastPutOff, Metrics};
 pub use name::SpoolName;

@@ -127,9 +127,9 @@ impl Sink for Enrol {
             Task::Ended(disposition) => disposition,
             Task::Wait => later(false, "its other file is being looked at", Some(Duration::from_secs(1))),
             Task::Alone => alone(age(&file.path)),
-            Task::LookAt(pair) => {
+            Task::LookAt { pair, other } => {
                 let disposition = self.look_at(&pair).await;
-                self.verdicts.end(&pair, file, &disposition);
+                self.verdicts.end(&pair, file, other, &disposition);
                 disposition
             }
         }

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An inventory and its signature come as two files, in any order, and end alike.
 //!
-//! Whichever is delivered when both are there is looked at together with the other; the other one's
-//! delivery then only hears how that ended.
+//! Whichever is delivered when both are there is looked at together with the other. Where that was taken, the other
+//! one is removed at once: left alone by a restart, it could not be told from one whose inventory never came. Where it was
+//! refused, the other one's delivery hears of that.
 
 use std::{
     collections::HashMap,
-    fs::{self, Metadata},
-    io,
-    os::unix::fs::MetadataExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
-use crate::spool::{SpoolFile, disposition::Disposition};
+use crate::spool::{
+    Identity, SpoolFile,
+    disposition::{Disposition, Outcome},
+};
 
 /// Both files of an inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,21 +61,13 @@ enum State {
     /// Its other file is being looked at.
     UnderWay,
     /// It ended so, for a file in this state.
-    Ended(Facts, Disposition),
-}
-
-/// What tells a file from a later one of its name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Facts {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
+    Ended(Identity, Disposition),
 }
 
 /// What to do with a file.
 pub(super) enum Task {
-    /// Look at the pair.
-    LookAt(Pair),
+    /// Look at the pair; `other` is the other file as it is before anybody reads it.
+    LookAt { pair: Pair, other: Option<Identity> },
     /// It ended already.
     Ended(Disposition),
     /// The other one is being looked at.
@@ -94,10 +88,13 @@ impl Verdicts {
                 all.insert(file.path.clone(), State::UnderWay);
                 return Task::Wait;
             }
-            Some(State::Ended(facts, disposition)) if Facts::read(&file.path).ok() == Some(facts) => {
+            Some(State::Ended(identity, disposition)) if identity_of(&file.path).ok() == Some(identity) => {
                 return Task::Ended(disposition);
             }
             _ => {}
+        }
+        if identity_of(&file.path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            return Task::Ended(Disposition::Accepted(Outcome::Vanished));
         }
         let Some(pair) = Pair::of(file) else { return Task::Alone };
         let other = pair.other(&file.path).to_owned();
@@ -109,32 +106,99 @@ impl Verdicts {
             all.retain(|_, state| matches!(state, State::UnderWay));
         }
         // Whoever looks at the pair by the other file meanwhile waits.
+        let identity = identity_of(&other).ok();
         all.insert(other, State::UnderWay);
-        Task::LookAt(pair)
+        Task::LookAt { pair, other: identity }
     }
 
-    /// Says how a pair ended that was looked at because of `file`.
-    pub(super) fn end(&self, pair: &Pair, file: &SpoolFile, disposition: &Disposition) {
+    /// Says how a pair ended that was looked at because of `file`, with the other one as it was before.
+    pub(super) fn end(
+        &self,
+        pair: &Pair,
+        file: &SpoolFile,
+        before: Option<Identity>,
+        disposition: &Disposition,
+    ) {
         let other = pair.other(&file.path);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.remove(other);
-        if let (false, Ok(facts)) = (matches!(disposition, Disposition::Released(_)), Facts::read(other)) {
-            all.insert(other.to_owned(), State::Ended(facts, disposition.clone()));
+        // Another file of its name, which came meanwhile, was not looked at.
+        let Some(identity) = before.filter(|before| identity_of(other).ok() == Some(*before)) else { return };
+        match disposition {
+            Disposition::Released(_) => {}
+            Disposition::Accepted(_) if fs::remove_file(other).is_ok() => {}
+            ended => {
+                all.insert(other.to_owned(), State::Ended(identity, ended.clone()));
+            }
         }
     }
 }
 
-impl Facts {
-    fn read(path: &Path) -> io::Result<Self> {
-        let of = |facts: Metadata| Self {
-            inode: facts.ino(),
-            size: facts.size(),
-            modified: (facts.mtime(), facts.mtime_nsec()),
-        };
-        path.symlink_metadata().map(of)
-    }
+fn identity_of(path: &Path) -> io::Result<Identity> {
+    Ok(Identity::of(&path.symlink_metadata()?))
 }
 
 fn is_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::urls::UploadKind;
+
+    use super::*;
+    use crate::spool::{
+        SpoolName,
+        disposition::{Reason, Rejection},
+    };
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn put(&self, name: &str, content: &str) -> SpoolFile {
+            let path = self.0.path().join(name);
+            fs::write(&path, content).unwrap();
+            SpoolFile { path, name: SpoolName::parse(UploadKind::NewInventory, name.as_ref()).unwrap() }
+        }
+    }
+
+    /// A pair of which the signature was looked at, and ended so; what its inventory is to do then.
+    fn ended(disposition: &Disposition, meanwhile: impl FnOnce(&SpoolFile)) -> (Place, Task) {
+        let (place, verdicts) = (Place(tempfile::tempdir().unwrap()), Verdicts::default());
+        let [inventory, signature] = ["a.ocs", "a.ocs.sign"].map(|name| place.put(name, "old"));
+        let Task::LookAt { pair, other } = verdicts.task(&signature) else { panic!("not a pair") };
+        assert!(matches!(verdicts.task(&inventory), Task::Wait));
+        meanwhile(&inventory);
+        verdicts.end(&pair, &signature, other, disposition);
+        let task = verdicts.task(&inventory);
+        (place, task)
+    }
+
+    const TAKEN: Disposition = Disposition::Accepted(Outcome::Stored);
+
+    #[test]
+    fn what_was_taken_goes_with_its_other_file() {
+        let (place, task) = ended(&TAKEN, |_| ());
+        assert!(matches!(task, Task::Ended(Disposition::Accepted(Outcome::Vanished))));
+        assert!(!place.0.path().join("a.ocs").exists());
+    }
+
+    #[test]
+    fn what_came_meanwhile_is_another_file() {
+        let (place, task) = ended(&TAKEN, |inventory| fs::write(&inventory.path, "another").unwrap());
+        assert!(matches!(task, Task::LookAt { .. }));
+        assert_eq!(fs::read_to_string(place.0.path().join("a.ocs")).unwrap(), "another");
+    }
+
+    #[test]
+    fn what_was_refused_is_told_to_its_other_file() {
+        let refused = Disposition::Rejected(Rejection {
+            reason: Reason::BadSignature,
+            detail: "another key".into(),
+            maybe_incomplete: false,
+        });
+        let (place, task) = ended(&refused, |_| ());
+        assert!(matches!(task, Task::Ended(told) if told == refused));
+        assert!(place.0.path().join("a.ocs").exists());
+    }
 }
