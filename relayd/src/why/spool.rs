@@ -5,7 +5,10 @@ use std::{io, time::Duration};
 
 use protocol::urls::UploadKind;
 
-use super::{files::Seen, gather::Evidence};
+use super::{
+    files::Seen,
+    gather::{Evidence, Trouble},
+};
 use crate::{
     config::{RunLogOutput, SpoolSettings},
     finding::{Finding, Level},
@@ -74,7 +77,7 @@ fn daemon(e: &Evidence<'_>) -> Option<Finding> {
     };
     let finding = Finding::error(NAME, &away.place, text, away.remedy());
     // It does not start without its database.
-    let has_no_database = matches!(e.stored, Some(Err(_)));
+    let has_no_database = matches!(e.stored, Some(Err(Trouble::Failed(..))));
     Some(if has_no_database || !away.is_absent { finding.at_most(Level::Warning) } else { finding })
 }
 
@@ -113,7 +116,7 @@ fn waiting(e: &Evidence<'_>) -> Option<Finding> {
     let text = format!("it waits {since}{many}");
     let place = file.path.display();
     let Ok(daemon) = &e.daemon else {
-        return Some(Finding::warning(NAME, place, text, "it is delivered when the daemon runs"));
+        return Some(Finding::warning(NAME, place, text, "it is delivered when the daemon runs, and works"));
     };
     if e.outlet_down().is_some() {
         let remedy = "nothing: it is delivered when the outlet works again, see below";

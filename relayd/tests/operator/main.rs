@@ -6,6 +6,7 @@
 //! | `spool_command` | `relayd spool` |
 //! | `status` | `relayd status` and the members of `system/status` |
 //! | `why` | `relayd why`: each cause is injected, and must be named first |
+//! | `why_not` | what `relayd why` must not name as the cause |
 //! | `doctor` | `relayd doctor`: each fault of an installation is injected |
 //! | `site` | a server in a directory, and its daemon |
 #![allow(missing_docs, reason = "tests")]
@@ -21,3 +22,4 @@ mod site;
 mod spool_command;
 mod status;
 mod why;
+mod why_not;

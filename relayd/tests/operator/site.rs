@@ -84,8 +84,13 @@ impl Site {
 
     /// Adds one to the node list.
     pub fn list(&mut self, node: &str, key_hash: &str) {
+        self.list_below(node, key_hash, "root");
+    }
+
+    /// The same, below a server.
+    pub fn list_below(&mut self, node: &str, key_hash: &str, server: &str) {
         let entry =
-            json!({"hostname": format!("{node}.example.org"), "policy-server": "root", "key-hash": key_hash});
+            json!({"hostname": format!("{node}.example.org"), "policy-server": server, "key-hash": key_hash});
         self.nodes.insert(node.to_owned(), entry);
         self.write_nodes();
     }

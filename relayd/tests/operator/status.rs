@@ -9,7 +9,11 @@ const SQLITE: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n";
 
 /// A relay whose upstream is a port at which nobody listens.
 pub fn lonely_relay() -> Site {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    relay_below(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
+}
+
+/// A relay whose upstream is this port.
+pub fn relay_below(port: u16) -> Site {
     let pin = protocol::hash::KeyHash::sha256_of(b"no key");
     Site::with(&format!(
         "node_id = \"relay\"\nhttps_port = {port}\n\

@@ -18,7 +18,7 @@ const SQLITE: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n";
 const REGISTRY: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n[nodes]\nsource = \"database\"\n";
 
 /// What `relayd why` answers; nobody is late here.
-fn ask(site: &Site, node: &str) -> (i32, Value) {
+pub fn ask(site: &Site, node: &str) -> (i32, Value) {
     let said = site.run(&["why", "--json", "--wait", "20s", node]);
     let answer = said.json();
     assert_eq!(said.code == 1, answer["cause"].is_object(), "{answer:#}");
@@ -26,7 +26,7 @@ fn ask(site: &Site, node: &str) -> (i32, Value) {
 }
 
 /// The cause is found by this check, and says this.
-fn blames(site: &Site, node: &str, check: &str, says: &str) -> Value {
+pub fn blames(site: &Site, node: &str, check: &str, says: &str) -> Value {
     let (code, answer) = ask(site, node);
     let cause = &answer["cause"];
     assert!(
@@ -39,12 +39,12 @@ fn blames(site: &Site, node: &str, check: &str, says: &str) -> Value {
     answer
 }
 
-fn name(start: DateTime<Utc>, node: &str) -> String {
+pub fn name(start: DateTime<Utc>, node: &str) -> String {
     format!("{}@{node}.log", start.format("%Y-%m-%dT%H:%M:%S+00:00"))
 }
 
 /// Runs of a node: begun and stored so many minutes ago.
-fn runs(site: &Site, node: &str, ago: &[(i64, i64)]) {
+pub fn runs(site: &Site, node: &str, ago: &[(i64, i64)]) {
     let now = Utc::now();
     let text =
         |minutes: i64| (now - TimeDelta::minutes(minutes)).format("%Y-%m-%d %H:%M:%S+00:00").to_string();
@@ -93,6 +93,18 @@ fn causes_of_single_nodes_of_a_root() {
     blames(&site, "leftover", "spool", "an upload broke off 30m ago");
     site.put("reports/incoming/2024-05-01T02:03:04+00:00@oddname.log.gz.new", "", minutes(30));
     blames(&site, "oddname", "spool", "leaves this file alone");
+
+    // All that needs only files is the same with the default wait, whoever is late.
+    for (node, check) in [
+        ("stranger", "identity"),
+        ("nocert", "identity"),
+        ("otherkey", "identity"),
+        ("leftover", "spool"),
+        ("oddname", "spool"),
+    ] {
+        let said = site.run(&["why", "--json", node]);
+        assert!(said.code == 1 && said.json()["cause"]["check"] == check, "{said:?}");
+    }
 
     // What the daemon itself refuses.
     site.put(&format!("reports/incoming/{}", name(now, "badsig")), "not signed\n", minutes(1));
