@@ -14,8 +14,9 @@ use crate::{
     support::wait_until,
 };
 
-const SQLITE: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n";
-const REGISTRY: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n[nodes]\nsource = \"database\"\n";
+pub const SQLITE: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n";
+pub const REGISTRY: &str =
+    "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n[nodes]\nsource = \"database\"\n";
 
 /// What `relayd why` answers; nobody is late here.
 pub fn ask(site: &Site, node: &str) -> (i32, Value) {
@@ -132,7 +133,7 @@ fn causes_of_single_nodes_of_a_root() {
     blames(&site, "partial", "database", "no run is recorded");
 
     // Clocks.
-    runs(&site, "ahead", &[(-60, 1)]);
+    runs(&site, "ahead", &[(-60, 30)]);
     blames(&site, "ahead", "clock", "its clock is ahead");
     runs(&site, "behind", &[(121, 1), (126, 6), (131, 11)]);
     blames(&site, "behind", "clock", "its clock is behind");
