@@ -39,7 +39,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{Config, ConfigError, load},
+    config::{Config, ConfigError, look},
     daemon,
 };
 
@@ -245,7 +245,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The configuration, for commands that need it. Warnings are for the daemon and for `--test`.
+/// The configuration, for commands that need it, also where the credentials of the daemon are absent. Warnings are for the daemon and for `--test`.
 fn configuration(directory: &Path) -> Result<Config, CliError> {
-    Ok(load(directory)?.config)
+    Ok(look(directory)?.config)
 }

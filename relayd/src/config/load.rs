@@ -8,8 +8,9 @@ use super::{
     Config,
     logging_file::{self, Logging, LoggingFile},
     main_file::MainFile,
-    problem::ConfigError,
+    problem::{ConfigError, Problem},
     resolve,
+    value::Absent,
 };
 
 /// The configuration, and what an operator should know about it.
@@ -21,10 +22,30 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed but doubtful.
     pub warnings: Vec<String>,
+    /// Settings that are credentials which this process cannot read, and why a daemon would not start with that.
+    pub absent: Vec<(Problem, Absent)>,
 }
 
-/// Reads and checks `main.conf` in `directory`.
+/// Reads and checks `main.conf` in `directory`, as the daemon does, which needs all that is in there.
 pub fn load(directory: &Path) -> Result<Loaded, ConfigError> {
+    look(directory)?.whole()
+}
+
+impl Loaded {
+    /// The same when no credential is absent.
+    pub fn whole(self) -> Result<Self, ConfigError> {
+        match self.absent.is_empty() {
+            true => Ok(self),
+            false => {
+                Err(ConfigError::Problems(self.absent.into_iter().map(|(problem, _)| problem).collect()))
+            }
+        }
+    }
+}
+
+/// Reads and checks `main.conf` in `directory`, for commands: the service manager passes credentials to the daemon,
+/// and most commands do well without them. Whoever needs one that is absent is told then.
+pub fn look(directory: &Path) -> Result<Loaded, ConfigError> {
     let path = directory.join("main.conf");
     let text = fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
         what: "main",

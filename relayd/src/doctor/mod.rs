@@ -32,7 +32,7 @@ use serde_json::Value;
 use self::account::Account;
 use crate::{
     api::client::{self, Away},
-    config::{Config, load},
+    config::{Config, look},
     finding::Finding,
 };
 
@@ -82,7 +82,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn examine(directory: &Path, user: Option<&str>) -> Vec<Finding> {
     let mut findings = configuration::files(directory);
     // The rest is about what the configuration says.
-    let Ok(loaded) = load(directory) else { return findings };
+    let Ok(loaded) = look(directory) else { return findings };
     let config = &loaded.config;
     let daemon = client::status(&config.general.listen, PATIENCE);
     let running = daemon.as_ref().ok().and_then(|told| told["server"]["userId"].as_u64());

@@ -13,6 +13,7 @@ use prometheus::Registry;
 use protocol::{
     node_id::NodeId,
     node_list::{NodeEntry, NodeList},
+    proxy::ProxyRule,
 };
 use serde_json::Value;
 
@@ -53,6 +54,8 @@ pub enum Trouble {
     Failed(String, String),
     /// It did not answer for this long.
     Late(Duration),
+    /// It could not be asked from here: why, and how it could.
+    Unasked(String, String),
 }
 
 /// Who does not answer for this long is not only slow, or far away.
@@ -64,6 +67,7 @@ impl Trouble {
     pub fn finding(&self, check: &'static str, place: &str, late: &str) -> Finding {
         match self {
             Self::Failed(cause, remedy) => Finding::error(check, place, cause, remedy),
+            Self::Unasked(cause, remedy) => Finding::unknown(check, place, cause, remedy),
             Self::Late(wait) if *wait >= PATIENCE => {
                 Finding::error(check, place, format!("it does not answer within {wait:?}"), late)
             }
@@ -239,6 +243,10 @@ pub fn try_uplink(upstream: &Upstream, wait: Duration) -> Look<Option<DateTime<U
         let (cause, remedy) = split(error, otherwise);
         Trouble::Failed(cause, remedy)
     };
+    if upstream.proxy == ProxyRule::Untold {
+        let cause = "its proxy is a credential, which cannot be read here";
+        return Err(Trouble::Unasked(cause.into(), "start the service, which has it".into()));
+    }
     let client = UpstreamClient::new(upstream, &Registry::new()).map_err(|error| failed(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&error))?;

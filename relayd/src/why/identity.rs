@@ -22,7 +22,7 @@ pub(super) fn check(e: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     match &e.list {
         Err(Trouble::Failed(cause, remedy)) => found.push(Finding::error(NAME, list, cause, remedy)),
-        Err(Trouble::Late(_)) => {}
+        Err(Trouble::Late(_) | Trouble::Unasked(..)) => {}
         Ok(_) => found.extend(known(e)),
     }
     if let Some(details) = e.stored().and_then(|stored| stored.node.as_ref()) {

@@ -8,6 +8,7 @@
 //! | `why` | `relayd why`: each cause is injected, and must be named first |
 //! | `why_not` | what `relayd why` must not name as the cause |
 //! | `doctor` | `relayd doctor`: each fault of an installation is injected |
+//! | `credentials` | commands where the credentials of the daemon are not |
 //! | `site` | a server in a directory, and its daemon |
 #![allow(missing_docs, reason = "tests")]
 
@@ -17,6 +18,7 @@ mod cluster;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod credentials;
 mod doctor;
 mod site;
 mod spool_command;
