@@ -37,7 +37,7 @@ Exit codes:
   2  wrong form of the command line or of the configuration")]
 pub struct Command {
     /// Whose run log.
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", value_parser = name)]
     node: String,
     /// Print what every check found, also where all is well.
     #[arg(long)]
@@ -48,6 +48,16 @@ pub struct Command {
     /// How long to wait for daemon, database and uplink, all at a time, such as 500ms or 5s.
     #[arg(long, value_name = "DURATION", default_value = "150ms", value_parser = duration)]
     wait: Duration,
+}
+
+/// Neither ids nor host names are empty or have blanks.
+fn name(text: &str) -> Result<String, &'static str> {
+    match text.is_empty() || text.contains(char::is_whitespace) {
+        true => Err(
+            "that is no name of a node; write an id, the first 8 or more characters of one, or a host name",
+        ),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// Runs the command.

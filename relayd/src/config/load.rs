@@ -5,7 +5,7 @@
 use std::{fs, io, path::Path};
 
 use super::{
-    Config,
+    Config, LocalAddress,
     logging_file::{self, Logging, LoggingFile},
     main_file::MainFile,
     problem::{ConfigError, Problem},
@@ -54,6 +54,18 @@ pub fn look(directory: &Path) -> Result<Loaded, ConfigError> {
         remedy: "make it with \"relayd config default\", or name another directory with --config",
     })?;
     resolve::read(&path, &text)
+}
+
+/// Where the daemon listens, and what is wrong with `main.conf` as it is now: a daemon that runs goes on with what it
+/// read when it started, and can be asked. What cannot be known is taken by default.
+pub fn listen(directory: &Path) -> (LocalAddress, Option<ConfigError>) {
+    let error = match look(directory) {
+        Ok(loaded) => return (loaded.config.general.listen, None),
+        Err(error) => error,
+    };
+    let path = directory.join("main.conf");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    (resolve::listen(&path, &text), Some(error))
 }
 
 /// Reads and checks `logging.conf` in `directory`. Defaults apply when there is no such file.

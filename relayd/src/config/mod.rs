@@ -32,7 +32,7 @@ mod uses;
 pub mod value;
 
 pub use choice::InventoryOutput;
-pub use load::{Loaded, load, load_logging, look};
+pub use load::{Loaded, listen, load, load_logging, look};
 pub use logging_file::Logging;
 pub use problem::ConfigError;
 pub use processing::{Compliance, Inventories, RunLogOutput, RunLogs, SpoolSettings};

@@ -42,6 +42,14 @@ pub fn read(file: &Path, text: &str) -> Result<Loaded, ConfigError> {
     }
 }
 
+/// Where the local API listens, whatever else is wrong with the text; by default when that is wrong, too.
+pub fn listen(file: &Path, text: &str) -> LocalAddress {
+    let mut document = Document::parse(file, text, MainFile::KEYS);
+    let typed = MainFile::read(&mut document);
+    let mut resolver = Resolver { typed: &typed, document, warnings: Vec::new() };
+    resolver.local_address(&typed.general.listen).unwrap_or_else(|| listen(file, ""))
+}
+
 /// Each method notes what is wrong and then returns `None` or a stand-in, so that all is found.
 pub(super) struct Resolver<'a> {
     pub(super) typed: &'a MainFile,

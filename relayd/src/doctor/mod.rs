@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`configuration`] | both files, all mistakes; the node list and the bundle |
 //! | [`permissions`], [`account`] | what the daemon's user may read and write, and what nobody else may |
-//! | [`ports`] | the addresses to listen on |
+//! | [`ports`], [`socket_unit`] | the addresses to listen on; who opens low ports |
 //! | [`certificates`] | files, keys that belong to them, expiry |
 //! | [`time`] | whether somebody keeps the clock right; other clocks |
 //! | [`database`] | reached, tables, rights |
@@ -21,6 +21,7 @@ mod disk;
 mod inotify;
 mod permissions;
 mod ports;
+mod socket_unit;
 mod time;
 mod uplink;
 

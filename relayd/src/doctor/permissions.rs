@@ -132,7 +132,8 @@ fn needed(directory: &Path, config: &Config) -> Vec<Needed> {
     let optional = |path: &Path, want, what| Needed { may_be_missing: true, ..of(path, want, what) };
     let secret = |path: &Path, what| Needed { is_secret: true, ..of(path, Want::Read, what) };
 
-    let mut needed = vec![secret(&directory.join("main.conf"), "the configuration, which has passwords")];
+    let mut needed =
+        vec![secret(&directory.join("main.conf"), "the configuration, which may have passwords,")];
     needed.push(optional(&directory.join("logging.conf"), Want::Read, "the configuration of logs"));
     let mut spools = Vec::new();
     if config.run_logs.output != RunLogOutput::Disabled {

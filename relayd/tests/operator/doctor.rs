@@ -108,7 +108,7 @@ fn permissions_of_the_user_of_the_daemon_and_of_others() {
     finds(&site, "permissions", "reports/incoming", "every user of this machine may put files there");
     fs::set_permissions(site.at("reports/incoming"), Permissions::from_mode(0o770)).unwrap();
     fs::set_permissions(site.at("etc/main.conf"), Permissions::from_mode(0o644)).unwrap();
-    finds(&site, "permissions", "main.conf", "which has passwords");
+    finds(&site, "permissions", "main.conf", "the configuration, which may have passwords, has mode 0644");
     // Who may not even enter the directory.
     let errors = errors(&site, &["--user", "nobody"]);
     let denied =

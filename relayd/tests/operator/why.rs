@@ -155,6 +155,9 @@ fn causes_of_single_nodes_of_a_root() {
     assert!(human.out.contains(" -> on the node: `agent status`"), "{}", human.out);
     let named = site.run(&["why", "--wait", "20s", "id:nobody!"]);
     assert_eq!(named.code, 1, "{named:?}");
+    for no_name in ["", "a b"] {
+        assert_eq!(site.run(&["why", no_name]).code, 2, "{no_name:?}");
+    }
     site.list("twin", "");
     site.list("twin.example.org", "");
     assert_eq!(site.run(&["why", "twin.example.org"]).code, 2);
