@@ -126,7 +126,7 @@ fn the_existing_test_configuration_means_the_same() {
     let text = fs::read_to_string(directory.join("main.conf")).unwrap();
     let id_file = directory.join("uuid.hive");
     let text = text.replace("tests/files/config/uuid.hive", id_file.to_str().unwrap());
-    let Loaded { config, typed, warnings } = read(&text).unwrap();
+    let Loaded { config, typed, warnings, .. } = read(&text).unwrap();
     assert!(config.general.node_id.is_root());
     assert_eq!(config.general.listen, LocalAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 3030))));
     assert_eq!(config.general.blocking_threads, 512);
@@ -348,7 +348,8 @@ fn addresses_may_be_ipv6_and_the_gateway_may_have_several() {
 
 #[test]
 fn a_password_may_be_a_credential_that_is_not_there() {
-    let (said, code) = mistakes(&format!("{ROOT}[output.database]\npassword = \"credential:no.such\"\n"));
+    let error = root("[output.database]\npassword = \"credential:no.such\"\n").whole().unwrap_err();
+    let (said, code) = (error.to_string(), error.exit_code());
     assert!(said.contains("no.such") && said.contains("LoadCredential=") && code == 2, "{said}");
     let key =
         root("[gateway]\nlisten = \"[::1]:443\"\nkey = \"credential:agent.key\"\n").config.gateway.unwrap();

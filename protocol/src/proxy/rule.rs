@@ -15,6 +15,8 @@ pub enum ProxyRule {
     Environment(FromEnvironment),
     /// This one, for every server.
     Fixed(Proxy),
+    /// One that this process was not told.
+    Untold,
 }
 
 /// What the usual variables say.
@@ -26,14 +28,20 @@ pub struct FromEnvironment {
     exempt: Exempt,
 }
 
-/// Why it cannot be said how a server is reached: a variable of the environment is wrong.
+/// Why it cannot be said how a server is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the proxy of the environment variable {variable} is not usable: {error}")]
-pub struct RuleError {
-    /// Which.
-    pub variable: &'static str,
-    /// Why.
-    pub error: ProxyError,
+pub enum RuleError {
+    /// A variable of the environment is wrong.
+    #[error("the proxy of the environment variable {variable} is not usable: {error}")]
+    Variable {
+        /// Which.
+        variable: &'static str,
+        /// Why.
+        error: ProxyError,
+    },
+    /// There is a proxy, and this process was not told which.
+    #[error("which proxy leads there is not known to this process")]
+    Untold,
 }
 
 const PROXY: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -46,6 +54,7 @@ impl ProxyRule {
         match self {
             Self::None => Ok(None),
             Self::Fixed(proxy) => Ok(Some(proxy)),
+            Self::Untold => Err(RuleError::Untold),
             Self::Environment(said) if is_here(host) || said.exempt.has(host, port) => Ok(None),
             Self::Environment(said) => match &said.proxy {
                 None => Ok(None),
@@ -64,8 +73,8 @@ impl FromEnvironment {
                 |name: &&'static str| Some((*name, variable(name).filter(|value| !value.is_empty())?));
             names.iter().find_map(given)
         };
-        let proxy =
-            first(&PROXY).map(|(name, url)| url.parse().map_err(|error| RuleError { variable: name, error }));
+        let proxy = first(&PROXY)
+            .map(|(name, url)| url.parse().map_err(|error| RuleError::Variable { variable: name, error }));
         let exempt = first(&NO_PROXY).map(|(_, list)| Exempt::read(&list)).unwrap_or_default();
         Self { proxy, exempt }
     }

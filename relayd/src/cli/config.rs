@@ -10,7 +10,9 @@ use clap::{Subcommand, ValueEnum};
 
 use super::CliError;
 use crate::{
-    config::{load, load_logging, logging_file::LoggingFile, main_file::MainFile, print},
+    config::{
+        load, load_logging, logging_file::LoggingFile, look, main_file::MainFile, passed_credentials, print,
+    },
     gateway::authorities,
 };
 
@@ -55,7 +57,7 @@ pub fn run(command: &Command, directory: &Path) -> Result<(), CliError> {
         Command::Check => return test(directory),
         Command::Show => {
             let (logging, _) = load_logging(directory)?;
-            let main = load(directory)?.typed;
+            let main = look(directory)?.typed;
             format!(
                 "# main.conf\n{}\n# logging.conf\n{}",
                 print::shown(&main.shown()),
@@ -66,10 +68,14 @@ pub fn run(command: &Command, directory: &Path) -> Result<(), CliError> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-/// Checks both files, as start-up does.
+/// Checks both files, as start-up does. Credentials are checked where the service manager has passed some, as it does
+/// for the daemon; an administrator is told that they are not.
 pub fn test(directory: &Path) -> Result<(), CliError> {
     load_logging(directory)?;
-    let loaded = load(directory)?;
+    let mut loaded = if passed_credentials().is_some() { load(directory)? } else { look(directory)? };
+    loaded.warnings.extend(loaded.absent.iter().map(|(problem, absent)| {
+        format!("{} is not checked: {}; {}", problem.key, absent.cause, absent.remedy())
+    }));
     if let Some(gateway) = &loaded.config.gateway {
         authorities::check(&gateway.clients, &loaded.config.ca)
             .map_err(|error| CliError { text: error.to_string(), code: 3 })?;

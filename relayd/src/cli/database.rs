@@ -7,7 +7,7 @@ use clap::Subcommand;
 use super::CliError;
 use crate::{
     config::{self, Config, DatabaseUrl},
-    db::{Connection, DbError, migrations},
+    db::{self, Connection, DbError, migrations},
     retention::{self, Setting},
 };
 
@@ -50,21 +50,28 @@ pub fn run(command: &Command, config: impl FnOnce() -> Result<Config, CliError>)
         Command::Migrate { url, grant_to } => {
             let url = match url {
                 Some(url) => url_of(url),
-                None => config()?.database.url,
+                None => known(config)?,
             };
             migrate(&url, grant_to.as_deref())
         }
         Command::Maintain { url } => {
             let config = config()?;
-            let url = url.as_deref().map_or_else(|| config.database.url.clone(), url_of);
+            let url = match url {
+                Some(url) => url_of(url),
+                None => db::url(&config.database).map_err(CliError::failed)?.clone(),
+            };
             return maintain(&config, &url);
         }
-        Command::Status => status(&config()?.database.url),
+        Command::Status => status(&known(config)?),
     };
     match ready.map_err(CliError::failed)? {
         true => Ok(()),
         false => Err(CliError::failed("the database is not ready to be used")),
     }
+}
+
+fn known(config: impl FnOnce() -> Result<Config, CliError>) -> Result<DatabaseUrl, CliError> {
+    db::url(&config()?.database).map_err(CliError::failed).cloned()
 }
 
 fn migrate(url: &DatabaseUrl, grant_to: Option<&str>) -> Result<bool, DbError> {

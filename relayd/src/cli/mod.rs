@@ -39,7 +39,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{Config, ConfigError, load},
+    config::{Config, ConfigError, look},
     daemon,
 };
 
@@ -179,12 +179,10 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         None if cli.test => config::test(&cli.config),
         None => return daemon::main(&cli.config),
-        Some(Command::Status(command)) => {
-            configuration(&cli.config).and_then(|config| status::run(command, &config))
-        }
+        Some(Command::Status(command)) => status::run(command, &cli.config),
         Some(Command::Doctor(command)) => doctor::run(command, &cli.config),
         Some(Command::Why(command)) => {
-            configuration(&cli.config).and_then(|config| why::run(command, &config))
+            configuration(&cli.config).map_err(goes_on).and_then(|config| why::run(command, &config))
         }
         Some(Command::Config(command)) => config::run(command, &cli.config),
         Some(Command::RunLog(command)) => run_log::run(command),
@@ -212,9 +210,7 @@ pub fn main() -> ExitCode {
         Some(Command::Vulnerabilities(command)) => {
             configuration(&cli.config).and_then(|config| vulnerabilities::run(command, &config))
         }
-        Some(Command::Reload(reload::Args {})) => {
-            configuration(&cli.config).and_then(|config| reload::run(&config.general.listen))
-        }
+        Some(Command::Reload(reload::Args {})) => reload::run(&cli.config),
         Some(Command::Token(command)) => {
             configuration(&cli.config).and_then(|config| token::run(command, &config))
         }
@@ -245,7 +241,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The configuration, for commands that need it. Warnings are for the daemon and for `--test`.
+/// A configuration that is broken on disk says nothing about a daemon that runs.
+fn goes_on(error: CliError) -> CliError {
+    let more = "`relayd why` needs the configuration; a daemon that runs goes on with what it read when it started: \
+                see `relayd status`";
+    CliError { text: format!("{}\n{more}", error.text), ..error }
+}
+
+/// The configuration, for commands that need it, also where the credentials of the daemon are absent. Warnings are for the daemon and for `--test`.
 fn configuration(directory: &Path) -> Result<Config, CliError> {
-    Ok(load(directory)?.config)
+    Ok(look(directory)?.config)
 }

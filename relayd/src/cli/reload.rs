@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `relayd reload`.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -10,7 +10,11 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::CliError;
-use crate::{api::client, config::LocalAddress, upstream::with_causes};
+use crate::{
+    api::client,
+    config::{LocalAddress, listen},
+    upstream::with_causes,
+};
 
 /// Longest answer that is read.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -30,7 +34,20 @@ Examples:
 pub struct Args {}
 
 /// Runs the command.
-pub fn run(listen: &LocalAddress) -> Result<(), CliError> {
+///
+/// The daemon does not read main.conf again, so a mistake in there is none here.
+pub fn run(directory: &Path) -> Result<(), CliError> {
+    let (listen, mistake) = listen(directory);
+    let asked = reload(&listen);
+    // It may say why nobody was found there.
+    let told = |error: CliError| match mistake.filter(|_| error.code == 3) {
+        Some(mistake) => CliError { text: format!("{}\n{mistake}", error.text), ..error },
+        None => error,
+    };
+    asked.map_err(told)
+}
+
+fn reload(listen: &LocalAddress) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(async { timeout(PATIENCE, ask(listen)).await }) {
         Ok(answer) => answer,

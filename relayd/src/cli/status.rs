@@ -3,13 +3,17 @@
 
 mod print;
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{CliError, output::short};
-use crate::{api::client, config::Config, finding::Finding};
+use crate::{
+    api::client,
+    config::{ConfigError, listen},
+    finding::Finding,
+};
 
 /// Say how the running daemon is: role, uplink, database, spools, rates, nodes, certificates, disk.
 #[derive(Debug, Args)]
@@ -18,12 +22,13 @@ use crate::{api::client, config::Config, finding::Finding};
   relayd status --json | jq -r '.problems[] | .text'
   relayd status > /dev/null || echo look after it
 
-What the daemon says is also in GET /rudder/relay-api/1/system/status.
+Of main.conf it needs only general.listen: the daemon is asked also when the file is broken now, which
+is a problem then. What the daemon says is also in GET /rudder/relay-api/1/system/status.
 
 Exit codes:
   0  running, and everything is as it should be
   1  running, and something is not
-  2  wrong form of the command line or of the configuration
+  2  wrong form of the command line
   3  not running, or it does not answer")]
 pub struct Command {
     /// Print one JSON object: state, problems, and what the daemon says.
@@ -37,9 +42,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LONG: u64 = 600;
 
 /// Runs the command.
-pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
+pub fn run(command: &Command, directory: &Path) -> Result<(), CliError> {
+    let (listen, mistake) = listen(directory);
     let mut out = io::stdout().lock();
-    let told = match client::status(&config.general.listen, PATIENCE) {
+    let told = match client::status(&listen, PATIENCE) {
         Ok(told) => told,
         Err(away) => {
             let remedy = away.remedy();
@@ -47,10 +53,13 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
                 let answer = json!({"state": "not running", "details": away.to_string(), "remedy": remedy});
                 print::json(&mut out, &answer)?;
             }
-            return Err(CliError::unasked(format!("{away}\n{remedy}")));
+            // What keeps it from starting, or where it listens in truth.
+            let mistake = mistake.map(|mistake| format!("\n{mistake}")).unwrap_or_default();
+            return Err(CliError::unasked(format!("{away}\n{remedy}{mistake}")));
         }
     };
-    let problems = problems(&told);
+    let mut problems = problems(&told);
+    problems.extend(mistake.as_ref().filter(|_| told[FILES]["status"] != "error").map(on_disk));
     let state = if problems.is_empty() { "healthy" } else { "degraded" };
     match command.json {
         true => print::json(&mut out, &json!({"state": state, "problems": problems, "status": told}))?,
@@ -60,6 +69,14 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         0 => Ok(()),
         number => Err(CliError::failed(format!("degraded: {}", super::output::counted(number, "problem")))),
     }
+}
+
+/// The part about the files of the configuration.
+const FILES: &str = "configuration";
+
+/// A mistake in `main.conf` that the daemon does not see, which may have read another one.
+fn on_disk(mistake: &ConfigError) -> Finding {
+    Finding::error(FILES, "main.conf", mistake.to_string(), "mend it before the next start")
 }
 
 /// What is not as it should be. `uplink` and the parts that talk to the uplink often say the same; all are named.

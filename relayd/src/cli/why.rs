@@ -28,13 +28,16 @@ daemon runs or not, and changes nothing. NODE is an id, the first 8 or more char
 host name; id:ID when other nodes have that for a name. On a relay it says what is the case there;
 which runs are stored is known on the root.
 
+Who does not answer in time, but may be only slow or far away, is named as unknown, and is no cause;
+with --wait of two seconds or more it is one.
+
 Exit codes:
-  0  its run logs come, or nothing here keeps them back
+  0  its run logs come, or nothing was found here that keeps them back
   1  there is a cause: the first line says which
   2  wrong form of the command line or of the configuration")]
 pub struct Command {
     /// Whose run log.
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", value_parser = name)]
     node: String,
     /// Print what every check found, also where all is well.
     #[arg(long)]
@@ -45,6 +48,16 @@ pub struct Command {
     /// How long to wait for daemon, database and uplink, all at a time, such as 500ms or 5s.
     #[arg(long, value_name = "DURATION", default_value = "150ms", value_parser = duration)]
     wait: Duration,
+}
+
+/// Neither ids nor host names are empty or have blanks.
+fn name(text: &str) -> Result<String, &'static str> {
+    match text.is_empty() || text.contains(char::is_whitespace) {
+        true => Err(
+            "that is no name of a node; write an id, the first 8 or more characters of one, or a host name",
+        ),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// Runs the command.
@@ -78,7 +91,7 @@ fn print(out: &mut impl Write, answer: &Answer, all: bool) -> io::Result<()> {
         Verdict::Stale => "run logs do not come any more",
         Verdict::Missing => "no run is stored",
         Verdict::Unknown if answer.cause.is_some() => "not known which runs are stored",
-        Verdict::Unknown => "nothing here keeps run logs back",
+        Verdict::Unknown => "nothing was found here that keeps run logs back",
     };
     writeln!(out, "{}{}: {verdict}{last}", printable(&host), printable(&answer.node))?;
     for found in &answer.findings {

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::{
     declare::Given,
     problem::{Class, Problem},
-    value::Value,
+    value::{Absent, Value},
 };
 
 /// Names of sections, with the keys of each.
@@ -24,6 +24,8 @@ pub struct Document<'a> {
     /// Lines of section headers.
     sections: BTreeMap<String, usize>,
     problems: Vec<Problem>,
+    /// Settings that are credentials which cannot be read here.
+    absent: Vec<(Problem, Absent)>,
     syntax_ok: bool,
 }
 
@@ -38,6 +40,7 @@ impl<'a> Document<'a> {
             values: BTreeMap::new(),
             sections: BTreeMap::new(),
             problems: Vec::new(),
+            absent: Vec::new(),
             syntax_ok: errors.is_empty(),
         };
         for error in &errors {
@@ -75,7 +78,15 @@ impl<'a> Document<'a> {
             return Given { value: default(), line: None };
         };
         match T::read(&value) {
-            Ok(value) => Given { value, line: Some(line) },
+            Ok(value) => {
+                if let Some(absent) = value.absent() {
+                    let (file, text) = (self.file.to_owned(), absent.for_the_daemon());
+                    let key = join(section, key);
+                    let problem = Problem { file, line: Some(line), key, text, class: Class::Form };
+                    self.absent.push((problem, absent.clone()));
+                }
+                Given { value, line: Some(line) }
+            }
             Err(text) => {
                 self.note(Class::Form, Some(line), &join(section, key), text);
                 Given { value: default(), line: Some(line) }
@@ -90,6 +101,11 @@ impl<'a> Document<'a> {
             let file = self.file.to_owned();
             self.problems.push(Problem { file, line, key: key.to_owned(), text, class });
         }
+    }
+
+    /// The settings that are credentials which cannot be read here, with what keeps a daemon from starting.
+    pub fn absent(&mut self) -> Vec<(Problem, Absent)> {
+        std::mem::take(&mut self.absent)
     }
 
     /// Whether the file is TOML at all; if not, rules between settings need not be looked at.

@@ -6,7 +6,6 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 use protocol::{hash::KeyHash, limits, node_id::NodeId, node_id_rule::NodeIdRule, tls::TlsVersion};
-use zeroize::Zeroizing;
 
 use super::{
     NodesSource, RunLogOutput,
@@ -218,7 +217,7 @@ settings! {
             /// Password for run logs and for inventories of accepted nodes.
             password: Option<Secret> = None, "\"PASSWORD\"";
             /// Password for inventories of new nodes.
-            default_password: Secret = Secret(Zeroizing::new("rudder".into()));
+            default_password: Secret = "rudder".into();
             /// Keys of the upstream server, when peers are known by their key. Wins over
             /// server_certificate_file.
             server_key_hashes: Vec<KeyHash> = Vec::new();

@@ -32,12 +32,13 @@ mod uses;
 pub mod value;
 
 pub use choice::InventoryOutput;
-pub use load::{Loaded, load, load_logging};
+pub use load::{Loaded, listen, load, load_logging, look};
 pub use logging_file::Logging;
 pub use problem::ConfigError;
 pub use processing::{Compliance, Inventories, RunLogOutput, RunLogs, SpoolSettings};
 pub use remote_run::{RelayAccess, RelayTrust, RemoteRun};
 pub use resolve_outputs::{AGENT_CERTIFICATE, AGENT_KEY};
+pub use secret::{Absent, name_of as name_of_credential, passed as passed_credentials};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -158,6 +159,8 @@ pub struct Ca {
 pub struct Database {
     /// Which database, password included.
     pub url: DatabaseUrl,
+    /// Its password, where that is a credential which this process cannot read: then `url` is without it, and of no use.
+    pub absent: Option<Absent>,
     /// Most connections.
     pub max_pool_size: usize,
     /// Whether start-up applies missing migrations itself where it may.

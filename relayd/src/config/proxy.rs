@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::{
     declare::Given,
     resolve::Resolver,
-    value::{Secret, Value},
+    value::{Absent, Secret, Value},
 };
 
 /// The setting `proxy` as typed.
@@ -19,6 +19,8 @@ pub enum ProxySetting {
     None,
     /// This one.
     Url(Proxy),
+    /// One that this process cannot read.
+    Absent(Absent),
 }
 
 impl Resolver<'_> {
@@ -33,6 +35,7 @@ impl Resolver<'_> {
             }
             ProxySetting::None => ProxyRule::None,
             ProxySetting::Url(proxy) => ProxyRule::Fixed(proxy.clone()),
+            ProxySetting::Absent(_) => ProxyRule::Untold,
         }
     }
 }
@@ -42,7 +45,11 @@ impl Value for ProxySetting {
         "\"system\", \"none\", \"http://[user:password@]host[:port]\" or \"credential:NAME\"".to_owned()
     }
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
-        match Secret::read(value)?.0.as_str() {
+        let secret = Secret::read(value)?;
+        if let Some(absent) = secret.absent {
+            return Ok(Self::Absent(absent));
+        }
+        match secret.text.as_str() {
             "system" => Ok(Self::System),
             "none" | "" => Ok(Self::None),
             url => {
@@ -57,8 +64,15 @@ impl Value for ProxySetting {
             Self::None => "none".to_owned(),
             Self::Url(proxy @ Proxy { authorization: None, .. }) => format!("http://{proxy}"),
             Self::Url(proxy) => format!("http://***@{proxy}"),
+            Self::Absent(absent) => format!("credential:{}", absent.name),
         };
         Some(format!("{text:?}"))
+    }
+    fn absent(&self) -> Option<&Absent> {
+        match self {
+            Self::Absent(absent) => Some(absent),
+            Self::System | Self::None | Self::Url(_) => None,
+        }
     }
 }
 

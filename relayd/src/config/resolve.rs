@@ -33,12 +33,21 @@ pub fn read(file: &Path, text: &str) -> Result<Loaded, ConfigError> {
     }
     let mut resolver = Resolver { typed: &typed, document, warnings: Vec::new() };
     let config = resolver.config();
-    let Resolver { document, warnings, .. } = resolver;
+    let Resolver { mut document, warnings, .. } = resolver;
+    let absent = document.absent();
     let problems = document.finish();
     match config {
-        Some(config) if problems.is_empty() => Ok(Loaded { typed, config, warnings }),
+        Some(config) if problems.is_empty() => Ok(Loaded { typed, config, warnings, absent }),
         _ => Err(ConfigError::Problems(problems)),
     }
+}
+
+/// Where the local API listens, whatever else is wrong with the text; by default when that is wrong, too.
+pub fn listen(file: &Path, text: &str) -> LocalAddress {
+    let mut document = Document::parse(file, text, MainFile::KEYS);
+    let typed = MainFile::read(&mut document);
+    let mut resolver = Resolver { typed: &typed, document, warnings: Vec::new() };
+    resolver.local_address(&typed.general.listen).unwrap_or_else(|| listen(file, ""))
 }
 
 /// Each method notes what is wrong and then returns `None` or a stand-in, so that all is found.
@@ -311,7 +320,7 @@ impl Resolver<'_> {
                     "missing, but basic_auth_user is given; write a password, or remove basic_auth_user";
                 self.document.note(Class::Rule, section.basic_auth_user.line, key, text.to_owned());
             }
-            given.value.as_ref().map(|secret| secret.0.clone())
+            given.value.as_ref().map(|secret| secret.text.clone())
         };
         let own = password(&section.basic_auth_password, "gateway.basic_auth_password");
         let initial = password(&section.basic_auth_initial_password, "gateway.basic_auth_initial_password");

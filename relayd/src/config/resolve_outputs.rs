@@ -25,7 +25,7 @@ const DEFAULT_POSTGRES: &str = "postgres://rudder@127.0.0.1/rudder";
 impl Resolver<'_> {
     pub(super) fn database(&mut self) -> Option<Database> {
         let typed = &self.typed.database;
-        let password = typed.password.value.as_ref().map(|secret| secret.0.as_str());
+        let password = typed.password.value.as_ref().map(|secret| secret.text.as_str());
         let key = "output.database.url";
         let url = match (&typed.url.value, password) {
             (None, None) => DatabaseUrl::Sqlite(EMBEDDED_DATABASE.into()),
@@ -61,6 +61,7 @@ impl Resolver<'_> {
         };
         Some(Database {
             url,
+            absent: typed.password.value.as_ref().and_then(|secret| secret.absent.clone()),
             max_pool_size: typed.max_pool_size.value.get(),
             migrate_at_start: typed.migrate_at_start.value,
         })
@@ -170,8 +171,8 @@ impl Resolver<'_> {
             host,
             port,
             user: section.user.value.clone(),
-            password: section.password.value.as_ref().map(|secret| secret.0.clone()),
-            default_password: section.default_password.value.0.clone(),
+            password: section.password.value.as_ref().map(|secret| secret.text.clone()),
+            default_password: section.default_password.value.text.clone(),
             trust,
             client_identity,
             idle_timeout: typed.general.https_idle_timeout.value,

@@ -13,7 +13,7 @@ use protocol::{
 use toml::de::DeValue;
 
 use super::secret;
-pub use super::secret::Secret;
+pub use super::secret::{Absent, Secret};
 
 /// A type of setting.
 pub trait Value: Sized {
@@ -26,6 +26,10 @@ pub trait Value: Sized {
     /// As [`Value::show`], without secrets.
     fn masked(&self) -> Option<String> {
         self.show()
+    }
+    /// The credential that is meant, and that this process cannot read.
+    fn absent(&self) -> Option<&Absent> {
+        None
     }
 }
 
@@ -355,6 +359,9 @@ impl<T: Value> Value for Option<T> {
     }
     fn masked(&self) -> Option<String> {
         self.as_ref().and_then(Value::masked)
+    }
+    fn absent(&self) -> Option<&Absent> {
+        self.as_ref().and_then(Value::absent)
     }
 }
 

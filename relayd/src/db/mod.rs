@@ -48,6 +48,9 @@ pub enum DbError {
     /// Not reachable, or it refuses the login.
     #[error("cannot connect to the database: {0}; check [output.database] and that the server runs")]
     Connect(String),
+    /// Its password is a credential that this process cannot read.
+    #[error("the password of the database is not known here: {}", .0.for_a_command())]
+    Untold(config::Absent),
     /// Migrations are missing and may or can not be applied here.
     #[error(
         "the database lacks {missing}, and {why}; run `relayd database migrate` as a role that may create tables"
@@ -80,7 +83,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 impl Database {
     /// Connects, applies what is missing where that is allowed, and checks rights.
     pub fn open(config: &config::Database) -> Result<Self, DbError> {
-        let mut connection = Connection::open(&config.url)?;
+        let mut connection = Connection::open(url(config)?)?;
         let state = migrations::State::read(&mut connection)?;
         state.refuse_newer()?;
         if !state.missing.is_empty() {
@@ -109,7 +112,7 @@ impl Database {
             // Opening would make it, perhaps for another user than the daemon's.
             return Err(DbError::Connect(format!("{} is not there: the daemon makes it", path.display())));
         }
-        let mut connection = Connection::open(&config.url)?;
+        let mut connection = Connection::open(url(config)?)?;
         let state = migrations::State::read(&mut connection)?;
         state.refuse_newer()?;
         if !state.missing.is_empty() {
@@ -181,6 +184,14 @@ impl Database {
     }
 }
 
+/// How a database is reached, unless this process was not told its password.
+pub fn url(config: &config::Database) -> Result<&config::DatabaseUrl, DbError> {
+    match &config.absent {
+        None => Ok(&config.url),
+        Some(absent) => Err(DbError::Untold(absent.clone())),
+    }
+}
+
 /// A database, for people: without user and password.
 pub fn place(url: &config::DatabaseUrl) -> String {
     match url {
@@ -195,6 +206,6 @@ pub fn place(url: &config::DatabaseUrl) -> String {
 
 /// Applies all missing migrations.
 pub fn migrate(config: &config::Database) -> Result<Applied, DbError> {
-    let mut connection = Connection::open(&config.url)?;
+    let mut connection = Connection::open(url(config)?)?;
     Ok(Applied { names: migrations::apply(&mut connection)? })
 }

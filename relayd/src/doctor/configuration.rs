@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Examined;
 use crate::{
-    config::{ConfigError, NodesSource, load, load_logging},
+    config::{ConfigError, NodesSource, load_logging, look, problem::Problem},
     finding::{Finding, split},
     nodes::read_files,
 };
@@ -19,12 +19,18 @@ pub(super) fn files(directory: &Path) -> Vec<Finding> {
     if let Err(error) = load_logging(directory) {
         found.extend(mistakes(error));
     }
-    match load(directory) {
+    match look(directory) {
         Err(error) => found.extend(mistakes(error)),
-        Ok(loaded) => found.extend(loaded.warnings.iter().map(|warning| {
-            let (cause, remedy) = split(warning, "change it, or leave it if that is meant");
-            Finding::warning(NAME, directory.join("main.conf").display(), cause, remedy)
-        })),
+        Ok(loaded) => {
+            found.extend(loaded.warnings.iter().map(|warning| {
+                let (cause, remedy) = split(warning, "change it, or leave it if that is meant");
+                Finding::warning(NAME, directory.join("main.conf").display(), cause, remedy)
+            }));
+            found.extend(loaded.absent.iter().map(|(problem, absent)| {
+                let text = format!("{}: not looked at: {}", problem.key, absent.cause);
+                Finding::unknown(NAME, place(problem), text, absent.remedy())
+            }));
+        }
     }
     match found.is_empty() {
         true => vec![Finding::fine(NAME, format!("{} is valid", directory.display()))],
@@ -39,19 +45,19 @@ fn mistakes(error: ConfigError) -> Vec<Finding> {
         }
         ConfigError::Problems(problems) => {
             let told = problems.into_iter().map(|problem| {
-                let line = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
                 let (cause, remedy) = split(&problem.text, "see `relayd config reference`");
                 let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
-                Finding::error(
-                    NAME,
-                    format!("{}{line}", problem.file.display()),
-                    format!("{key}{cause}"),
-                    remedy,
-                )
+                Finding::error(NAME, place(&problem), format!("{key}{cause}"), remedy)
             });
             told.collect()
         }
     }
+}
+
+/// File and line.
+fn place(problem: &Problem) -> String {
+    let line = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
+    format!("{}{line}", problem.file.display())
 }
 
 /// The node list and the certificate bundle, where another program writes them.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::{Clock, Examined};
 use crate::{
     config,
-    db::{self, Connection, Database},
+    db::{self, Connection, Database, DbError},
     finding::{Finding, split},
 };
 
@@ -31,7 +31,10 @@ pub(super) fn check(x: &mut Examined<'_>) -> Vec<Finding> {
         }
         Err(error) => {
             let (cause, remedy) = split(&error, "see `relayd database status`");
-            vec![Finding::error(NAME, place, cause, remedy)]
+            vec![match error {
+                DbError::Untold(_) => Finding::unknown(NAME, place, cause, remedy),
+                _ => Finding::error(NAME, place, cause, remedy),
+            }]
         }
     }
 }

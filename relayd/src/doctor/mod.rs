@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`configuration`] | both files, all mistakes; the node list and the bundle |
 //! | [`permissions`], [`account`] | what the daemon's user may read and write, and what nobody else may |
-//! | [`ports`] | the addresses to listen on |
+//! | [`ports`], [`socket_unit`] | the addresses to listen on; who opens low ports |
 //! | [`certificates`] | files, keys that belong to them, expiry |
 //! | [`time`] | whether somebody keeps the clock right; other clocks |
 //! | [`database`] | reached, tables, rights |
@@ -21,6 +21,7 @@ mod disk;
 mod inotify;
 mod permissions;
 mod ports;
+mod socket_unit;
 mod time;
 mod uplink;
 
@@ -32,7 +33,7 @@ use serde_json::Value;
 use self::account::Account;
 use crate::{
     api::client::{self, Away},
-    config::{Config, load},
+    config::{Config, look},
     finding::Finding,
 };
 
@@ -82,7 +83,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn examine(directory: &Path, user: Option<&str>) -> Vec<Finding> {
     let mut findings = configuration::files(directory);
     // The rest is about what the configuration says.
-    let Ok(loaded) = load(directory) else { return findings };
+    let Ok(loaded) = look(directory) else { return findings };
     let config = &loaded.config;
     let daemon = client::status(&config.general.listen, PATIENCE);
     let running = daemon.as_ref().ok().and_then(|told| told["server"]["userId"].as_u64());

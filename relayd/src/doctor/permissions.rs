@@ -2,6 +2,7 @@
 //! What the user of the daemon may read and write, and what nobody else may (protocol 10.2).
 
 use std::{
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,9 @@ use super::{
     account::{Denied, Want},
 };
 use crate::{
-    config::{Config, DatabaseUrl, InventoryOutput, NodesSource, RunLogOutput, UpstreamTrust},
+    config::{
+        Config, DatabaseUrl, InventoryOutput, NodesSource, RunLogOutput, UpstreamTrust, name_of_credential,
+    },
     finding::Finding,
     spool::directories,
 };
@@ -40,6 +43,9 @@ fn look(x: &Examined<'_>, needed: &Needed) -> Option<Finding> {
     let Needed { path, what, .. } = needed;
     let place = path.display();
     let user = &x.account.name;
+    if let Some(name) = name_of_credential(path) {
+        return credential(x, needed, &name);
+    }
     let facts = match x.account.may(needed.want, path) {
         Ok(facts) => facts,
         Err(Denied::Missing) if needed.may_be_missing => return makes(x, needed),
@@ -64,6 +70,29 @@ fn look(x: &Examined<'_>, needed: &Needed) -> Option<Finding> {
     is_open.then(|| {
         let text = format!("{what} has mode {mode:04o}: every user of this machine may put files there");
         Finding::error(NAME, path.display(), text, format!("chmod o-rwx {}", path.display()))
+    })
+}
+
+/// Who may read a credential, the service manager sees to; it is there while the service runs.
+fn credential(x: &Examined<'_>, needed: &Needed, name: &str) -> Option<Finding> {
+    let Needed { path, what, .. } = needed;
+    let error = path.metadata().err()?;
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    Some(match (is_missing, x.daemon) {
+        (true, Ok(_)) => {
+            let text = format!("{what} is the credential {name}, and the service was started without it");
+            let remedy =
+                format!("add `LoadCredential={name}:FILE` to its unit, `systemctl daemon-reload`, restart");
+            Finding::error(NAME, path.display(), text, remedy)
+        }
+        (true, Err(_)) => {
+            let text =
+                format!("{what} is the credential {name}, which only the running service has: not looked at");
+            let remedy =
+                "start it and run this again; `systemctl cat rudder-relayd` has its LoadCredential= lines";
+            Finding::unknown(NAME, path.display(), text, remedy)
+        }
+        (false, _) => Finding::unknown(NAME, path.display(), error.to_string(), "run this as root"),
     })
 }
 
@@ -103,7 +132,8 @@ fn needed(directory: &Path, config: &Config) -> Vec<Needed> {
     let optional = |path: &Path, want, what| Needed { may_be_missing: true, ..of(path, want, what) };
     let secret = |path: &Path, what| Needed { is_secret: true, ..of(path, Want::Read, what) };
 
-    let mut needed = vec![secret(&directory.join("main.conf"), "the configuration, which has passwords")];
+    let mut needed =
+        vec![secret(&directory.join("main.conf"), "the configuration, which may have passwords,")];
     needed.push(optional(&directory.join("logging.conf"), Want::Read, "the configuration of logs"));
     let mut spools = Vec::new();
     if config.run_logs.output != RunLogOutput::Disabled {

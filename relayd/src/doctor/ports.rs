@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Examined, account::Want};
+use super::{Examined, account::Want, socket_unit};
 use crate::{config::LocalAddress, finding::Finding};
 
 pub(super) const NAME: &str = "ports";
@@ -104,15 +104,11 @@ fn listeners(table: &str, port: u16) -> Vec<String> {
     sockets.collect()
 }
 
-/// Low ports need a right that the units give.
+/// Low ports need a right that the daemon does not have: the socket unit opens them.
 fn privileged(x: &Examined<'_>, address: SocketAddr) -> Option<Finding> {
     let first = fs::read_to_string(PRIVILEGED).ok()?.trim().parse::<u16>().ok()?;
-    (address.port() < first && x.account.uid != 0).then(|| {
-        let text = format!("{} may not listen on ports below {first} by itself", x.account.name);
-        let remedy =
-            "start it by its systemd unit, which has the socket or the right for it; or choose a higher port";
-        Finding::warning(NAME, address, text, remedy)
-    })
+    let needs_it = address.port() < first && x.account.uid != 0 && !is_of_systemd(address.port());
+    needs_it.then(|| socket_unit::closed(address, &x.account.name, first, socket_unit::state().as_deref()))
 }
 
 fn socket_place(x: &Examined<'_>, path: &Path) -> Option<Finding> {

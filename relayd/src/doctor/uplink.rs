@@ -24,6 +24,7 @@ pub(super) fn check(x: &mut Examined<'_>) -> Vec<Finding> {
             x.clocks.extend(time.map(|there| Clock { of: place, there, here: Utc::now() }));
             Vec::new()
         }
+        Err(Trouble::Unasked(cause, remedy)) => vec![Finding::unknown(NAME, place, cause, remedy)],
         Err(Trouble::Failed(cause, remedy)) => vec![Finding::error(NAME, place, cause, remedy)],
         Err(Trouble::Late(wait)) => {
             let remedy = "see that it runs and is reached from here";

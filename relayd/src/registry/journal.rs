@@ -188,7 +188,7 @@ mod tests {
 
     fn connection(directory: &tempfile::TempDir) -> Connection {
         let url = DatabaseUrl::Sqlite(directory.path().join("db"));
-        let settings = config::Database { url, max_pool_size: 1, migrate_at_start: true };
+        let settings = config::Database { url, absent: None, max_pool_size: 1, migrate_at_start: true };
         Database::open(&settings).unwrap().connect().unwrap()
     }
 

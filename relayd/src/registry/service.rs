@@ -295,7 +295,8 @@ mod tests {
         std::fs::create_dir(&place).unwrap();
         let url = DatabaseUrl::Sqlite(place.join("relayd.db"));
         let database =
-            Database::open(&config::Database { url, max_pool_size: 1, migrate_at_start: true }).unwrap();
+            Database::open(&config::Database { url, absent: None, max_pool_size: 1, migrate_at_start: true })
+                .unwrap();
         let mut connection = database.connect().unwrap();
         let node: NodeId = "a".parse().unwrap();
         let [old, new] = [(); 2].map(|()| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Is the database reached, does it take run logs, and did it take one without a run?
 
-use super::gather::{Evidence, Trouble};
+use super::gather::Evidence;
 use crate::{
     config::RunLogOutput,
     db,
@@ -17,12 +17,10 @@ pub(super) fn check(e: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     match &e.stored {
         None => return Vec::new(),
-        Some(Err(Trouble::Failed(cause, remedy))) => found.push(Finding::error(NAME, &place, cause, remedy)),
-        Some(Err(Trouble::Late(wait))) => {
-            let text = format!("it does not answer within {wait:?}");
-            let remedy =
+        Some(Err(trouble)) => {
+            let late =
                 "see what it does: is it locked, overloaded, or not reached? --wait gives it more time";
-            found.push(Finding::error(NAME, &place, text, remedy));
+            found.push(trouble.finding(NAME, &place, late));
         }
         Some(Ok(_)) => {}
     }

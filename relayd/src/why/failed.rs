@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Was a run log refused for good, and why?
 
-use super::{files::Failed, gather::Evidence};
-use crate::finding::Finding;
+use super::{
+    gather::Evidence,
+    traces::{self, When},
+};
+use crate::{finding::Finding, spool::disposition::Reason};
 
 pub(super) const NAME: &str = "failed";
 
@@ -20,19 +23,17 @@ pub(super) fn check(e: &Evidence<'_>) -> Vec<Finding> {
     let remedy = remedy(reason, id);
     let place = last.file.path.display();
     // What was stored after it shows that its reason does not hold any more.
-    match is_overtaken(e, last) {
-        true => {
-            let text = format!("{text}; later ones were stored");
-            vec![Finding::warning(NAME, place, text, remedy)]
-        }
-        false => vec![Finding::error(NAME, place, text, remedy)],
-    }
+    vec![traces::judged(e, When::of(&last.file), Finding::error(NAME, place, text, remedy))]
 }
 
-fn is_overtaken(e: &Evidence<'_>, failed: &Failed) -> bool {
-    let last_run = e.stored().and_then(|stored| stored.runs.first());
-    let (Some(run), Some(start)) = (last_run, failed.file.start) else { return false };
-    run.start > start
+/// Whether the last run log was refused because its node, or its key, was not known then.
+pub(super) fn is_of_a_stranger(e: &Evidence<'_>) -> bool {
+    const REASONS: [Reason; 3] = [Reason::UnknownNode, Reason::NoCertificate, Reason::BadSignature];
+    e.files.failed.first().is_some_and(|last| {
+        let reason = last.reason.as_ref().map(|reason| reason.reason.as_str());
+        REASONS.iter().any(|one| Some(one.as_str()) == reason)
+            && !traces::is_overtaken(e, When::of(&last.file))
+    })
 }
 
 /// What to do about each reason of the spool (`spool::disposition::Reason`).
@@ -75,7 +76,6 @@ fn remedy(reason: &str, id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::disposition::Reason;
 
     #[test]
     fn each_reason_has_a_remedy_of_its_own() {

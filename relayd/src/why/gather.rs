@@ -13,6 +13,7 @@ use prometheus::Registry;
 use protocol::{
     node_id::NodeId,
     node_list::{NodeEntry, NodeList},
+    proxy::ProxyRule,
 };
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     api::client::{self, Away},
     config::{Config, NodesSource, RunLogOutput, Upstream},
-    finding::split,
+    finding::{Finding, split},
     nodes::read_list,
     upstream::{FetchLimits, UpstreamClient},
 };
@@ -53,6 +54,31 @@ pub enum Trouble {
     Failed(String, String),
     /// It did not answer for this long.
     Late(Duration),
+    /// It could not be asked from here: why, and how it could.
+    Unasked(String, String),
+}
+
+/// Who does not answer for this long is not only slow, or far away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Trouble {
+    /// What is said of it. A server that is some tens of milliseconds away, or a machine that is busy, is late
+    /// for a short wait, and works: that is no cause. What failed is one, and so is who keeps silent for long.
+    pub fn finding(&self, check: &'static str, place: &str, late: &str) -> Finding {
+        match self {
+            Self::Failed(cause, remedy) => Finding::error(check, place, cause, remedy),
+            Self::Unasked(cause, remedy) => Finding::unknown(check, place, cause, remedy),
+            Self::Late(wait) if *wait >= PATIENCE => {
+                Finding::error(check, place, format!("it does not answer within {wait:?}"), late)
+            }
+            Self::Late(wait) => {
+                let text =
+                    format!("it did not answer within {wait:?}: it is slow or far away, or does not work");
+                let remedy = format!("ask again with `--wait {}s`", 2 * PATIENCE.as_secs() + 1);
+                Finding::unknown(check, place, text, remedy)
+            }
+        }
+    }
 }
 
 /// Something that was looked at.
@@ -104,8 +130,9 @@ impl<'a> Evidence<'a> {
             // Its own limit, so that it says who is late.
             aside(move || client::status(&listen, bounds.wait))
         };
+        // Its own limit comes later than the end of the wait: who is late has not failed.
         let trying =
-            config.upstream.clone().map(|upstream| aside(move || try_uplink(&upstream, bounds.wait)));
+            config.upstream.clone().map(|upstream| aside(move || try_uplink(&upstream, bounds.wait + LATER)));
         let list = list(config);
         let listed = one_of(list.as_ref().ok(), asked)?;
         let looking = (config.run_logs.output == RunLogOutput::Database).then(|| {
@@ -170,6 +197,8 @@ impl<'a> Evidence<'a> {
 
 /// The daemon's client says itself that it is late; that must not come too late.
 const GRACE: Duration = Duration::from_millis(10);
+/// Time that files may take after the wait has ended.
+const LATER: Duration = Duration::from_secs(10);
 
 /// Does something on a thread of its own. Nobody waits for one that is late: the process ends.
 fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
@@ -214,6 +243,10 @@ pub fn try_uplink(upstream: &Upstream, wait: Duration) -> Look<Option<DateTime<U
         let (cause, remedy) = split(error, otherwise);
         Trouble::Failed(cause, remedy)
     };
+    if upstream.proxy == ProxyRule::Untold {
+        let cause = "its proxy is a credential, which cannot be read here";
+        return Err(Trouble::Unasked(cause.into(), "start the service, which has it".into()));
+    }
     let client = UpstreamClient::new(upstream, &Registry::new()).map_err(|error| failed(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&error))?;

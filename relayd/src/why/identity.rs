@@ -5,11 +5,13 @@ use protocol::node_list::{NextHop, NoRoute};
 
 use super::{
     bundle::Bundle,
+    failed,
     gather::{Evidence, Trouble},
+    traces::{self, When},
 };
 use crate::{
     config::NodesSource,
-    finding::Finding,
+    finding::{Finding, Level},
     registry::record::{ConflictKind, NodeDetails, NodeState},
 };
 
@@ -20,11 +22,11 @@ pub(super) fn check(e: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     match &e.list {
         Err(Trouble::Failed(cause, remedy)) => found.push(Finding::error(NAME, list, cause, remedy)),
-        Err(Trouble::Late(_)) => {}
+        Err(Trouble::Late(_) | Trouble::Unasked(..)) => {}
         Ok(_) => found.extend(known(e)),
     }
     if let Some(details) = e.stored().and_then(|stored| stored.node.as_ref()) {
-        found.extend(conflicts(details));
+        found.extend(conflicts(e, details));
     }
     if e.entry().is_some() {
         found.extend(keys(e));
@@ -157,7 +159,8 @@ fn way(e: &Evidence<'_>) -> Option<Finding> {
     }
 }
 
-/// Whether the daemon works with the list that is there.
+/// Whether the daemon works with the list that is there. That is a cause only for nodes that it does not know: those
+/// of which no run was ever stored, or the last one was refused for that.
 fn outdated(e: &Evidence<'_>) -> Option<Finding> {
     if e.config.nodes.source != NodesSource::Files {
         return None;
@@ -168,12 +171,14 @@ fn outdated(e: &Evidence<'_>) -> Option<Finding> {
         let text = format!("the daemon works with {loaded} nodes, the list has {has}");
         let remedy =
             "`systemctl reload rudder-relayd`, then `relayd spool retry --node ID` for what was refused";
-        Finding::error(NAME, e.config.general.nodes_list_file.display(), text, remedy)
+        let finding = Finding::error(NAME, e.config.general.nodes_list_file.display(), text, remedy);
+        let is_new = e.stored().is_some_and(|stored| stored.runs.is_empty());
+        if is_new || failed::is_of_a_stranger(e) { finding } else { finding.at_most(Level::Warning) }
     })
 }
 
 /// What an operator has not settled yet.
-fn conflicts(details: &NodeDetails) -> Vec<Finding> {
+fn conflicts(e: &Evidence<'_>, details: &NodeDetails) -> Vec<Finding> {
     let id = &details.node.node_id;
     let open = details.conflicts.iter().filter(|conflict| conflict.resolved.is_none());
     let told = open.map(|conflict| {
@@ -187,10 +192,11 @@ fn conflicts(details: &NodeDetails) -> Vec<Finding> {
             ),
         };
         let text = format!("{} (last at {})", conflict.detail, crate::status::date(conflict.last_seen));
-        match conflict.kind {
+        let finding = match conflict.kind {
             ConflictKind::OtherKey => Finding::error(NAME, id, text, remedy),
             _ => Finding::warning(NAME, id, text, remedy),
-        }
+        };
+        traces::judged(e, Some(When::Here(conflict.last_seen)), finding)
     });
     told.take(5).collect()
 }

@@ -4,7 +4,8 @@
 //! First all evidence is gathered, within bounds: so many names, files and bytes, and so long for daemon,
 //! database and uplink, which are asked at the same time ([`gather`]). Then each check judges, in the order of
 //! the way that a run log goes. It does no I/O. The cause is the first *error* in that order; *warnings* are
-//! traces of it, such as a file that waits because the database is down.
+//! traces of it, such as a file that waits because the database is down. What later stored runs have overtaken
+//! is no error ([`traces`]); and nothing is, while the runs of the node come as they should.
 //!
 //! | check | causes |
 //! |---|---|
@@ -26,6 +27,7 @@ mod identity;
 mod schedule;
 mod spool;
 pub mod stored;
+mod traces;
 mod uplink;
 
 use chrono::{DateTime, Utc};
@@ -93,10 +95,15 @@ pub fn judge(evidence: &Evidence<'_>) -> Answer {
             false => findings.extend(found),
         }
     }
+    let verdict = schedule::verdict(evidence);
+    if verdict == Verdict::Fresh {
+        // Nothing has kept them back: the rest is for whoever looks after the server.
+        findings = findings.into_iter().map(|finding| finding.at_most(Level::Warning)).collect();
+    }
     Answer {
         node: evidence.node.as_ref().map_or_else(|| evidence.asked.to_owned(), ToString::to_string),
         hostname: evidence.entry().map(|entry| entry.hostname.clone()),
-        verdict: schedule::verdict(evidence),
+        verdict,
         last_run: evidence.stored().and_then(|stored| stored.runs.first()).map(|run| run.start),
         cause: findings.iter().find(|finding| finding.level == Level::Error).cloned(),
         findings,

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Can files come in, does somebody work on them, and what waits?
 
-use std::{io, time::Duration};
+use std::{cmp::Reverse, io, time::Duration};
 
 use protocol::urls::UploadKind;
 
-use super::{files::Seen, gather::Evidence};
+use super::{
+    files::Seen,
+    gather::{Evidence, Trouble},
+    traces::{self, When},
+};
 use crate::{
     config::{RunLogOutput, SpoolSettings},
     finding::{Finding, Level},
@@ -74,16 +78,16 @@ fn daemon(e: &Evidence<'_>) -> Option<Finding> {
     };
     let finding = Finding::error(NAME, &away.place, text, away.remedy());
     // It does not start without its database.
-    let has_no_database = matches!(e.stored, Some(Err(_)));
+    let has_no_database = matches!(e.stored, Some(Err(Trouble::Failed(..))));
     Some(if has_no_database || !away.is_absent { finding.at_most(Level::Warning) } else { finding })
 }
 
 /// What looks like an upload that never ended, or has a name that the spool does not look at.
 fn left_alone(e: &Evidence<'_>) -> Option<Finding> {
-    let file = e.files.left_alone.first()?;
+    let file = traces::telling(e, e.files.left_alone.iter())?;
     let age = file.age.unwrap_or_default();
     let is_temporary = file_name(file).starts_with('.');
-    Some(match is_temporary {
+    let finding = match is_temporary {
         true if age < UPLOAD => {
             let text = format!("an upload is under way, for {}", short(age));
             Finding::warning(NAME, file.path.display(), text, "wait for its end")
@@ -99,12 +103,19 @@ fn left_alone(e: &Evidence<'_>) -> Option<Finding> {
             let remedy = "see which program writes it; renaming it delivers it";
             Finding::error(NAME, file.path.display(), text, remedy)
         }
-    })
+    };
+    Some(traces::judged(e, When::of(file), finding))
 }
 
 fn waiting(e: &Evidence<'_>) -> Option<Finding> {
     // The one that waits longest says most.
-    let file = e.files.waiting.iter().max_by_key(|file| file.age)?;
+    let mut longest: Vec<_> = e.files.waiting.iter().collect();
+    longest.sort_by_key(|file| Reverse(file.age));
+    let file = traces::telling(e, longest.into_iter())?;
+    Some(traces::judged(e, When::of(file), waits(e, file)))
+}
+
+fn waits(e: &Evidence<'_>, file: &Seen) -> Finding {
     let since = file.age.map_or_else(|| "for an unknown time".into(), |age| format!("for {}", short(age)));
     let many = match e.files.waiting.len() {
         1 => String::new(),
@@ -113,11 +124,11 @@ fn waiting(e: &Evidence<'_>) -> Option<Finding> {
     let text = format!("it waits {since}{many}");
     let place = file.path.display();
     let Ok(daemon) = &e.daemon else {
-        return Some(Finding::warning(NAME, place, text, "it is delivered when the daemon runs"));
+        return Finding::warning(NAME, place, text, "it is delivered when the daemon runs, and works");
     };
     if e.outlet_down().is_some() {
         let remedy = "nothing: it is delivered when the outlet works again, see below";
-        return Some(Finding::warning(NAME, place, format!("{text}, because the outlet is down"), remedy));
+        return Finding::warning(NAME, place, format!("{text}, because the outlet is down"), remedy);
     }
     let reports = &daemon["reports"];
     if reports["lastPutOff"]["file"] == file_name(file) {
@@ -126,26 +137,22 @@ fn waiting(e: &Evidence<'_>) -> Option<Finding> {
             "{text}, and was put off at {}: {why}",
             reports["lastPutOff"]["at"].as_str().unwrap_or("-")
         );
-        return Some(Finding::error(NAME, place, text, remedy_of_put_off(e, why, file)));
+        return Finding::error(NAME, place, text, remedy_of_put_off(e, why, file));
     }
     if file.age.is_none_or(|age| age < DELIVERY) {
-        return Some(Finding::warning(
-            NAME,
-            place,
-            format!("{text}: it is being delivered"),
-            "wait some seconds",
-        ));
+        let text = format!("{text}: it is being delivered");
+        return Finding::warning(NAME, place, text, "wait some seconds");
     }
     match reports["depth"].as_u64() {
         Some(depth @ BACKLOG..) => {
             let text = format!("{text}, as {depth} files of all nodes do: more comes than is delivered");
             let remedy =
                 "see the rates in `relayd status`, and what slows the outlet; it is delivered in its turn";
-            Some(Finding::error(NAME, place, text, remedy))
+            Finding::error(NAME, place, text, remedy)
         }
         _ => {
             let text = format!("{text}, though the outlet works");
-            Some(Finding::error(NAME, place, text, log_of(file)))
+            Finding::error(NAME, place, text, log_of(file))
         }
     }
 }

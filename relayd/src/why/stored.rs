@@ -61,7 +61,10 @@ pub struct Log {
 pub fn look(config: &Config, asked: &str, listed: Option<NodeId>) -> Look<Stored> {
     let failed = |error: DbError| {
         let (cause, remedy) = split(&error, "see `relayd database status`");
-        Trouble::Failed(cause, remedy)
+        match error {
+            DbError::Untold(_) => Trouble::Unasked(cause, remedy),
+            _ => Trouble::Failed(cause, remedy),
+        }
     };
     let mut connection = Database::look(&config.database).map_err(failed)?;
     read(&mut connection, config, asked, listed).map_err(failed)

@@ -3,7 +3,7 @@
 
 use protocol::proxy::address::authority;
 
-use super::gather::{Evidence, Trouble};
+use super::gather::Evidence;
 use crate::{
     config::RunLogOutput,
     finding::{Finding, Level, split},
@@ -21,14 +21,9 @@ pub(super) fn check(e: &Evidence<'_>) -> Vec<Finding> {
         let (cause, remedy) = split(&details, otherwise);
         found.push(Finding::error(NAME, &place, format!("it takes nothing: {cause}"), remedy));
     }
-    match &e.uplink {
-        Some(Err(Trouble::Failed(cause, remedy))) => found.push(Finding::error(NAME, &place, cause, remedy)),
-        Some(Err(Trouble::Late(wait))) => {
-            let text = format!("it does not answer within {wait:?}");
-            let remedy = "see that it runs and is reached from here; --wait gives it more time";
-            found.push(Finding::error(NAME, &place, text, remedy));
-        }
-        Some(Ok(_)) | None => {}
+    if let Some(Err(trouble)) = &e.uplink {
+        let late = "see that it runs and is reached from here; --wait gives it more time";
+        found.push(trouble.finding(NAME, &place, late));
     }
     if !forwards {
         // It has no part in the way of run logs.

@@ -192,7 +192,7 @@ pub fn name_of(node: &str, run: usize) -> String {
 
 /// Configuration for a database.
 pub fn config_of(url: DatabaseUrl) -> config::Database {
-    config::Database { url, max_pool_size: 4, migrate_at_start: true }
+    config::Database { url, absent: None, max_pool_size: 4, migrate_at_start: true }
 }
 
 #[derive(QueryableByName)]

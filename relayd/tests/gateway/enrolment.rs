@@ -54,6 +54,7 @@ impl World {
         let database = config::Database {
             url: DatabaseUrl::Sqlite(directory.path().join("relayd.db")),
             max_pool_size: 4,
+            absent: None,
             migrate_at_start: true,
         };
         let database = Database::open(&database).unwrap();

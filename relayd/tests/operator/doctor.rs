@@ -21,13 +21,18 @@ const SQLITE: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n";
 
 fn sound(more: &str) -> Site {
     let site = Site::root(&format!("{SQLITE}{more}"));
+    tidy(&site);
+    site.run(&["database", "migrate"]);
+    site
+}
+
+/// The modes that an installation has.
+pub fn tidy(site: &Site) {
     for directory in ["", "etc", "reports/incoming", "reports/failed", "inventories/incoming", "shared-files"]
     {
         fs::set_permissions(site.at(directory), Permissions::from_mode(0o770)).unwrap();
     }
     fs::set_permissions(site.at("etc/main.conf"), Permissions::from_mode(0o640)).unwrap();
-    site.run(&["database", "migrate"]);
-    site
 }
 
 /// A root with a gateway on a free port.
@@ -45,7 +50,7 @@ fn with_gateway() -> Site {
     site
 }
 
-fn errors(site: &Site, more: &[&str]) -> Vec<Value> {
+pub fn errors(site: &Site, more: &[&str]) -> Vec<Value> {
     let said = site.run(&[&["doctor", "--json"], more].concat());
     let answer = said.json();
     let findings = answer["findings"].as_array().unwrap();
@@ -103,7 +108,7 @@ fn permissions_of_the_user_of_the_daemon_and_of_others() {
     finds(&site, "permissions", "reports/incoming", "every user of this machine may put files there");
     fs::set_permissions(site.at("reports/incoming"), Permissions::from_mode(0o770)).unwrap();
     fs::set_permissions(site.at("etc/main.conf"), Permissions::from_mode(0o644)).unwrap();
-    finds(&site, "permissions", "main.conf", "which has passwords");
+    finds(&site, "permissions", "main.conf", "the configuration, which may have passwords, has mode 0644");
     // Who may not even enter the directory.
     let errors = errors(&site, &["--user", "nobody"]);
     let denied =

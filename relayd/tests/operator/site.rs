@@ -23,6 +23,16 @@ pub struct Said {
 }
 
 impl Said {
+    /// What this command says.
+    pub fn by(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// Standard output as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -84,8 +94,13 @@ impl Site {
 
     /// Adds one to the node list.
     pub fn list(&mut self, node: &str, key_hash: &str) {
+        self.list_below(node, key_hash, "root");
+    }
+
+    /// The same, below a server.
+    pub fn list_below(&mut self, node: &str, key_hash: &str, server: &str) {
         let entry =
-            json!({"hostname": format!("{node}.example.org"), "policy-server": "root", "key-hash": key_hash});
+            json!({"hostname": format!("{node}.example.org"), "policy-server": server, "key-hash": key_hash});
         self.nodes.insert(node.to_owned(), entry);
         self.write_nodes();
     }
@@ -124,19 +139,15 @@ impl Site {
         }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// The program, with the configuration of this server.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_relayd"));
         command.arg("-c").arg(self.at("etc")).args(args).stdin(Stdio::null());
         command
     }
 
     pub fn run(&self, args: &[&str]) -> Said {
-        let output = self.command(args).output().unwrap();
-        Said {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        Said::by(&mut self.command(args))
     }
 
     /// SQL on its SQLite file.

@@ -9,7 +9,11 @@ const SQLITE: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n";
 
 /// A relay whose upstream is a port at which nobody listens.
 pub fn lonely_relay() -> Site {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    relay_below(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
+}
+
+/// A relay whose upstream is this port.
+pub fn relay_below(port: u16) -> Site {
     let pin = protocol::hash::KeyHash::sha256_of(b"no key");
     Site::with(&format!(
         "node_id = \"relay\"\nhttps_port = {port}\n\
@@ -56,7 +60,20 @@ fn what_is_wrong_is_named_with_a_remedy() {
     let text = fs::read_to_string(&main).unwrap();
     fs::write(&main, text.replace("[general]", "[general]\nlistne = 1")).unwrap();
     let said = site.run(&["status", "--json"]);
-    assert_eq!(said.code, 2, "the command needs it as well: {said:?}");
+    let told = said.json();
+    let problems = told["problems"].as_array().unwrap();
+    let told = problems.iter().find(|problem| problem["check"] == "configuration").unwrap();
+    assert!(
+        said.code == 1 && told["text"].as_str().unwrap().contains("main.conf:2: general.listne"),
+        "{told}"
+    );
+    let said = site.run(&["reload"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "it is not read again");
+    let said = site.run(&["why", "n1"]);
+    assert!(said.code == 2 && said.err.contains("goes on with what it read"), "{said:?}");
+    // Not even TOML.
+    fs::write(&main, format!("{text}\n[gateway\n")).unwrap();
+    assert_eq!((site.run(&["status"]).code, site.run(&["reload"]).code), (1, 0));
     fs::write(&main, text).unwrap();
     let said = site.run(&["status", "--json"]);
     let told = said.json();
@@ -92,6 +109,15 @@ fn a_certificate_that_ends_soon_and_a_full_disk_are_problems() {
 #[test]
 fn a_daemon_that_does_not_run_is_said_to_be_down() {
     let site = Site::root(SQLITE);
+    // A mistake in the file is what keeps it from starting.
+    let main = site.at("etc/main.conf");
+    let text = fs::read_to_string(&main).unwrap();
+    fs::write(&main, text.replace("[general]", "[general]\nlistne = 1")).unwrap();
+    for command in ["status", "reload"] {
+        let said = site.run(&[command]);
+        assert!(said.code == 3 && said.err.contains("main.conf:2: general.listne"), "{said:?}");
+    }
+    fs::write(&main, text).unwrap();
     let said = site.run(&["status"]);
     assert_eq!(said.code, 3);
     assert!(said.err.contains("api.sock") && said.err.contains("systemctl start"), "{}", said.err);

@@ -14,11 +14,12 @@ use crate::{
     support::wait_until,
 };
 
-const SQLITE: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n";
-const REGISTRY: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n[nodes]\nsource = \"database\"\n";
+pub const SQLITE: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n";
+pub const REGISTRY: &str =
+    "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n[nodes]\nsource = \"database\"\n";
 
 /// What `relayd why` answers; nobody is late here.
-fn ask(site: &Site, node: &str) -> (i32, Value) {
+pub fn ask(site: &Site, node: &str) -> (i32, Value) {
     let said = site.run(&["why", "--json", "--wait", "20s", node]);
     let answer = said.json();
     assert_eq!(said.code == 1, answer["cause"].is_object(), "{answer:#}");
@@ -26,7 +27,7 @@ fn ask(site: &Site, node: &str) -> (i32, Value) {
 }
 
 /// The cause is found by this check, and says this.
-fn blames(site: &Site, node: &str, check: &str, says: &str) -> Value {
+pub fn blames(site: &Site, node: &str, check: &str, says: &str) -> Value {
     let (code, answer) = ask(site, node);
     let cause = &answer["cause"];
     assert!(
@@ -39,12 +40,12 @@ fn blames(site: &Site, node: &str, check: &str, says: &str) -> Value {
     answer
 }
 
-fn name(start: DateTime<Utc>, node: &str) -> String {
+pub fn name(start: DateTime<Utc>, node: &str) -> String {
     format!("{}@{node}.log", start.format("%Y-%m-%dT%H:%M:%S+00:00"))
 }
 
 /// Runs of a node: begun and stored so many minutes ago.
-fn runs(site: &Site, node: &str, ago: &[(i64, i64)]) {
+pub fn runs(site: &Site, node: &str, ago: &[(i64, i64)]) {
     let now = Utc::now();
     let text =
         |minutes: i64| (now - TimeDelta::minutes(minutes)).format("%Y-%m-%d %H:%M:%S+00:00").to_string();
@@ -94,6 +95,18 @@ fn causes_of_single_nodes_of_a_root() {
     site.put("reports/incoming/2024-05-01T02:03:04+00:00@oddname.log.gz.new", "", minutes(30));
     blames(&site, "oddname", "spool", "leaves this file alone");
 
+    // All that needs only files is the same with the default wait, whoever is late.
+    for (node, check) in [
+        ("stranger", "identity"),
+        ("nocert", "identity"),
+        ("otherkey", "identity"),
+        ("leftover", "spool"),
+        ("oddname", "spool"),
+    ] {
+        let said = site.run(&["why", "--json", node]);
+        assert!(said.code == 1 && said.json()["cause"]["check"] == check, "{said:?}");
+    }
+
     // What the daemon itself refuses.
     site.put(&format!("reports/incoming/{}", name(now, "badsig")), "not signed\n", minutes(1));
     site.put(
@@ -120,7 +133,7 @@ fn causes_of_single_nodes_of_a_root() {
     blames(&site, "partial", "database", "no run is recorded");
 
     // Clocks.
-    runs(&site, "ahead", &[(-60, 1)]);
+    runs(&site, "ahead", &[(-60, 30)]);
     blames(&site, "ahead", "clock", "its clock is ahead");
     runs(&site, "behind", &[(121, 1), (126, 6), (131, 11)]);
     blames(&site, "behind", "clock", "its clock is behind");
@@ -142,6 +155,9 @@ fn causes_of_single_nodes_of_a_root() {
     assert!(human.out.contains(" -> on the node: `agent status`"), "{}", human.out);
     let named = site.run(&["why", "--wait", "20s", "id:nobody!"]);
     assert_eq!(named.code, 1, "{named:?}");
+    for no_name in ["", "a b"] {
+        assert_eq!(site.run(&["why", no_name]).code, 2, "{no_name:?}");
+    }
     site.list("twin", "");
     site.list("twin.example.org", "");
     assert_eq!(site.run(&["why", "twin.example.org"]).code, 2);

@@ -306,7 +306,7 @@ mod tests {
     /// A writer to a database that refuses all reports of `root`.
     fn writer(directory: &Path, limits: TimeLimits) -> Writer {
         let url = DatabaseUrl::Sqlite(directory.join("reports.sqlite"));
-        let config = config::Database { url, max_pool_size: 1, migrate_at_start: true };
+        let config = config::Database { url, absent: None, max_pool_size: 1, migrate_at_start: true };
         let database = Database::open(&config).unwrap();
         let poison = "CREATE TRIGGER poison BEFORE INSERT ON ruddersysevents WHEN NEW.nodeid = 'root' \
             AND NEW.policy = 'Common' BEGIN SELECT RAISE(ABORT, 'no such luck'); END";
