@@ -104,7 +104,8 @@ mod tests {
     fn way(rule: &ProxyRule, host: &str) -> String {
         match rule.towards(host, 443) {
             Ok(proxy) => proxy.map_or("direct".to_owned(), Proxy::to_string),
-            Err(error) => error.variable.to_owned(),
+            Err(RuleError::Variable { variable, .. }) => variable.to_owned(),
+            Err(RuleError::Untold) => "untold".to_owned(),
         }
     }
 
