@@ -192,6 +192,7 @@ fn staged_looked_at_activated_and_taken_back() {
     root.says(&["activate", "--all"]);
     assert_eq!(root.taken(WEB1, Some(one.version())).unwrap().version(), second);
     root.refuses(&["activate", "--node", WEB1, "--version", &one.version().to_string()], 1, "rollback");
+    root.refuses(&["activate", "--node", WEB1, "--version", "7"], 4, "there is no version 7");
 
     root.says(&["rollback", "--node", WEB1]);
     let back = root.taken(WEB1, Some(second)).unwrap();

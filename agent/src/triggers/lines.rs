@@ -13,9 +13,10 @@ use protocol::{
     triggers::{self, MAX_REPORT},
 };
 
-/// Bytes that are kept for a server that is slow or away; output that comes then is left out, which the last
-/// line before it says.
-const MOST: usize = 512 * 1024;
+/// Bytes that are kept for a server that is slow or away, or slower than the run, some 33 of them for each line
+/// beside its text; output that comes then is left out, which the last line before it says. A usual 1 MiB of output
+/// (`remote_run.max_output`) has room even if all of it comes at once.
+const MOST: usize = 2 * 1024 * 1024;
 
 /// Events that have not arrived.
 #[derive(Debug, Default)]

@@ -23,6 +23,7 @@ impl Services<'_> {
             None => WITHOUT_GATEWAY,
         };
         let settings = Settings {
+            own_id: self.config.general.node_id.clone(),
             path: self.config.shared_files.path.clone(),
             max_body_size: self.config.shared_files.max_body_size,
             clean_every: self.config.shared_files.clean_every,

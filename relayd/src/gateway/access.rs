@@ -90,6 +90,9 @@ pub fn check(asked: &Asked<'_>, subject: Subject<'_>) -> Result<(), Refusal> {
     }
     // Nothing here may tell whether a node that is not the client's exists.
     Err(Refusal::Forbidden(match (asked.client, subject.node_id()) {
+        (Client::Node(client), None) if matches!(subject, Subject::Nothing) => {
+            format!("node {client} may not do this: only the policy server above may")
+        }
         (Client::Node(client), Some(node)) => {
             format!("node {client} may not do this for {node}: it is neither that node nor a relay above it")
         }

@@ -26,15 +26,19 @@ pub struct PacedBody<B = Incoming> {
 }
 
 /// What is wrong with a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyProblem {
     /// Headers say that it is something that is not taken, or it is not as long as they say; what.
+    #[error("{0}")]
     Malformed(&'static str),
     /// No `Content-Length`.
+    #[error("no Content-Length")]
     NoLength,
     /// Larger than the number of bytes here.
+    #[error("its body is larger than {0} bytes")]
     TooLarge(u64),
     /// It comes too slowly.
+    #[error("its body came too slowly")]
     TooSlow,
 }
 

@@ -42,7 +42,10 @@ use futures_util::future::BoxFuture;
 use hyper::{HeaderMap, Method, Response, StatusCode, header::CONTENT_LENGTH};
 use percent_encoding::percent_decode_str;
 use prometheus::Registry;
-use protocol::shared_file::{Address, AddressError, FileHash};
+use protocol::{
+    node_id::NodeId,
+    shared_file::{Address, AddressError, FileHash},
+};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +65,8 @@ const MOST_AT_A_TIME: usize = 32;
 
 /// What the service is made of.
 pub struct Settings {
+    /// Whose server this is.
+    pub own_id: NodeId,
     /// Where files are kept.
     pub path: PathBuf,
     /// Largest body of a PUT, in bytes.
@@ -125,10 +130,14 @@ impl SharedFiles {
         Sweeper::new(store, self.metrics.clone(), self.settings.clean_every, clock).run(stop)
     }
 
-    /// Whether the target is this server's to serve.
+    /// Whether the target is this server's to serve. What is for a relay itself, or for a server above it, is on its node
+    /// list as well, but these ask further up.
     fn is_local(&self, address: &Address) -> bool {
-        let table = self.nodes.borrow();
-        address.target.node_id().is_some_and(|target| table.knows(&target))
+        let (table, own_id) = (self.nodes.borrow(), &self.settings.own_id);
+        let is_up = |target: &NodeId| {
+            self.upstream.is_some() && (target == own_id || table.list().is_below(own_id, target))
+        };
+        address.target.node_id().is_some_and(|target| table.knows(&target) && !is_up(&target))
     }
 
     async fn head(&self, address: &Address, call: &Call) -> Result<Response<Body>, Refused> {

@@ -27,7 +27,7 @@ pub(super) enum Refused {
     Ttl(#[from] TtlError),
     #[error("the time until which it should be kept cannot be counted")]
     TooLate,
-    #[error("{0:?}")]
+    #[error("{0}")]
     Body(BodyProblem),
     #[error("too many shared files are being received")]
     Busy,

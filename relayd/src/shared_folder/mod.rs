@@ -42,9 +42,26 @@ enum Place {
 }
 
 impl SharedFolder {
-    /// That of this directory, or if that is not there, of the server above.
+    /// That of this directory, or if that is not there or empty, of the server above.
     pub fn new(directory: PathBuf, files: Arc<Files>, above: Option<Cache>) -> Self {
         Self { directory, files, above }
+    }
+
+    /// A file of the folder. With a server above, one with nothing in it is as good as none: packages make it.
+    async fn open(&self, path: &RelativePath) -> Result<OpenFile, OpenError> {
+        match self.files.open(&self.directory, path).await {
+            Err(OpenError::NotFound) if self.above.is_some() && self.is_empty().await => {
+                Err(OpenError::NoDirectory)
+            }
+            opened => opened,
+        }
+    }
+
+    async fn is_empty(&self) -> bool {
+        match tokio::fs::read_dir(&self.directory).await {
+            Ok(mut entries) => matches!(entries.next_entry().await, Ok(None)),
+            Err(_) => false,
+        }
     }
 
     async fn head(&self, place: Place, call: &Call) -> Result<Response<Body>, Problem> {
@@ -53,7 +70,7 @@ impl SharedFolder {
             Place::Directory(Some(path)) => (path, true),
             Place::Directory(None) => return Err(unreadable(&"a directory")),
         };
-        let file = match self.files.open(&self.directory, &path).await {
+        let file = match self.open(&path).await {
             Ok(_) if is_directory => return Err(Problem::NotFound),
             Ok(file) => file,
             Err(OpenError::NoDirectory) => return self.head_above(&path, call).await,
@@ -76,7 +93,7 @@ impl SharedFolder {
     async fn get(&self, place: Place, call: &Call) -> Result<Response<Body>, Problem> {
         let (path, opened) = match place {
             Place::Directory(directory) => self.index(directory.as_ref()).await?,
-            Place::Below(path) => match self.files.open(&self.directory, &path).await {
+            Place::Below(path) => match self.open(&path).await {
                 Err(OpenError::Directory) => self.index(Some(&path)).await?,
                 opened => (path, opened),
             },
@@ -116,7 +133,7 @@ impl SharedFolder {
     ) -> Result<(RelativePath, Result<OpenFile, OpenError>), Problem> {
         let path = directory.map_or("index.html".to_owned(), |directory| format!("{directory}/index.html"));
         let path = path.parse().map_err(|_| Problem::NotFound)?;
-        let opened = self.files.open(&self.directory, &path).await;
+        let opened = self.open(&path).await;
         Ok((path, opened))
     }
 

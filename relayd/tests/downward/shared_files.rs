@@ -42,6 +42,7 @@ const LARGEST: u64 = 100_000;
 fn service(path: &Path, list: NodeList) -> (SharedFiles, watch::Sender<Arc<NodeTable>>) {
     let (sender, nodes) = watch::channel(Arc::new(NodeTable::new(list, Vec::new())));
     let settings = Settings {
+        own_id: "root".parse().unwrap(),
         path: path.to_owned(),
         max_body_size: LARGEST,
         clean_every: Duration::from_secs(600),

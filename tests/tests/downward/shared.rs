@@ -157,6 +157,16 @@ fn a_file_goes_from_node_to_node_over_the_tree_until_its_time_is_over() -> Resul
         assert_eq!(asked.status, 200, "{path}");
     }
 
+    // What is for the relay itself waits where its own agent asks: at the server above.
+    let relay = world.left.node_id().clone();
+    let to_relay = ["share", "put", relay.as_str(), &file.display().to_string()];
+    done(&world.sender.agent(&to_relay)?);
+    let place = Path::new("shared-files").join(relay.as_str()).join("files");
+    let place = place.join(world.sender.node_id().as_str()).join("data.bin");
+    assert!(
+        world.realm.root.directory().join(&place).exists() && !world.left.directory().join(&place).exists()
+    );
+
     let short = world.file("short", b"short-lived")?;
     done(&world.put(&short, &["--ttl", "1"])?);
     wait::until_true("the sweeper to remove what has expired", PATIENCE, || {
@@ -251,6 +261,24 @@ fn files_of_the_shared_folder_are_fetched_once() -> Result<()> {
         assert_eq!((fs::read_to_string(&to)?.as_str(), &said["changed"]), (content, &changed.into()));
     }
     assert_eq!(fetch("tools/other")?.status.code(), Some(1));
+
+    // Packages make the folder of a relay: with nothing in it, it is as good as none.
+    let identity = Identity::random(tests::identity::Keys::P256)?;
+    let mut relay = realm.relay_of(&identity, &realm.root, realm.root.gateway().port())?;
+    relay.start()?;
+    let below = enrolled(&realm, &relay, "below", "p256")?;
+    let through = realm.directory().join("through");
+    let to_through = ["share", "folder-get", "tools/a file", "-o", &through.display().to_string()];
+    let own = relay.directory().join("shared-folder");
+    fs::create_dir_all(&own)?;
+    done(&below.agent(&to_through)?);
+    assert_eq!(fs::read_to_string(&through)?, "another");
+    fs::write(own.join("own"), "")?;
+    assert_eq!(
+        below.agent(&to_through)?.status.code(),
+        Some(1),
+        "a relay with a folder of its own serves that alone"
+    );
     assert_eq!(fetch("tools/../x")?.status.code(), Some(2));
     assert_eq!(fs::read_to_string(&to)?, "another");
     Ok(())

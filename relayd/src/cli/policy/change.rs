@@ -94,13 +94,14 @@ pub fn activate(args: &Activate, config: &Config) -> Result<(), CliError> {
     let writer = lock(config, &store)?;
     let mut check =
         Check { store: &store, writer: &writer, certificates, now: Utc::now(), trees: HashMap::new() };
-    let (mut wanted, mut unchanged, mut refused) = (Vec::new(), 0, 0);
+    let (mut wanted, mut unchanged, mut refused, mut missing) = (Vec::new(), 0, 0, 0);
     for node in nodes {
         match check.edition(&node, args.version)? {
             Ok(Some(edition)) => wanted.push((node, edition)),
             Ok(None) => unchanged += 1,
             Err(why) => {
                 refused += 1;
+                missing += usize::from(matches!(why, Unfit::Missing(_)));
                 eprintln!("error: {node}: {why}");
             }
         }
@@ -133,8 +134,20 @@ pub fn activate(args: &Activate, config: &Config) -> Result<(), CliError> {
     }
     match refused {
         0 => Ok(()),
+        _ if missing == refused => {
+            Err(CliError::nothing(format!("{} have no such version, see above", counted(refused, "node"))))
+        }
         _ => Err(CliError::failed(format!("refused for {}, see above", counted(refused, "node")))),
     }
+}
+
+/// Why a version cannot be served.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("{0}")]
+    Missing(String),
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// What is looked at before a version is served.
@@ -149,11 +162,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// The version to activate; `None` when it is active. The inner error says why it is refused.
-    fn edition(
-        &mut self,
-        node: &NodeId,
-        version: Option<u64>,
-    ) -> io::Result<Result<Option<Edition>, String>> {
+    fn edition(&mut self, node: &NodeId, version: Option<u64>) -> io::Result<Result<Option<Edition>, Unfit>> {
         let editions = self.store.editions(node)?;
         let active = self.store.active_edition(node)?;
         let wanted = match version {
@@ -161,17 +170,17 @@ impl Check<'_> {
             None => editions.last(),
         };
         Ok(match (wanted, active) {
-            (None, _) => Err(version.map_or_else(
+            (None, _) => Err(Unfit::Missing(version.map_or_else(
                 || "there is no version".into(),
                 |version| format!("there is no version {version} (`relayd policy list {node}`)"),
-            )),
+            ))),
             (Some(wanted), Some(active)) if *wanted == active => Ok(None),
-            (Some(wanted), Some(active)) if wanted.version < active.version => Err(format!(
+            (Some(wanted), Some(active)) if wanted.version < active.version => Err(Unfit::Unusable(format!(
                 "version {} is older than {}, which is served: nodes would refuse it; use `relayd policy \
                  rollback --node {node} --to {}`",
                 wanted.version, active.version, wanted.version
-            )),
-            (Some(wanted), _) => self.usable(node, *wanted)?.map(|()| Some(*wanted)),
+            ))),
+            (Some(wanted), _) => self.usable(node, *wanted)?.map(|()| Some(*wanted)).map_err(Unfit::Unusable),
         })
     }
 
@@ -208,7 +217,7 @@ pub fn rollback(args: &Rollback, config: &Config) -> Result<(), CliError> {
     };
     let missing = match args.to {
         Some(version) => format!("there is no version {version}"),
-        None => "it is not known what was served before; say with --to".into(),
+        None => "nothing older is known to have been served: it went back already, or never had another; say with --to which of `relayd policy list`".into(),
     };
     sign_again(
         &args.targets,
