@@ -10,6 +10,8 @@ mod compliance;
 mod hours;
 #[path = "store/questions.rs"]
 mod questions;
+#[path = "store/whole.rs"]
+mod whole;
 
 use common::{
     cluster::shared,
@@ -65,6 +67,10 @@ on_both! {
 
     async fn questions_about_the_fleet_are_answered(url: DatabaseUrl) {
         questions::questions_are_answered(url).await;
+    }
+
+    async fn what_programs_read_is_whole(url: DatabaseUrl) {
+        whole::what_programs_read_is_whole(url).await;
     }
 
     async fn a_run_is_stored_once_and_dated_by_its_first_report(url: DatabaseUrl) {

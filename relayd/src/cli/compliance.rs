@@ -178,9 +178,6 @@ fn rebuild(config: &Config) -> Result<(), CliError> {
     }
 }
 
-/// Changes put together by component that are listed when nobody says how many.
-const MOST_CHANGES: usize = 1000;
-
 /// Runs the command.
 pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
     let mut fleet = Fleet::open(config)?;
@@ -204,9 +201,9 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
                 ChangesBy::Node => {
                     fleet.list(listing, usize::MAX, |c, _, paging| changes::by_node(c, &ask, paging))?
                 }
-                ChangesBy::Component => fleet.list(listing, MOST_CHANGES, |c, _, paging| {
-                    changes::by_component(c, &ask, paging.limit)
-                })?,
+                ChangesBy::Component => {
+                    fleet.list(listing, usize::MAX, |c, _, paging| changes::by_component(c, &ask, paging))?
+                }
             };
             Ok(say_nothing(listing, number, "nothing changed")?)
         }

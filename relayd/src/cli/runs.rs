@@ -29,7 +29,8 @@ use crate::{
   relayd runs show web1.example.org
   relayd runs show web1.example.org 2026-11-20T06:00:00Z --text
 
-Instants are RFC 3339, a day (2026-11-20), Unix time, or how long ago (12h).
+Instants are RFC 3339, a day (2026-11-20), Unix time, or how long ago (12h). Without --limit the last 20
+runs are listed, in any format; standard error says when there are more.
 
 Exit codes:
   0  said

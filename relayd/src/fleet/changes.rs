@@ -2,7 +2,10 @@
 //! `/changes`: what is other at one instant than at an earlier one. What changed and changed back in between
 //! is in the timelines of nodes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+};
 
 use diesel::{
     QueryableByName,
@@ -19,7 +22,7 @@ use super::{
     sets::ResultFilter,
     state::Moment,
 };
-use crate::db::Connection;
+use crate::{db::Connection, packages::pages::page};
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -214,8 +217,8 @@ const NAMED: usize = 5;
 /// Nodes that are compared in one go.
 const MANY: usize = 2000;
 
-/// Changes of results, put together over nodes, those of most nodes first; no more than `limit`.
-pub fn by_component(c: &mut Connection, ask: &Ask, limit: usize) -> Result<Page<SameChange>, Trouble> {
+/// Changes of results, put together over nodes, those of most nodes first.
+pub fn by_component(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<SameChange>, Trouble> {
     let mut same: HashMap<Difference, (i64, Vec<String>)> = HashMap::new();
     let mut after = None;
     loop {
@@ -240,11 +243,8 @@ pub fn by_component(c: &mut Connection, ask: &Ask, limit: usize) -> Result<Page<
             break;
         }
     }
-    let mut items: Vec<_> =
-        same.into_iter().map(|(result, (nodes, among))| SameChange { result, nodes, among }).collect();
-    items.sort_by(|a, b| b.nodes.cmp(&a.nodes).then_with(|| a.result.cmp(&b.result)));
-    items.truncate(limit);
-    Ok(Page { items, next: None })
+    let items = same.into_iter().map(|(result, (nodes, among))| SameChange { result, nodes, among });
+    page(items.collect(), paging, |one| (Reverse(one.nodes), one.result.clone()))
 }
 
 fn pairs(rows: &[ChangedRow]) -> Vec<Pair> {

@@ -77,7 +77,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         path: ApiPath::Version(1, "/changes"),
         summary: "What is other at one instant than at an earlier one",
         text: "By node, with nodes that went silent or came back; or by component over all nodes, the most \
-               frequent change first, in one page.",
+               frequent change first.",
         parameters: &[
             in_query("from", "The earlier instant.", Shape::Text, "12h").required("12h"),
             in_query("to", "The later instant; now if absent.", Shape::Text, "2026-11-20T06:00:00Z"),
@@ -125,7 +125,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         id: "getRun",
         path: ApiPath::Version(1, "/runs/{node_id}/{start}"),
         summary: "A run with its reports",
-        text: "`limit` counts stored rows: reports and log lines. As text: one line for each of them (protocol 3.8).",
+        text: "`limit` counts stored rows: reports and log lines. As text: one line for each of them (protocol 3.8), \
+               all of them without `limit`.",
         parameters: &[
             NODE_ID,
             in_path(
@@ -254,8 +255,12 @@ const STATUS: Parameter =
 pub(crate) const AFTER: Parameter =
     in_query("after", "What `next` said: the list goes on there.", Shape::Text, "");
 /// How much of a list is wanted.
-pub(crate) const LIMIT: Parameter =
-    in_query("limit", "Most items; 100 if absent.", Shape::Integer(1, 10_000), "50");
+pub(crate) const LIMIT: Parameter = in_query(
+    "limit",
+    "Most items. If absent: 100 as JSON, all of them as CSV.",
+    Shape::Integer(1, 10_000),
+    "50",
+);
 /// JSON or CSV.
 pub(crate) const FORMAT: Parameter = in_query(
     "format",

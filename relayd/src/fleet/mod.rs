@@ -17,6 +17,7 @@
 //! | `questions` | which function answers which path: whoever answers more adds a line there |
 //! | `readers` | few connections, for reading only, with a limit on each statement |
 //! | [`reply`] | answers: JSON envelope, CSV, text; pages |
+//! | `whole` | lists that are sent whole, part by part |
 //! | [`trouble`] | why there is no answer |
 //! | [`state`] | SQL for the state of all nodes at an instant |
 //! | [`sets`], [`differences`] | sets of results, taken apart and compared |
@@ -26,7 +27,8 @@
 //! | [`nodes`], [`node`] | nodes, and how each of them is; one node |
 //!
 //! A question sees one snapshot of the database, changes nothing, is bounded in time and rows, and does not
-//! run on an async thread. Lists come in pages: `limit` items, and `next`, which as `after` asks for more.
+//! run on an async thread. Lists come in pages: `limit` items, and `next`, which as `after` asks for more; tables,
+//! texts and lines without `limit` as a whole, of which each part is a question.
 
 mod asked;
 pub mod by_node;
@@ -51,6 +53,7 @@ pub mod state;
 pub mod summary;
 pub mod timeline;
 pub mod trouble;
+mod whole;
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,6 +66,7 @@ pub use self::{
     readers::for_reading,
     reply::{Format, Page, Reply, Row},
     trouble::Trouble,
+    whole::Extent,
 };
 use self::{questions::question, readers::Readers};
 use crate::{
@@ -120,7 +124,7 @@ impl Fleet {
     async fn try_answer(&self, call: Call) -> Result<Response<Body>, Trouble> {
         let asked = Asked::read(&call.path, call.query.as_deref(), &call.headers)?;
         let reply = self.readers.ask(question(asked, &self.settings)?).await?;
-        Ok(reply.into_response(&call.path, call.query.as_deref()))
+        Ok(reply.into_response(&call, &self.readers))
     }
 }
 

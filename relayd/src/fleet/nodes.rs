@@ -167,9 +167,12 @@ impl Filter {
 
 /// `GET /nodes`.
 pub(super) fn list(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Trouble> {
-    let (filter, paging) = (Filter::read(&mut asked.query)?, asked.query.paging()?);
+    let (filter, extent) = (Filter::read(&mut asked.query)?, asked.extent()?);
     asked.query.finish()?;
-    Ok(Box::new(move |c| Reply::page("getNodes", &nodes(c, &settings, &filter, &paging)?, asked.format)))
+    Ok(Box::new(move |c| {
+        let page = move |c: &mut _, paging: &_| nodes(c, &settings, &filter, paging);
+        Reply::list("getNodes", c, extent, asked.format, page)
+    }))
 }
 
 #[derive(QueryableByName)]

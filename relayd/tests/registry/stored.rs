@@ -40,7 +40,7 @@ on_both!(
     of_a_node_that_nobody_decided_about_nothing_is_kept,
 );
 
-const MADE: i64 = 1_800_000_000;
+pub const MADE: i64 = 1_800_000_000;
 
 /// An inventory of a node with packages `name=version`.
 fn record(node: &str, made: i64, packages: &[&str]) -> Record {
@@ -68,7 +68,12 @@ fn record(node: &str, made: i64, packages: &[&str]) -> Record {
         SoftwareUpdate { name: Some("bash".into()), version: Some("9".into()), ..SoftwareUpdate::default() };
     content.software_updates.push(update);
     content.processes.push(Process { pid: u64::try_from(made).ok(), ..Process::default() });
-    let digest = openssl::sha::sha256(format!("{node} {made} {packages:?}").as_bytes());
+    record_of(node, made, &format!("{packages:?}"), content)
+}
+
+/// An inventory of a node that says this; `besides` tells it from others of the same time.
+pub fn record_of(node: &str, made: i64, besides: &str, content: Content) -> Record {
+    let digest = openssl::sha::sha256(format!("{node} {made} {besides}").as_bytes());
     let checked = Checked {
         node_id: node.parse().unwrap(),
         hostname: format!("{node}.example.org"),
@@ -83,7 +88,7 @@ fn record(node: &str, made: i64, packages: &[&str]) -> Record {
     Record::new(checked, made, digest)
 }
 
-fn store(c: &mut Connection, records: &[Record]) {
+pub fn store(c: &mut Connection, records: &[Record]) {
     let records: Vec<&Record> = records.iter().collect();
     write::write(c, &records, MADE + 1_000_000).unwrap();
 }

@@ -208,7 +208,7 @@ fn what_changed_is_said_once(hours: &mut Hours) {
         ("n1", "went_silent", Some(hours.shown(60)), None),
     ];
     assert_eq!(seen, expected);
-    let same = changes::by_component(&mut hours.c, &ask, 10).unwrap().items;
+    let same = changes::by_component(&mut hours.c, &ask, &ALL).unwrap().items;
     assert_eq!((same.len(), same[0].nodes, same[0].result.component.as_str()), (1, 1, "File"));
     assert_eq!(same[0].among, ["n0.example.org"]);
     // From nothing to something: every result is new.
@@ -315,7 +315,7 @@ fn nothing_can_be_changed(hours: &mut Hours) {
     }
 }
 
-async fn get(service: &Service, path: &str, query: &str) -> (StatusCode, HeaderMap, String) {
+pub async fn get(service: &Service, path: &str, query: &str) -> (StatusCode, HeaderMap, String) {
     let call = Call {
         caller: Caller::Operator,
         method: Method::GET,

@@ -120,11 +120,12 @@ impl Fleet {
     ) -> Result<usize, CliError> {
         let most = listing.limit.map_or(usual, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let mut out = BufWriter::new(io::stdout().lock());
-        let (mut after, mut printed, mut is_first_page) = (None, 0, true);
+        let (mut after, mut printed, mut is_first_page, mut is_cut) = (None, 0, true, false);
         loop {
             let paging = Paging { after, limit: PAGE.min(most - printed) };
             let mut found = self.ask(|c, settings| page(c, settings, &paging))?;
             // Some pages end only with a node.
+            is_cut |= found.items.len() > most - printed;
             found.items.truncate(most - printed);
             // Names of columns are there also over nothing.
             let with_names = if listing.csv { is_first_page } else { printed == 0 };
@@ -136,10 +137,8 @@ impl Fleet {
                 break;
             }
         }
-        if after.is_some() && !listing.json && !listing.csv {
-            writeln!(out, "… and more; see --limit")?;
-        }
         out.flush()?;
+        say_more(is_cut || after.is_some());
         Ok(printed)
     }
 }
@@ -153,6 +152,14 @@ impl Listing {
             return crate::fleet::reply::write_csv(out, items, is_first);
         }
         table::print(out, items, is_first)
+    }
+}
+
+/// Says that a list does not end where its output does. Not on standard output: programs read that one, and they
+/// least of all may take a part for the whole.
+pub fn say_more(is_more: bool) {
+    if is_more {
+        eprintln!("… and more; see --limit");
     }
 }
 
