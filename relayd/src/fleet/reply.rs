@@ -197,18 +197,66 @@ fn next_page(path: &str, query: Option<&str>, next: &str) -> String {
     format!("<{path}?{}>; rel=\"next\"", members.finish())
 }
 
-/// Writes a table: a line of names, if that is wanted, and a line for each row.
+/// Writes a table: a line of names, if that is wanted, and a line for each row. What a spreadsheet would take for a
+/// formula begins with an apostrophe: nodes say what they like.
 pub fn write_csv<T: Row>(out: impl io::Write, rows: &[T], with_names: bool) -> io::Result<()> {
     let mut table = csv::Writer::from_writer(out);
     if with_names {
         table.write_record(T::COLUMNS)?;
     }
     for row in rows {
-        table.write_record(row.cells())?;
+        table.write_record(row.cells().into_iter().map(inert))?;
     }
     table.flush()
 }
 
+/// A cell in which no spreadsheet sees a formula (OWASP, CSV Injection). Numbers are none.
+fn inert(cell: String) -> String {
+    const BEGINNINGS: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '＠'];
+    let is_number =
+        || cell.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'.')) && cell.parse::<f64>().is_ok();
+    if cell.starts_with(BEGINNINGS) && !is_number() { format!("'{cell}") } else { cell }
+}
+
 fn internal(error: impl std::fmt::Display) -> Trouble {
     Trouble::Internal(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct One(&'static str);
+
+    impl Row for One {
+        const COLUMNS: &'static [&'static str] = &["one", "two"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![self.0.into(), "x".into()]
+        }
+    }
+
+    #[test]
+    fn what_a_node_says_is_no_formula() {
+        for (said, written) in [
+            ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+            ("+1", "'+1"),
+            ("-1+cmd|' /C calc'!A0", "'-1+cmd|' /C calc'!A0"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "\"'\r=1\""),
+            ("\n=1", "\"'\n=1\""),
+            ("=1,\"2", "\"'=1,\"\"2\""),
+            ("＝1", "'＝1"),
+            ("-", "'-"),
+            ("-1.5", "-1.5"),
+            ("a=b", "a=b"),
+            ("", ""),
+        ] {
+            let mut table = Vec::new();
+            write_csv(&mut table, &[One(said)], false).unwrap();
+            assert_eq!(String::from_utf8(table).unwrap(), format!("{written},x\n"));
+        }
+    }
 }
