@@ -10,6 +10,8 @@ mod compliance;
 mod hours;
 #[path = "store/questions.rs"]
 mod questions;
+#[path = "store/since.rs"]
+mod since;
 #[path = "store/whole.rs"]
 mod whole;
 
@@ -67,6 +69,10 @@ on_both! {
 
     async fn questions_about_the_fleet_are_answered(url: DatabaseUrl) {
         questions::questions_are_answered(url).await;
+    }
+
+    async fn a_change_is_dated_by_the_run_that_brought_it(url: DatabaseUrl) {
+        since::a_change_is_dated_by_the_run_that_brought_it(url).await;
     }
 
     async fn what_programs_read_is_whole(url: DatabaseUrl) {

@@ -17,9 +17,10 @@ use serde::Serialize;
 use super::{
     Page, Paging, Row, Trouble,
     conditions::Conditions,
-    differences::{self, Difference, Pair},
+    differences::{self, Difference, Different, Pair},
     moment::show,
     sets::ResultFilter,
+    since::{self, Within},
     state::Moment,
 };
 use crate::{db::Connection, packages::pages::page};
@@ -47,6 +48,8 @@ pub enum Kind {
     WentSilent,
     /// The node: it answers, and did not before.
     CameBack,
+    /// The node: it answers, and no earlier run of it is known.
+    New,
 }
 
 /// A change on a node.
@@ -58,7 +61,8 @@ pub struct Change {
     pub hostname: String,
     /// What changed.
     pub kind: Kind,
-    /// Since when the node is as it is: start of the run, or of the last one before it went silent.
+    /// Since when it is so: start of the first run of those in a row that say this of the result, or that the
+    /// node answers with; or of the last run before it went silent.
     pub since: Option<String>,
     /// Which result.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +88,7 @@ impl Kind {
             Self::Result => "result",
             Self::WentSilent => "went_silent",
             Self::CameBack => "came_back",
+            Self::New => "new",
         }
     }
 }
@@ -163,6 +168,30 @@ impl ChangedRow {
     fn pair(&self) -> Pair {
         (self.was, self.is_now)
     }
+
+    /// What changed of the node itself.
+    fn kind(&self) -> Option<Kind> {
+        match (self.answered, self.answers, self.was) {
+            (0, 1, None) => Some(Kind::New),
+            (0, 1, Some(_)) => Some(Kind::CameBack),
+            (1, 0, _) => Some(Kind::WentSilent),
+            _ => None,
+        }
+    }
+
+    /// Since when the node is as it is, and has these results.
+    fn since(
+        &self,
+        c: &mut Connection,
+        ask: &Ask,
+        results: &[Different],
+    ) -> Result<Option<since::Since>, Trouble> {
+        let Some(newest) = self.since else { return Ok(None) };
+        let (from, freshness) = (ask.from.at.timestamp(), ask.to.freshness());
+        let within = Within { node: &self.nodeid, from, newest, freshness };
+        let ids: Vec<i64> = results.iter().map(|one| one.result).collect();
+        Ok(Some(since::since(c, within, &ids)?))
+    }
 }
 
 /// Nodes that are looked at in one go.
@@ -178,7 +207,7 @@ pub fn by_node(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Ch
         let found = differences::between(c, &pairs(&rows), &ask.filter)?;
         for row in rows {
             let node = row.nodeid.clone();
-            items.extend(of_node(row, &found, ask.filter.is_all()));
+            items.extend(of_node(c, ask, row, &found)?);
             if items.len() >= paging.limit {
                 let is_last = is_end && Some(&node) == after.as_ref();
                 return Ok(Page { items, next: (!is_last).then_some(node) });
@@ -190,12 +219,15 @@ pub fn by_node(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Ch
     }
 }
 
-fn of_node(row: ChangedRow, found: &HashMap<Pair, Vec<Difference>>, with_silence: bool) -> Vec<Change> {
-    let kind = match (row.answered, row.answers) {
-        (0, 1) => Some(Kind::CameBack),
-        (1, 0) => Some(Kind::WentSilent),
-        _ => None,
-    };
+fn of_node(
+    c: &mut Connection,
+    ask: &Ask,
+    row: ChangedRow,
+    found: &HashMap<Pair, Vec<Different>>,
+) -> Result<Vec<Change>, Trouble> {
+    let kind = row.kind().filter(|_| ask.filter.is_all());
+    let results = found.get(&row.pair()).map_or(&[][..], Vec::as_slice);
+    let since = row.since(c, ask, results)?;
     let change = |kind, since: Option<i64>, result| Change {
         node_id: row.nodeid.clone(),
         hostname: row.hostname.clone(),
@@ -203,13 +235,15 @@ fn of_node(row: ChangedRow, found: &HashMap<Pair, Vec<Difference>>, with_silence
         since: since.map(show),
         result,
     };
-    let node = kind.filter(|_| with_silence).map(|kind| {
-        let since = if kind == Kind::WentSilent { row.last } else { row.since };
-        change(kind, since, None)
+    let node = kind.map(|kind| match kind {
+        Kind::WentSilent => change(kind, row.last, None),
+        _ => change(kind, since.as_ref().map(|since| since.answers), None),
     });
-    let results = found.get(&row.pair()).into_iter().flatten();
-    let results = results.map(|result| change(Kind::Result, row.since, Some(result.clone())));
-    node.into_iter().chain(results).collect()
+    let results = results.iter().map(|one| {
+        let since = since.as_ref().and_then(|since| since.results.get(&one.result)).copied();
+        change(Kind::Result, since, Some(one.difference.clone()))
+    });
+    Ok(node.into_iter().chain(results).collect())
 }
 
 /// Host names that are named of each change.
@@ -229,8 +263,9 @@ pub fn by_component(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Pa
         for row in rows {
             let of_node = found.get(&row.pair()).into_iter().flatten();
             // A node counts once, however many key values of the component changed.
-            let of_node: BTreeSet<Difference> =
-                of_node.map(|one| Difference { key_value: String::new(), ..one.clone() }).collect();
+            let of_node: BTreeSet<Difference> = of_node
+                .map(|one| Difference { key_value: String::new(), ..one.difference.clone() })
+                .collect();
             for one in of_node {
                 let (nodes, among) = same.entry(one).or_default();
                 *nodes += 1;

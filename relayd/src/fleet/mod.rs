@@ -23,6 +23,7 @@
 //! | [`sets`], [`differences`] | sets of results, taken apart and compared |
 //! | [`summary`], [`parts`], [`by_node`], [`failing`] | compliance: of the fleet, by rule, by node; what is wrong |
 //! | [`changes`], [`timeline`] | what changed between two instants; on a node |
+//! | [`since`] | since when a node is as it is |
 //! | [`events`], [`runs`], [`run`] | reports, runs, one run |
 //! | [`nodes`], [`node`] | nodes, and how each of them is; one node |
 //!
@@ -49,6 +50,7 @@ pub mod reply;
 pub mod run;
 pub mod runs;
 pub mod sets;
+pub mod since;
 pub mod state;
 pub mod summary;
 pub mod timeline;

@@ -46,6 +46,11 @@ impl Moment {
         self.is_past
     }
 
+    /// For how long a run counts after its start, in seconds.
+    pub fn freshness(&self) -> i64 {
+        self.at.timestamp().saturating_sub(self.oldest)
+    }
+
     /// Whether the run that started then counts.
     pub fn is_fresh(&self, last: Option<i64>) -> bool {
         last.is_some_and(|last| last >= self.oldest)

@@ -214,7 +214,7 @@ fn what_changed_is_said_once(hours: &mut Hours) {
     // From nothing to something: every result is new.
     ask = changes::Ask { from: hours.at(-1), to: hours.at(30), ..ask };
     let found = changes::by_node(&mut hours.c, &ask, &ALL).unwrap().items;
-    assert_eq!(found.iter().filter(|one| one.kind.as_str() == "came_back").count(), 2);
+    assert_eq!(found.iter().filter(|one| one.kind.as_str() == "new").count(), 2);
     let new = found.iter().filter_map(|one| one.result.as_ref()).filter(|one| one.was.is_none());
     assert_eq!(new.count(), 4);
     ask = changes::Ask { from: hours.at(61), to: hours.at(64), ..ask };
