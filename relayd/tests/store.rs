@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Storing run logs, on PostgreSQL and SQLite alike.
 
+#[path = "store/asked.rs"]
+mod asked;
 #[path = "store/commands.rs"]
 mod commands;
 mod common;

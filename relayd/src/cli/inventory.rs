@@ -128,7 +128,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         Command::Show { node, section, at, json: as_json } => {
             let node = node_meant(&mut fleet, node)?;
             let at = at.as_deref().map(instant).transpose()?.map(|at| at.timestamp());
-            let wanted = Wanted::read(section.as_deref());
+            let wanted = Wanted::read(section.as_deref())?;
             let inventory = fleet.ask(|c, _| questions::inventory(c, &node, at, &wanted))?;
             let mut out = BufWriter::new(io::stdout().lock());
             match as_json {
@@ -162,7 +162,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
             Ok(())
         }
         Command::Export { which, section } => {
-            let (filter, wanted) = (which.filter(), Wanted::read(section.as_deref()));
+            let (filter, wanted) = (which.filter(), Wanted::read(section.as_deref())?);
             let mut out = BufWriter::new(io::stdout().lock());
             let mut paging = Paging { after: None, limit: PAGE };
             loop {

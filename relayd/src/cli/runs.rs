@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::Config,
     fleet::{
-        Paging, Trouble,
+        Paging, moment,
         run::{self, RunDetails},
         runs::{self, Filter},
     },
@@ -89,7 +89,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         let start = start.as_deref().map(instant).transpose()?;
         let start = match start {
             Some(start) => start.timestamp(),
-            None => fleet.ask(|c, _| run::last_start(c, &node)?.ok_or(Trouble::Nothing))?,
+            None => fleet.ask(|c, _| run::last_start(c, &node))?,
         };
         return show(&mut fleet, &node, start, *text, *json);
     }
@@ -99,6 +99,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         to: command.to.as_deref().map(instant).transpose()?.map(|at| at.timestamp()),
         config_id: None,
     };
+    moment::must_be_in_order(filter.from, filter.to)?;
     fleet.list(&command.listing, USUAL, |c, _, paging| runs::runs(c, &filter, paging))?;
     Ok(())
 }

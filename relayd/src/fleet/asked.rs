@@ -41,6 +41,26 @@ pub struct Paging {
     pub limit: usize,
 }
 
+impl Paging {
+    /// What `next` says of a list by node: the id of the last one, as JSON, so that nothing else passes for it.
+    pub fn node(id: &str) -> String {
+        serde_json::Value::from(id).to_string()
+    }
+
+    /// The node after which such a list goes on.
+    pub fn after_node(&self) -> Result<Option<String>, Trouble> {
+        self.after
+            .as_deref()
+            .map(|after| serde_json::from_str(after).map_err(|_| Self::unreadable(after)))
+            .transpose()
+    }
+
+    /// An `after` that no `next` has said.
+    pub fn unreadable(after: &str) -> Trouble {
+        Trouble::Asked(format!("after: {after:?} is none that `next` said here"))
+    }
+}
+
 impl Asked {
     /// How much of a list is wanted: a page as JSON, all of it as a table, unless `limit` says something else.
     pub fn extent(&mut self) -> Result<Extent, Trouble> {

@@ -199,7 +199,7 @@ const AT_A_TIME: usize = 1000;
 
 /// Changes, by node. A page ends with the node with which its limit is reached.
 pub fn by_node(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Change>, Trouble> {
-    let (mut items, mut after) = (Vec::new(), paging.after.clone());
+    let (mut items, mut after) = (Vec::new(), paging.after_node()?);
     loop {
         let rows = changed(c, ask, after.as_deref(), AT_A_TIME)?;
         let is_end = rows.len() < AT_A_TIME;
@@ -210,7 +210,7 @@ pub fn by_node(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Ch
             items.extend(of_node(c, ask, row, &found)?);
             if items.len() >= paging.limit {
                 let is_last = is_end && Some(&node) == after.as_ref();
-                return Ok(Page { items, next: (!is_last).then_some(node) });
+                return Ok(Page { items, next: (!is_last).then(|| Paging::node(&node)) });
             }
         }
         if is_end {

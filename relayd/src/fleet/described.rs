@@ -275,13 +275,16 @@ pub(crate) const NEXT: Header =
 pub(crate) const CSV: Answer =
     answer(200, "a list as table").with(Content::Bytes(&["text/csv; charset=utf-8"])).headers(&[NEXT]);
 /// A question that makes no sense.
-pub(crate) const BAD: Answer =
-    problem(400, "a member of the query is not known, there twice, empty, or not readable");
+pub(crate) const BAD: Answer = problem(
+    400,
+    "a member of the query is not known, there twice, empty, or not readable; the text says which",
+);
 /// Nothing to answer from.
 pub(crate) const NOT_HERE: Answer =
     problem(404, "this server stores no run logs: the root does (`processing.reporting.output`)");
 /// A node is named that is none.
-pub(crate) const NO_NODE: Answer = problem(404, "no such node is known");
+pub(crate) const NO_NODE: Answer =
+    problem(404, "what is named is not known, such as the node; the text says what");
 /// The database does not answer.
 pub(crate) const LATER: Answer =
     problem(503, "the database does not answer, or not in time; or too many questions at a time").later();

@@ -15,7 +15,7 @@ use super::{
     summary,
     timeline::{self, Span},
 };
-use crate::{advisories, inventories, packages};
+use crate::{advisories, db::Connection, inventories, packages};
 
 /// What is asked.
 pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Question, Trouble> {
@@ -59,6 +59,18 @@ impl ResultFilter {
     }
 }
 
+/// An error where something that a question names is not known: nobody may take its answer for "all is well".
+fn must_be_known(
+    c: &mut Connection,
+    moment: &Moment,
+    node: Option<&str>,
+    filter: &ResultFilter,
+) -> Result<(), Trouble> {
+    node::must_be_known(c, node)?;
+    filter.must_be_known(c)?;
+    moment.must_be_known(c)
+}
+
 fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Trouble> {
     const ACTION: &str = "getCompliance";
     let query = &mut asked.query;
@@ -68,7 +80,7 @@ fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Tro
         None => {
             asked.query.finish()?;
             return Ok(Box::new(move |c| {
-                node::must_be_known(c, node.as_deref())?;
+                must_be_known(c, &moment, node.as_deref(), &filter)?;
                 let summary = summary::summary(c, &settings, &moment, node.as_deref(), &filter)?;
                 Reply::one(ACTION, &summary, asked.format)
             }));
@@ -85,7 +97,7 @@ fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Tro
     asked.query.finish()?;
     let format = asked.format;
     Ok(Box::new(move |c| {
-        node::must_be_known(c, node.as_deref())?;
+        must_be_known(c, &moment, node.as_deref(), &filter)?;
         match by {
             None => {
                 let ask = by_node::Ask { moment, node, filter, wanted };
@@ -107,7 +119,7 @@ fn failing(mut asked: Asked, settings: &Settings) -> Result<Question, Trouble> {
     asked.query.finish()?;
     let ask = by_node::Ask { moment, node, filter, wanted };
     Ok(Box::new(move |c| {
-        node::must_be_known(c, ask.node.as_deref())?;
+        must_be_known(c, &ask.moment, ask.node.as_deref(), &ask.filter)?;
         let page = move |c: &mut _, paging: &_| failing::failing(c, &ask, paging);
         Reply::list("getFailing", c, extent, asked.format, page)
     }))
@@ -122,6 +134,7 @@ fn unix(query: &mut Query, name: &str) -> Result<Option<i64>, Trouble> {
 fn timeline(mut asked: Asked, settings: Arc<Settings>, node: &str) -> Result<Question, Trouble> {
     let node = node.to_owned();
     let span = Span { from: unix(&mut asked.query, "from")?, to: unix(&mut asked.query, "to")? };
+    moment::must_be_in_order(span.from, span.to)?;
     let extent = asked.extent()?;
     asked.query.finish()?;
     Ok(Box::new(move |c| {
@@ -140,9 +153,7 @@ fn changes(mut asked: Asked, settings: &Settings) -> Result<Question, Trouble> {
         return Err(Trouble::Asked("from: since when? Say for example from=12h".into()));
     }
     let to = Moment::read(query, "to", settings)?;
-    if from.at > to.at {
-        return Err(Trouble::Asked("from is later than to".into()));
-    }
+    moment::must_be_in_order(Some(from.at.timestamp()), Some(to.at.timestamp()))?;
     let (node, filter) = (query.take("node"), ResultFilter::read(query));
     let by_component = match query.take("by").as_deref() {
         None | Some("node") => false,
@@ -154,6 +165,7 @@ fn changes(mut asked: Asked, settings: &Settings) -> Result<Question, Trouble> {
     let (ask, format) = (changes::Ask { from, to, node, filter }, asked.format);
     Ok(Box::new(move |c| {
         node::must_be_known(c, ask.node.as_deref())?;
+        ask.filter.must_be_known(c)?;
         match by_component {
             true => Reply::list(ACTION, c, extent, format, move |c, p| changes::by_component(c, &ask, p)),
             false => Reply::list(ACTION, c, extent, format, move |c, p| changes::by_node(c, &ask, p)),
@@ -169,6 +181,7 @@ fn runs(mut asked: Asked) -> Result<Question, Trouble> {
         to: unix(query, "to")?,
         config_id: query.take("config_id"),
     };
+    moment::must_be_in_order(filter.from, filter.to)?;
     if let runs::Filter { node: None, from: None, config_id: Some(_), .. } = filter {
         // There is no index for it: all days would be read for few runs, or none.
         return Err(Trouble::Asked("config_id: say node or from as well".into()));

@@ -92,10 +92,7 @@ pub fn timeline(
 ) -> Result<Page<Segment>, Trouble> {
     let after: Option<i64> = match &paging.after {
         None => None,
-        Some(text) => Some(
-            text.parse()
-                .map_err(|_| Trouble::Asked(format!("after: {text:?} is none that `next` said here")))?,
-        ),
+        Some(text) => Some(text.parse().map_err(|_| Paging::unreadable(text))?),
     };
     // One more before the page: what it is compared with; and one after it: when the node went on.
     let rows = rows(c, node, span, after, paging.limit + 1)?;

@@ -22,6 +22,10 @@ impl Filter {
                 (rest, "") => rest.to_owned(),
                 (rest, value) => format!("{rest}={value}"),
             };
+            // `versions=3` is another name, and no condition.
+            if !sign_and_version.starts_with(['<', '>', '=']) {
+                return Err(Trouble::Asked(format!("{name:?} is not known here")));
+            }
             sign_and_version.parse().map_err(|error| Trouble::Asked(format!("version: {error}")))
         });
         Ok(Self {

@@ -74,6 +74,13 @@ pub fn commands_say_the_same(url: &DatabaseUrl, hours: &Hours) {
         (2, &["compliance", "--at", "tomorrow"]),
         (2, &["compliance", "--csv"]),
         (2, &["compliance", "changes"]),
+        (2, &["compliance", "--at", "2020-01-01"]),
+        (2, &["compliance", "failing", "--at", "2020-01-01"]),
+        (2, &["compliance", "timeline", "n0", "--from", "1h", "--to", "2h"]),
+        (2, &["runs", "--from", "1h", "--to", "2h"]),
+        (2, &["inventory", "show", "n0", "--section", "bogus"]),
+        (4, &["compliance", "failing", "--rule", "nosuch"]),
+        (4, &["inventory", "show", "n0"]),
     ] {
         let (seen, out, err) = run(arguments);
         assert!(seen == code && out.is_empty() && !err.is_empty(), "{arguments:?}: {seen} {out} {err}");

@@ -12,8 +12,8 @@ use relayd::{
 };
 
 use crate::{
+    asked::get,
     common::fleet::{Fleet, Rig, config_of},
-    questions::get,
 };
 
 /// More than are read at a time.

@@ -101,6 +101,7 @@ impl Fleet {
             policy: policy.clone(),
             component: component.clone(),
         };
+        self.ask(|c, _| filter.must_be_known(c))?;
         Ok((node, filter))
     }
 
@@ -108,6 +109,13 @@ impl Fleet {
     pub fn moment(&self, text: Option<&str>) -> Result<Moment, CliError> {
         let at = text.map(instant).transpose()?;
         Moment::of(&self.settings, at).map_err(CliError::from)
+    }
+
+    /// The instant of which the state is asked; now without it.
+    pub fn known_moment(&mut self, text: Option<&str>) -> Result<Moment, CliError> {
+        let moment = self.moment(text)?;
+        self.ask(|c, _| moment.must_be_known(c))?;
+        Ok(moment)
     }
 
     /// Prints a list, page by page; gives how many items that were. Each page is about one moment: whoever reads
@@ -178,7 +186,7 @@ impl From<Trouble> for CliError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Asked(_) => Self::usage(trouble),
-            Trouble::Nothing => Self::nothing(trouble),
+            Trouble::Nothing | Trouble::Missing(_) => Self::nothing(trouble),
             Trouble::Late
             | Trouble::Busy
             | Trouble::Unusable(_)
