@@ -84,7 +84,9 @@ fn without(some: &[i64], others: &[i64]) -> Vec<i64> {
 
 /// Puts together what was and what is said of the same component.
 fn paired(results: &HashMap<i64, ResultRow>, gone: &[i64], new: &[i64]) -> Vec<Different> {
-    let mut by_component: BTreeMap<[&str; 6], [Vec<(&'static str, i64)>; 2]> = BTreeMap::new();
+    /// What each report said, and the id of its result.
+    type Said = Vec<(&'static str, i64)>;
+    let mut by_component: BTreeMap<[&str; 6], [Said; 2]> = BTreeMap::new();
     for (place, ids) in [gone, new].into_iter().enumerate() {
         for row in ids.iter().filter_map(|id| results.get(id)) {
             let key =

@@ -262,7 +262,7 @@ mod tests {
             json!({"path": path("site"), "from": "Lyon", "to": "Paris"}),
         ];
         assert_eq!(said(&old, &new), expected);
-        assert_eq!(said(&of(json!([{"a": 1}, {"b": 2}])), &of(json!([{"b": 2}, {"a": 1}]))), [json!(0); 0]);
+        assert!(said(&of(json!([{"a": 1}, {"b": 2}])), &of(json!([{"b": 2}, {"a": 1}]))).is_empty());
         let none = sections(json!({"rudder": [{"agents": [{"name": "a", "policy_server": "relay"}]}]}));
         let expected = [
             json!({"path": "rudder.agents.policy_server", "from": "root", "to": "relay"}),
