@@ -49,7 +49,7 @@ Exit codes:
   0  said, whatever the state is
   1  failed
   2  wrong form of the command line, or this server stores no run logs
-  4  there is no such node"
+  4  there is no such node, or nothing is known of such a rule, directive or technique"
 )]
 pub struct Command {
     #[command(subcommand)]
