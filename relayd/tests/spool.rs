@@ -112,7 +112,12 @@ fn accept(_: &str) -> Disposition {
 }
 
 fn down(_: &str) -> Disposition {
-    Disposition::Released(Release { outlet_down: true, detail: "no database".into(), retry_after: None })
+    Disposition::Released(Release {
+        outlet_down: true,
+        detail: "no database".into(),
+        retry_after: None,
+        is_usual: false,
+    })
 }
 
 fn reject(maybe_incomplete: bool) -> Disposition {
@@ -348,9 +353,12 @@ async fn the_gate_does_not_stay_closed_when_nothing_waits_behind_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_alone_cannot_go_waits_alone() {
     let mut f = Fixture::new(|name| match name.contains("node-0") {
-        true => {
-            Disposition::Released(Release { outlet_down: false, detail: "404".into(), retry_after: None })
-        }
+        true => Disposition::Released(Release {
+            outlet_down: false,
+            detail: "404".into(),
+            retry_after: None,
+            is_usual: false,
+        }),
         false => accept(name),
     });
     f.put_old(&name(0), "x");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Storing run logs, on PostgreSQL and SQLite alike.
 
+#[path = "store/asked.rs"]
+mod asked;
 #[path = "store/commands.rs"]
 mod commands;
 mod common;
@@ -10,6 +12,10 @@ mod compliance;
 mod hours;
 #[path = "store/questions.rs"]
 mod questions;
+#[path = "store/since.rs"]
+mod since;
+#[path = "store/whole.rs"]
+mod whole;
 
 use common::{
     cluster::shared,
@@ -65,6 +71,14 @@ on_both! {
 
     async fn questions_about_the_fleet_are_answered(url: DatabaseUrl) {
         questions::questions_are_answered(url).await;
+    }
+
+    async fn a_change_is_dated_by_the_run_that_brought_it(url: DatabaseUrl) {
+        since::a_change_is_dated_by_the_run_that_brought_it(url).await;
+    }
+
+    async fn what_programs_read_is_whole(url: DatabaseUrl) {
+        whole::what_programs_read_is_whole(url).await;
     }
 
     async fn a_run_is_stored_once_and_dated_by_its_first_report(url: DatabaseUrl) {

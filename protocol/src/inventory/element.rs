@@ -123,6 +123,11 @@ macro_rules! elements {
             )*
         }
 
+        impl $struct {
+            /// Names of its members.
+            pub const MEMBERS: &[&str] = &[$( stringify!($member) ),*];
+        }
+
         impl crate::inventory::element::Element for $struct {
             fn read(
                 cursor: &mut crate::inventory::cursor::Cursor<'_>,

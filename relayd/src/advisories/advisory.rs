@@ -21,6 +21,13 @@ pub struct Advisory {
     pub url: Option<String>,
 }
 
+impl Advisory {
+    /// Whether it is called so, by its own name or another one.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.id == name || self.aliases.iter().any(|alias| alias == name)
+    }
+}
+
 /// Versions of one package that an advisory is about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Affected {

@@ -10,7 +10,10 @@ use super::{
     current::Current,
     report::{self, Filter},
 };
-use crate::fleet::{Asked, Format, Page, Question, Reply, Row, Trouble, node};
+use crate::{
+    db::Connection,
+    fleet::{Asked, Extent, Format, Page, Paging, Question, Reply, Row, Trouble, node},
+};
 
 /// What a list has a row for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -57,31 +60,45 @@ pub fn question(mut asked: Asked, current: Option<&Arc<Current>>) -> Result<Ques
             Trouble::Asked(format!("by: {name:?} is neither advisory nor node, package or finding"))
         })?,
     };
-    let paging = query.paging()?;
+    let extent = asked.extent()?;
     asked.query.finish()?;
-    let format = asked.format;
     let none =
         || Trouble::Asked("there are no advisories here: processing.inventory.advisories is not set".into());
     let current = current.cloned().ok_or_else(none)?;
     Ok(Box::new(move |c| {
         node::must_be_named(c, filter.node.as_deref())?;
         let matched = current.matched().map_err(|_| Trouble::Unusable(UNREADABLE))?;
-        let error = current.error();
+        let list = List { unreadable: current.error(), extent, format: asked.format };
         match by {
-            By::Advisory => reply(report::by_advisory(c, &matched, &filter, &paging)?, error, format),
-            By::Node => reply(report::by_node(c, &matched, &filter, &paging)?, error, format),
-            By::Package => reply(report::by_package(c, &matched, &filter, &paging)?, error, format),
-            By::Finding => reply(report::findings(c, &matched, &filter, &paging)?, error, format),
+            By::Advisory => list.of(c, move |c, p| report::by_advisory(c, &matched, &filter, p)),
+            By::Node => list.of(c, move |c, p| report::by_node(c, &matched, &filter, p)),
+            By::Package => list.of(c, move |c, p| report::by_package(c, &matched, &filter, p)),
+            By::Finding => list.of(c, move |c, p| report::findings(c, &matched, &filter, p)),
         }
     }))
 }
 
-fn reply<T: Row>(page: Page<T>, unreadable: Option<String>, format: Format) -> Result<Reply, Trouble> {
-    match format {
-        Format::Json => {
-            let next = page.next.clone();
-            Reply::json(ACTION, &Reported { unreadable, page }, next)
+/// What a list is to look like.
+struct List {
+    unreadable: Option<String>,
+    extent: Extent,
+    format: Format,
+}
+
+impl List {
+    fn of<T: Row>(
+        self,
+        c: &mut Connection,
+        mut page: impl FnMut(&mut Connection, &Paging) -> Result<Page<T>, Trouble> + Send + 'static,
+    ) -> Result<Reply, Trouble> {
+        let Self { unreadable, extent, format } = self;
+        match format {
+            Format::Json => {
+                let page = page(c, &extent.paging)?;
+                let next = page.next.clone();
+                Reply::json(ACTION, &Reported { unreadable, page }, next)
+            }
+            _ => Reply::list(ACTION, c, extent, format, page),
         }
-        _ => Reply::page(ACTION, &page, format),
     }
 }

@@ -38,15 +38,22 @@ impl Filter {
     fn ask<'m>(&self, c: &mut Connection, matched: &'m Matched) -> Result<Exposure<'m>, Trouble> {
         let mut which = Conditions::default();
         which.inventories_of(self.node.as_deref());
-        matched.exposure(c, &which, |catalogue, struck, hit| self.passes(catalogue, struck, hit))
+        let exposure =
+            matched.exposure(c, &which, |catalogue, struck, hit| self.passes(catalogue, struck, hit))?;
+        match &self.advisory {
+            // Who mistypes it must not be told that no node falls under it.
+            Some(name) if !exposure.advisories().iter().any(|one| one.is_named(name)) => {
+                Err(Trouble::Missing(format!("no advisory {name:?} is known")))
+            }
+            _ => Ok(exposure),
+        }
     }
 
     fn passes(&self, catalogue: &Catalogue, struck: &Struck, hit: Hit) -> bool {
         let (_, advisory) = catalogue.advisory(hit);
-        let named = |name: &String| advisory.id == *name || advisory.aliases.contains(name);
         let is_fixed = || catalogue.fixed(hit, &struck.package).is_some();
         self.severity.is_none_or(|least| advisory.severity >= least)
-            && self.advisory.as_ref().is_none_or(named)
+            && self.advisory.as_ref().is_none_or(|name| advisory.is_named(name))
             && self.fixed.is_none_or(|fixed| is_fixed() == fixed)
             && self.package.as_ref().is_none_or(|pattern| is_like(&struck.package.name, pattern))
     }

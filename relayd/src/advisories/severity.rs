@@ -24,8 +24,8 @@ pub enum Severity {
 
 /// A word that stands for no severity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no severity; there are critical, high, medium, low and unknown")]
-pub struct NoSeverity(String);
+#[error("no severity; there are critical, high, medium, low and unknown")]
+pub struct NoSeverity;
 
 impl Severity {
     /// All, the worst first.
@@ -64,7 +64,7 @@ impl FromStr for Severity {
             "medium" | "moderate" => Self::Medium,
             "low" | "minor" | "negligible" | "unimportant" => Self::Low,
             "unknown" | "none" | "not yet assigned" | "untriaged" | "end-of-life" | "" => Self::Unknown,
-            _ => return Err(NoSeverity(text.to_owned())),
+            _ => return Err(NoSeverity),
         })
     }
 }

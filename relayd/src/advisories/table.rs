@@ -104,7 +104,8 @@ fn checked(line: Line) -> Result<(Advisory, Affected), String> {
             (Some(known.0), Some(known.1))
         }
     };
-    let severity = line.severity.parse::<Severity>().map_err(|error| error.to_string())?;
+    let severity =
+        line.severity.parse::<Severity>().map_err(|error| format!("{:?} is {error}", line.severity))?;
     let advisory = Advisory {
         id: line.advisory,
         aliases: line.aliases.split_whitespace().map(str::to_owned).collect(),

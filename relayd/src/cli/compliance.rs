@@ -23,7 +23,7 @@ use crate::{
     fleet::{
         by_node, changes,
         counts::{Counts, Wanted},
-        failing,
+        failing, moment,
         parts::{self, By},
         summary::{self, Summary},
         timeline::{self, Span},
@@ -49,7 +49,7 @@ Exit codes:
   0  said, whatever the state is
   1  failed
   2  wrong form of the command line, or this server stores no run logs
-  4  there is no such node"
+  4  there is no such node, or nothing is known of such a rule, directive or technique"
 )]
 pub struct Command {
     #[command(subcommand)]
@@ -178,9 +178,6 @@ fn rebuild(config: &Config) -> Result<(), CliError> {
     }
 }
 
-/// Changes put together by component that are listed when nobody says how many.
-const MOST_CHANGES: usize = 1000;
-
 /// Runs the command.
 pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
     let mut fleet = Fleet::open(config)?;
@@ -189,24 +186,23 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         Some(More::Rebuild) => rebuild(config),
         Some(More::Failing { filters, at, status, listing }) => {
             let (node, filter) = fleet.filter(filters)?;
-            let ask = by_node::Ask { moment: fleet.moment(at.as_deref())?, node, filter, wanted: *status };
+            let ask =
+                by_node::Ask { moment: fleet.known_moment(at.as_deref())?, node, filter, wanted: *status };
             let number = fleet.list(listing, usize::MAX, |c, _, paging| failing::failing(c, &ask, paging))?;
             Ok(say_nothing(listing, number, "nothing")?)
         }
         Some(More::Changes { from, to, by, filters, listing }) => {
             let (from, to) = (fleet.moment(Some(from))?, fleet.moment(to.as_deref())?);
-            if from.at > to.at {
-                return Err(CliError::usage("--from is later than --to"));
-            }
+            moment::must_be_in_order(Some(from.at.timestamp()), Some(to.at.timestamp()))?;
             let (node, filter) = fleet.filter(filters)?;
             let ask = changes::Ask { from, to, node, filter };
             let number = match by {
                 ChangesBy::Node => {
                     fleet.list(listing, usize::MAX, |c, _, paging| changes::by_node(c, &ask, paging))?
                 }
-                ChangesBy::Component => fleet.list(listing, MOST_CHANGES, |c, _, paging| {
-                    changes::by_component(c, &ask, paging.limit)
-                })?,
+                ChangesBy::Component => {
+                    fleet.list(listing, usize::MAX, |c, _, paging| changes::by_component(c, &ask, paging))?
+                }
             };
             Ok(say_nothing(listing, number, "nothing changed")?)
         }
@@ -216,6 +212,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
                 Ok(text.as_deref().map(super::fleet::instant).transpose()?.map(|at| at.timestamp()))
             };
             let span = Span { from: unix(from)?, to: unix(to)? };
+            moment::must_be_in_order(span.from, span.to)?;
             let now = chrono::Utc::now().timestamp();
             let number = fleet.list(listing, usize::MAX, |c, settings, paging| {
                 timeline::timeline(c, settings, now, &node, span, paging)
@@ -227,7 +224,8 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
 
 fn state(fleet: &mut Fleet, command: &Command) -> Result<(), CliError> {
     let (node, filter) = fleet.filter(&command.filters)?;
-    let (moment, wanted, listing) = (fleet.moment(command.at.as_deref())?, command.status, &command.listing);
+    let (moment, wanted, listing) =
+        (fleet.known_moment(command.at.as_deref())?, command.status, &command.listing);
     let by = match command.by {
         None => return whole(fleet, command),
         Some(ByArg::Node) => {
@@ -249,7 +247,7 @@ fn whole(fleet: &mut Fleet, command: &Command) -> Result<(), CliError> {
         return Err(CliError::usage("--csv and --limit are for lists: say --by"));
     }
     let (node, filter) = fleet.filter(&command.filters)?;
-    let moment = fleet.moment(command.at.as_deref())?;
+    let moment = fleet.known_moment(command.at.as_deref())?;
     let summary =
         fleet.ask(|c, settings| summary::summary(c, settings, &moment, node.as_deref(), &filter))?;
     let mut out = io::stdout().lock();

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::{
     CliError,
-    fleet::{Fleet, Line, Listing, instant, json},
+    fleet::{Fleet, Line, Listing, instant, json, say_more},
     output::counted,
     packages::node_meant,
 };
@@ -128,7 +128,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         Command::Show { node, section, at, json: as_json } => {
             let node = node_meant(&mut fleet, node)?;
             let at = at.as_deref().map(instant).transpose()?.map(|at| at.timestamp());
-            let wanted = Wanted::read(section.as_deref());
+            let wanted = Wanted::read(section.as_deref())?;
             let inventory = fleet.ask(|c, _| questions::inventory(c, &node, at, &wanted))?;
             let mut out = BufWriter::new(io::stdout().lock());
             match as_json {
@@ -137,27 +137,32 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
             }
             Ok(out.flush()?)
         }
-        Command::Changes { node, limit, json } => {
+        Command::Changes { node, limit, json: as_json } => {
             let node = node_meant(&mut fleet, node)?;
-            let paging = Paging { after: None, limit: usize::from(*limit) };
-            let page = fleet.ask(|c, _| questions::changes(c, &node, &paging))?;
+            let (most, mut printed, mut after) = (usize::from(*limit), 0, None);
             let mut out = BufWriter::new(io::stdout().lock());
-            for change in &page.items {
-                match json {
-                    true => {
-                        serde_json::to_writer(&mut out, change).map_err(io::Error::from)?;
-                        writeln!(out)?;
-                    }
-                    false => print_change(&mut out, change)?,
+            loop {
+                let paging = Paging { after, limit: most - printed };
+                let page = fleet.ask(|c, _| questions::changes(c, &node, &paging))?;
+                for change in &page.items {
+                    if *as_json { json(&mut out, change)? } else { print_change(&mut out, change)? }
+                }
+                printed += page.items.len();
+                after = page.next;
+                // A page ends early where its changes are large.
+                if after.is_none() || printed >= most {
+                    break;
                 }
             }
-            if !json {
-                writeln!(out, "{}", counted(page.items.len(), "change"))?;
+            if !as_json {
+                writeln!(out, "{}", counted(printed, "change"))?;
             }
-            Ok(out.flush()?)
+            out.flush()?;
+            say_more(after.is_some());
+            Ok(())
         }
         Command::Export { which, section } => {
-            let (filter, wanted) = (which.filter(), Wanted::read(section.as_deref()));
+            let (filter, wanted) = (which.filter(), Wanted::read(section.as_deref())?);
             let mut out = BufWriter::new(io::stdout().lock());
             let mut paging = Paging { after: None, limit: PAGE };
             loop {

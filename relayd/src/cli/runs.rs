@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::Config,
     fleet::{
-        Paging, Trouble,
+        Paging, moment,
         run::{self, RunDetails},
         runs::{self, Filter},
     },
@@ -29,7 +29,8 @@ use crate::{
   relayd runs show web1.example.org
   relayd runs show web1.example.org 2026-11-20T06:00:00Z --text
 
-Instants are RFC 3339, a day (2026-11-20), Unix time, or how long ago (12h).
+Instants are RFC 3339, a day (2026-11-20), Unix time, or how long ago (12h). Without --limit the last 20
+runs are listed, in any format; standard error says when there are more.
 
 Exit codes:
   0  said
@@ -88,7 +89,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         let start = start.as_deref().map(instant).transpose()?;
         let start = match start {
             Some(start) => start.timestamp(),
-            None => fleet.ask(|c, _| run::last_start(c, &node)?.ok_or(Trouble::Nothing))?,
+            None => fleet.ask(|c, _| run::last_start(c, &node))?,
         };
         return show(&mut fleet, &node, start, *text, *json);
     }
@@ -98,6 +99,7 @@ pub fn run(command: &Command, config: &Config) -> Result<(), CliError> {
         to: command.to.as_deref().map(instant).transpose()?.map(|at| at.timestamp()),
         config_id: None,
     };
+    moment::must_be_in_order(filter.from, filter.to)?;
     fleet.list(&command.listing, USUAL, |c, _, paging| runs::runs(c, &filter, paging))?;
     Ok(())
 }

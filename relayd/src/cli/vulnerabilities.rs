@@ -38,6 +38,7 @@ Exit codes:
   0  said, also when nothing falls under any
   1  failed; also when the advisories cannot be read
   2  wrong form of the command line, or there are no advisories
+  4  there is no such node, or no such advisory
 ")]
 pub struct Command {
     /// Print a line for each of these; a finding is a package with an advisory on a node.

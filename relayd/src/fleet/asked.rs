@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 use hyper::{HeaderMap, header::ACCEPT};
 use percent_encoding::percent_decode_str;
 
-use super::{Format, Trouble};
+use super::{Format, Trouble, whole::Extent};
 
 /// Before what is asked for.
 const PREFIX: &str = "/rudder/relay-api/1/";
@@ -14,7 +14,7 @@ const PREFIX: &str = "/rudder/relay-api/1/";
 const LONGEST: usize = 4096;
 /// Items in a page when nobody says how many.
 const USUAL: usize = 100;
-/// Most items in a page.
+/// Most items in a page, and in a part of a list that is sent whole.
 pub const MOST: usize = 10_000;
 
 /// A request, taken apart.
@@ -41,7 +41,32 @@ pub struct Paging {
     pub limit: usize,
 }
 
+impl Paging {
+    /// What `next` says of a list by node: the id of the last one, as JSON, so that nothing else passes for it.
+    pub fn node(id: &str) -> String {
+        serde_json::Value::from(id).to_string()
+    }
+
+    /// The node after which such a list goes on.
+    pub fn after_node(&self) -> Result<Option<String>, Trouble> {
+        self.after
+            .as_deref()
+            .map(|after| serde_json::from_str(after).map_err(|_| Self::unreadable(after)))
+            .transpose()
+    }
+
+    /// An `after` that no `next` has said.
+    pub fn unreadable(after: &str) -> Trouble {
+        Trouble::Asked(format!("after: {after:?} is none that `next` said here"))
+    }
+}
+
 impl Asked {
+    /// How much of a list is wanted: a page as JSON, all of it as a table, unless `limit` says something else.
+    pub fn extent(&mut self) -> Result<Extent, Trouble> {
+        self.query.extent(self.format != Format::Json)
+    }
+
     /// Reads a request.
     pub fn read(path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Self, Trouble> {
         let rest = path.strip_prefix(PREFIX).ok_or(Trouble::Nothing)?;
@@ -98,6 +123,15 @@ impl Query {
             return Err(Trouble::Asked(format!("limit: {limit} is not from 1 to {MOST}")));
         }
         Ok(Paging { after: self.take("after"), limit })
+    }
+
+    /// `after` and `limit` of a list that programs read: it is whole when nobody says how much of it is wanted. What
+    /// is no JSON has no `next`, and who saves a table looks at no header.
+    pub fn extent(&mut self, is_for_programs: bool) -> Result<Extent, Trouble> {
+        let is_whole = is_for_programs && !self.0.contains_key("limit");
+        let paging = self.paging()?;
+        let limit = if is_whole { MOST } else { paging.limit };
+        Ok(Extent { paging: Paging { limit, ..paging }, is_whole })
     }
 
     /// An error when there are members that nobody has taken: a misspelt filter must not show everything.

@@ -119,7 +119,7 @@ pub fn nodes(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Node
         true => None,
         false => Some(sets::statuses(c, &ask.filter)?),
     };
-    let (mut found, mut after) = (Vec::new(), paging.after.clone());
+    let (mut found, mut after) = (Vec::new(), paging.after_node()?);
     loop {
         let at_a_time = AT_A_TIME.max(paging.limit + 1);
         let mut rows = rows(c, ask, after.as_deref(), at_a_time)?;
@@ -148,7 +148,7 @@ pub fn nodes(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Node
             Some(wanted) => wanted.of(&node.results) > 0,
         }));
         if is_end || found.len() > paging.limit {
-            return Ok(Page::cut(found, paging.limit, |node: &NodeCompliance| node.node_id.clone()));
+            return Ok(Page::cut(found, paging.limit, |node: &NodeCompliance| Paging::node(&node.node_id)));
         }
     }
 }

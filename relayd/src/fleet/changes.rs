@@ -2,7 +2,10 @@
 //! `/changes`: what is other at one instant than at an earlier one. What changed and changed back in between
 //! is in the timelines of nodes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+};
 
 use diesel::{
     QueryableByName,
@@ -14,12 +17,13 @@ use serde::Serialize;
 use super::{
     Page, Paging, Row, Trouble,
     conditions::Conditions,
-    differences::{self, Difference, Pair},
+    differences::{self, Difference, Different, Pair},
     moment::show,
     sets::ResultFilter,
+    since::{self, Within},
     state::Moment,
 };
-use crate::db::Connection;
+use crate::{db::Connection, packages::pages::page};
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -44,6 +48,8 @@ pub enum Kind {
     WentSilent,
     /// The node: it answers, and did not before.
     CameBack,
+    /// The node: it answers, and no earlier run of it is known.
+    New,
 }
 
 /// A change on a node.
@@ -55,7 +61,8 @@ pub struct Change {
     pub hostname: String,
     /// What changed.
     pub kind: Kind,
-    /// Since when the node is as it is: start of the run, or of the last one before it went silent.
+    /// Since when it is so: start of the first run of those in a row that say this of the result, or that the
+    /// node answers with; or of the last run before it went silent.
     pub since: Option<String>,
     /// Which result.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,6 +88,7 @@ impl Kind {
             Self::Result => "result",
             Self::WentSilent => "went_silent",
             Self::CameBack => "came_back",
+            Self::New => "new",
         }
     }
 }
@@ -160,6 +168,30 @@ impl ChangedRow {
     fn pair(&self) -> Pair {
         (self.was, self.is_now)
     }
+
+    /// What changed of the node itself.
+    fn kind(&self) -> Option<Kind> {
+        match (self.answered, self.answers, self.was) {
+            (0, 1, None) => Some(Kind::New),
+            (0, 1, Some(_)) => Some(Kind::CameBack),
+            (1, 0, _) => Some(Kind::WentSilent),
+            _ => None,
+        }
+    }
+
+    /// Since when the node is as it is, and has these results.
+    fn since(
+        &self,
+        c: &mut Connection,
+        ask: &Ask,
+        results: &[Different],
+    ) -> Result<Option<since::Since>, Trouble> {
+        let Some(newest) = self.since else { return Ok(None) };
+        let (from, freshness) = (ask.from.at.timestamp(), ask.to.freshness());
+        let within = Within { node: &self.nodeid, from, newest, freshness };
+        let ids: Vec<i64> = results.iter().map(|one| one.result).collect();
+        Ok(Some(since::since(c, within, &ids)?))
+    }
 }
 
 /// Nodes that are looked at in one go.
@@ -167,7 +199,7 @@ const AT_A_TIME: usize = 1000;
 
 /// Changes, by node. A page ends with the node with which its limit is reached.
 pub fn by_node(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Change>, Trouble> {
-    let (mut items, mut after) = (Vec::new(), paging.after.clone());
+    let (mut items, mut after) = (Vec::new(), paging.after_node()?);
     loop {
         let rows = changed(c, ask, after.as_deref(), AT_A_TIME)?;
         let is_end = rows.len() < AT_A_TIME;
@@ -175,10 +207,10 @@ pub fn by_node(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Ch
         let found = differences::between(c, &pairs(&rows), &ask.filter)?;
         for row in rows {
             let node = row.nodeid.clone();
-            items.extend(of_node(row, &found, ask.filter.is_all()));
+            items.extend(of_node(c, ask, row, &found)?);
             if items.len() >= paging.limit {
                 let is_last = is_end && Some(&node) == after.as_ref();
-                return Ok(Page { items, next: (!is_last).then_some(node) });
+                return Ok(Page { items, next: (!is_last).then(|| Paging::node(&node)) });
             }
         }
         if is_end {
@@ -187,12 +219,15 @@ pub fn by_node(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<Ch
     }
 }
 
-fn of_node(row: ChangedRow, found: &HashMap<Pair, Vec<Difference>>, with_silence: bool) -> Vec<Change> {
-    let kind = match (row.answered, row.answers) {
-        (0, 1) => Some(Kind::CameBack),
-        (1, 0) => Some(Kind::WentSilent),
-        _ => None,
-    };
+fn of_node(
+    c: &mut Connection,
+    ask: &Ask,
+    row: ChangedRow,
+    found: &HashMap<Pair, Vec<Different>>,
+) -> Result<Vec<Change>, Trouble> {
+    let kind = row.kind().filter(|_| ask.filter.is_all());
+    let results = found.get(&row.pair()).map_or(&[][..], Vec::as_slice);
+    let since = row.since(c, ask, results)?;
     let change = |kind, since: Option<i64>, result| Change {
         node_id: row.nodeid.clone(),
         hostname: row.hostname.clone(),
@@ -200,13 +235,15 @@ fn of_node(row: ChangedRow, found: &HashMap<Pair, Vec<Difference>>, with_silence
         since: since.map(show),
         result,
     };
-    let node = kind.filter(|_| with_silence).map(|kind| {
-        let since = if kind == Kind::WentSilent { row.last } else { row.since };
-        change(kind, since, None)
+    let node = kind.map(|kind| match kind {
+        Kind::WentSilent => change(kind, row.last, None),
+        _ => change(kind, since.as_ref().map(|since| since.answers), None),
     });
-    let results = found.get(&row.pair()).into_iter().flatten();
-    let results = results.map(|result| change(Kind::Result, row.since, Some(result.clone())));
-    node.into_iter().chain(results).collect()
+    let results = results.iter().map(|one| {
+        let since = since.as_ref().and_then(|since| since.results.get(&one.result)).copied();
+        change(Kind::Result, since, Some(one.difference.clone()))
+    });
+    Ok(node.into_iter().chain(results).collect())
 }
 
 /// Host names that are named of each change.
@@ -214,8 +251,8 @@ const NAMED: usize = 5;
 /// Nodes that are compared in one go.
 const MANY: usize = 2000;
 
-/// Changes of results, put together over nodes, those of most nodes first; no more than `limit`.
-pub fn by_component(c: &mut Connection, ask: &Ask, limit: usize) -> Result<Page<SameChange>, Trouble> {
+/// Changes of results, put together over nodes, those of most nodes first.
+pub fn by_component(c: &mut Connection, ask: &Ask, paging: &Paging) -> Result<Page<SameChange>, Trouble> {
     let mut same: HashMap<Difference, (i64, Vec<String>)> = HashMap::new();
     let mut after = None;
     loop {
@@ -226,8 +263,9 @@ pub fn by_component(c: &mut Connection, ask: &Ask, limit: usize) -> Result<Page<
         for row in rows {
             let of_node = found.get(&row.pair()).into_iter().flatten();
             // A node counts once, however many key values of the component changed.
-            let of_node: BTreeSet<Difference> =
-                of_node.map(|one| Difference { key_value: String::new(), ..one.clone() }).collect();
+            let of_node: BTreeSet<Difference> = of_node
+                .map(|one| Difference { key_value: String::new(), ..one.difference.clone() })
+                .collect();
             for one in of_node {
                 let (nodes, among) = same.entry(one).or_default();
                 *nodes += 1;
@@ -240,11 +278,8 @@ pub fn by_component(c: &mut Connection, ask: &Ask, limit: usize) -> Result<Page<
             break;
         }
     }
-    let mut items: Vec<_> =
-        same.into_iter().map(|(result, (nodes, among))| SameChange { result, nodes, among }).collect();
-    items.sort_by(|a, b| b.nodes.cmp(&a.nodes).then_with(|| a.result.cmp(&b.result)));
-    items.truncate(limit);
-    Ok(Page { items, next: None })
+    let items = same.into_iter().map(|(result, (nodes, among))| SameChange { result, nodes, among });
+    page(items.collect(), paging, |one| (Reverse(one.nodes), one.result.clone()))
 }
 
 fn pairs(rows: &[ChangedRow]) -> Vec<Pair> {

@@ -77,7 +77,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         path: ApiPath::Version(1, "/changes"),
         summary: "What is other at one instant than at an earlier one",
         text: "By node, with nodes that went silent or came back; or by component over all nodes, the most \
-               frequent change first, in one page.",
+               frequent change first.",
         parameters: &[
             in_query("from", "The earlier instant.", Shape::Text, "12h").required("12h"),
             in_query("to", "The later instant; now if absent.", Shape::Text, "2026-11-20T06:00:00Z"),
@@ -125,7 +125,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         id: "getRun",
         path: ApiPath::Version(1, "/runs/{node_id}/{start}"),
         summary: "A run with its reports",
-        text: "`limit` counts stored rows: reports and log lines. As text: one line for each of them (protocol 3.8).",
+        text: "`limit` counts stored rows: reports and log lines. As text: one line for each of them (protocol 3.8), \
+               all of them without `limit`.",
         parameters: &[
             NODE_ID,
             in_path(
@@ -254,8 +255,12 @@ const STATUS: Parameter =
 pub(crate) const AFTER: Parameter =
     in_query("after", "What `next` said: the list goes on there.", Shape::Text, "");
 /// How much of a list is wanted.
-pub(crate) const LIMIT: Parameter =
-    in_query("limit", "Most items; 100 if absent.", Shape::Integer(1, 10_000), "50");
+pub(crate) const LIMIT: Parameter = in_query(
+    "limit",
+    "Most items. If absent: 100 as JSON, all of them as CSV.",
+    Shape::Integer(1, 10_000),
+    "50",
+);
 /// JSON or CSV.
 pub(crate) const FORMAT: Parameter = in_query(
     "format",
@@ -270,13 +275,16 @@ pub(crate) const NEXT: Header =
 pub(crate) const CSV: Answer =
     answer(200, "a list as table").with(Content::Bytes(&["text/csv; charset=utf-8"])).headers(&[NEXT]);
 /// A question that makes no sense.
-pub(crate) const BAD: Answer =
-    problem(400, "a member of the query is not known, there twice, empty, or not readable");
+pub(crate) const BAD: Answer = problem(
+    400,
+    "a member of the query is not known, there twice, empty, or not readable; the text says which",
+);
 /// Nothing to answer from.
 pub(crate) const NOT_HERE: Answer =
     problem(404, "this server stores no run logs: the root does (`processing.reporting.output`)");
 /// A node is named that is none.
-pub(crate) const NO_NODE: Answer = problem(404, "no such node is known");
+pub(crate) const NO_NODE: Answer =
+    problem(404, "what is named is not known, such as the node; the text says what");
 /// The database does not answer.
 pub(crate) const LATER: Answer =
     problem(503, "the database does not answer, or not in time; or too many questions at a time").later();

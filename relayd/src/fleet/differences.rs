@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Trouble,
@@ -13,7 +13,7 @@ use super::{
 use crate::{compliance::status::Status, db::Connection};
 
 /// A component that says something else than before.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// The rule.
     pub rule_id: String,
@@ -31,6 +31,15 @@ pub struct Difference {
     pub is: Option<String>,
 }
 
+/// A difference between two sets.
+#[derive(Debug, Clone)]
+pub struct Different {
+    /// What it is about.
+    pub difference: Difference,
+    /// Id of the result that came; or of the one that went, where none came.
+    pub result: i64,
+}
+
 /// A set before and a set after; none: no results at all.
 pub type Pair = (Option<i64>, Option<i64>);
 
@@ -39,7 +48,7 @@ pub fn between(
     c: &mut Connection,
     pairs: &[Pair],
     filter: &ResultFilter,
-) -> Result<HashMap<Pair, Vec<Difference>>, Trouble> {
+) -> Result<HashMap<Pair, Vec<Different>>, Trouble> {
     let mut ids: Vec<i64> = pairs.iter().flat_map(|(was, is)| [*was, *is]).flatten().collect();
     ids.sort_unstable();
     ids.dedup();
@@ -74,30 +83,35 @@ fn without(some: &[i64], others: &[i64]) -> Vec<i64> {
 }
 
 /// Puts together what was and what is said of the same component.
-fn paired(results: &HashMap<i64, ResultRow>, gone: &[i64], new: &[i64]) -> Vec<Difference> {
-    let mut by_component: BTreeMap<[&str; 6], [Vec<&'static str>; 2]> = BTreeMap::new();
+fn paired(results: &HashMap<i64, ResultRow>, gone: &[i64], new: &[i64]) -> Vec<Different> {
+    /// What each report said, and the id of its result.
+    type Said = Vec<(&'static str, i64)>;
+    let mut by_component: BTreeMap<[&str; 6], [Said; 2]> = BTreeMap::new();
     for (place, ids) in [gone, new].into_iter().enumerate() {
         for row in ids.iter().filter_map(|id| results.get(id)) {
             let key =
                 [&*row.ruleid, &row.directiveid, &row.policy, &row.component, &row.keyvalue, &row.reportid];
             let Some(status) = Status::of(&row.eventtype) else { continue };
-            by_component.entry(key).or_default()[place].push(status.column());
+            by_component.entry(key).or_default()[place].push((status.column(), row.id));
         }
     }
     let mut differences = Vec::new();
     for (key, [was, is]) in by_component {
         let [rule, directive, policy, component, key_value, _] = key.map(str::to_owned);
         for place in 0..was.len().max(is.len()) {
-            let said = |all: &[&str]| all.get(place).map(|said| (*said).to_owned());
-            differences.push(Difference {
+            let (was, is) = (was.get(place), is.get(place));
+            let said = |one: Option<&(&str, i64)>| one.map(|(said, _)| (*said).to_owned());
+            let difference = Difference {
                 rule_id: rule.clone(),
                 directive_id: directive.clone(),
                 policy: policy.clone(),
                 component: component.clone(),
                 key_value: key_value.clone(),
-                was: said(&was),
-                is: said(&is),
-            });
+                was: said(was),
+                is: said(is),
+            };
+            let result = is.or(was).map_or(0, |(_, id)| *id);
+            differences.push(Different { difference, result });
         }
     }
     differences
@@ -134,12 +148,13 @@ mod tests {
         ];
         let rows = rows.into_iter().map(|row| (row.id, row)).collect();
         let found = paired(&rows, &[1, 3], &[2, 4]);
-        let seen: Vec<_> =
-            found.iter().map(|one| (one.component.as_str(), one.was.as_deref(), one.is.as_deref())).collect();
+        let of = |Different { difference: one, result }: Different| (one.component, one.was, one.is, result);
+        let seen: Vec<_> = found.into_iter().map(of).collect();
+        let text = |text: &str| Some(text.to_owned());
         let expected = [
-            ("a", Some("success"), Some("error")),
-            ("b", Some("audit_compliant"), None),
-            ("c", None, Some("na")),
+            ("a".into(), text("success"), text("error"), 2),
+            ("b".into(), text("audit_compliant"), None, 3),
+            ("c".into(), None, text("na"), 4),
         ];
         assert_eq!(seen, expected);
     }

@@ -124,7 +124,7 @@ pub fn failing(c: &mut Connection, ask: &by_node::Ask, paging: &Paging) -> Resul
             items.extend(found.remove(&node.node_id).unwrap_or_default());
             if items.len() >= paging.limit {
                 let is_last = place + 1 == nodes.items.len() && nodes.next.is_none();
-                return Ok(Page { items, next: (!is_last).then(|| node.node_id.clone()) });
+                return Ok(Page { items, next: (!is_last).then(|| Paging::node(&node.node_id)) });
             }
         }
         after = nodes.next;

@@ -17,16 +17,19 @@
 //! | `questions` | which function answers which path: whoever answers more adds a line there |
 //! | `readers` | few connections, for reading only, with a limit on each statement |
 //! | [`reply`] | answers: JSON envelope, CSV, text; pages |
+//! | `whole` | lists that are sent whole, part by part |
 //! | [`trouble`] | why there is no answer |
 //! | [`state`] | SQL for the state of all nodes at an instant |
 //! | [`sets`], [`differences`] | sets of results, taken apart and compared |
 //! | [`summary`], [`parts`], [`by_node`], [`failing`] | compliance: of the fleet, by rule, by node; what is wrong |
 //! | [`changes`], [`timeline`] | what changed between two instants; on a node |
+//! | [`since`] | since when a node is as it is |
 //! | [`events`], [`runs`], [`run`] | reports, runs, one run |
 //! | [`nodes`], [`node`] | nodes, and how each of them is; one node |
 //!
 //! A question sees one snapshot of the database, changes nothing, is bounded in time and rows, and does not
-//! run on an async thread. Lists come in pages: `limit` items, and `next`, which as `after` asks for more.
+//! run on an async thread. Lists come in pages: `limit` items, and `next`, which as `after` asks for more; tables,
+//! texts and lines without `limit` as a whole, of which each part is a question.
 
 mod asked;
 pub mod by_node;
@@ -47,10 +50,12 @@ pub mod reply;
 pub mod run;
 pub mod runs;
 pub mod sets;
+pub mod since;
 pub mod state;
 pub mod summary;
 pub mod timeline;
 pub mod trouble;
+mod whole;
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,6 +68,7 @@ pub use self::{
     readers::for_reading,
     reply::{Format, Page, Reply, Row},
     trouble::Trouble,
+    whole::Extent,
 };
 use self::{questions::question, readers::Readers};
 use crate::{
@@ -120,7 +126,7 @@ impl Fleet {
     async fn try_answer(&self, call: Call) -> Result<Response<Body>, Trouble> {
         let asked = Asked::read(&call.path, call.query.as_deref(), &call.headers)?;
         let reply = self.readers.ask(question(asked, &self.settings)?).await?;
-        Ok(reply.into_response(&call.path, call.query.as_deref()))
+        Ok(reply.into_response(&call, &self.readers))
     }
 }
 

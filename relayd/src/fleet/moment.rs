@@ -21,6 +21,16 @@ pub fn parse(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Trouble> {
     })
 }
 
+/// An error where an interval, in Unix seconds, begins after its end: that it is empty would pass for an answer.
+pub fn must_be_in_order(from: Option<i64>, to: Option<i64>) -> Result<(), Trouble> {
+    match (from, to) {
+        (Some(from), Some(to)) if from > to => {
+            Err(Trouble::Asked(format!("from ({}) is later than to ({})", show(from), show(to))))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// RFC 3339, UTC, to the second.
 pub fn show(unix: i64) -> String {
     let date = DateTime::from_timestamp(unix, 0).unwrap_or_default();

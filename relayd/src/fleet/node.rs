@@ -73,7 +73,7 @@ fn inventory(c: &mut Connection, id: &str) -> Result<Option<InventoryBrief>, Tro
 /// An error where the node that a question names is none: who mistypes it must not be told that nothing is wrong.
 pub fn must_be_known(c: &mut Connection, id: Option<&str>) -> Result<(), Trouble> {
     match id {
-        Some(id) if !is_known(c, id)? => Err(Trouble::Nothing),
+        Some(id) if !is_known(c, id)? => Err(unknown(id)),
         _ => Ok(()),
     }
 }
@@ -81,9 +81,13 @@ pub fn must_be_known(c: &mut Connection, id: Option<&str>) -> Result<(), Trouble
 /// The same for questions about inventories, where host names are names as well.
 pub fn must_be_named(c: &mut Connection, node: Option<&str>) -> Result<(), Trouble> {
     match node {
-        Some(node) if !is_known(c, node)? && !has_inventory(c, node)? => Err(Trouble::Nothing),
+        Some(node) if !is_known(c, node)? && !has_inventory(c, node)? => Err(unknown(node)),
         _ => Ok(()),
     }
+}
+
+fn unknown(node: &str) -> Trouble {
+    Trouble::Missing(format!("no node {node:?} is known"))
 }
 
 fn is_known(c: &mut Connection, id: &str) -> QueryResult<bool> {
@@ -105,7 +109,8 @@ const RUNS: usize = 10;
 pub fn node(c: &mut Connection, settings: &Settings, id: &str) -> Result<NodeAnswer, Trouble> {
     let only = nodes::Filter { id: Some(id.to_owned()), ..nodes::Filter::default() };
     let one = Paging { after: None, limit: 1 };
-    let node = nodes::nodes(c, settings, &only, &one)?.items.pop().ok_or(Trouble::Nothing)?;
+    let node = nodes::nodes(c, settings, &only, &one)?.items.pop();
+    let node = node.ok_or_else(|| unknown(id))?;
     let ask = parts::Ask {
         moment: Moment::now(settings),
         by: By::Rule,

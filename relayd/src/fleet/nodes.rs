@@ -167,9 +167,12 @@ impl Filter {
 
 /// `GET /nodes`.
 pub(super) fn list(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Trouble> {
-    let (filter, paging) = (Filter::read(&mut asked.query)?, asked.query.paging()?);
+    let (filter, extent) = (Filter::read(&mut asked.query)?, asked.extent()?);
     asked.query.finish()?;
-    Ok(Box::new(move |c| Reply::page("getNodes", &nodes(c, &settings, &filter, &paging)?, asked.format)))
+    Ok(Box::new(move |c| {
+        let page = move |c: &mut _, paging: &_| nodes(c, &settings, &filter, paging);
+        Reply::list("getNodes", c, extent, asked.format, page)
+    }))
 }
 
 #[derive(QueryableByName)]
@@ -207,7 +210,7 @@ pub fn nodes(
     let oldest = settings.oldest_fresh(now);
     let mut which = Conditions::default();
     which.is("n.nodeid = {}", filter.id.as_deref());
-    which.is("n.nodeid > {}", paging.after.as_deref());
+    which.is("n.nodeid > {}", paging.after_node()?);
     which.is_like("n.hostname", filter.name.as_deref());
     which.is("n.state = {}", filter.state.map(NodeState::as_str));
     which.is("n.policy_server = {}", filter.relay.as_deref());
@@ -227,13 +230,13 @@ pub fn nodes(
         "SELECT n.nodeid, n.hostname, n.state, n.role, n.policy_server, n.last_contact, c.since, c.last, \
          c.configid, {OF_SET} FROM node n LEFT JOIN {} c ON c.nodeid = n.nodeid \
          LEFT JOIN compliance_set s ON s.id = c.set_id WHERE {} ORDER BY n.nodeid LIMIT {}",
-        present(now, oldest),
+        present(c, now, oldest),
         which.sql(),
         paging.limit + 1
     );
     let rows: Vec<NodeRow> = c.rows(&sql, &which.values())?;
     let nodes = rows.into_iter().map(|row| row.node(oldest)).collect();
-    Ok(Page::cut(nodes, paging.limit, |node: &Node| node.node_id.clone()))
+    Ok(Page::cut(nodes, paging.limit, |node: &Node| Paging::node(&node.node_id)))
 }
 
 impl NodeRow {

@@ -148,7 +148,7 @@ impl Key {
 
     /// Reads what [`Key::cursor`] writes.
     fn parse(text: &str, by: By) -> Result<Self, Trouble> {
-        let unreadable = || Trouble::Asked(format!("after: {text:?} is none that `next` said here"));
+        let unreadable = || Paging::unreadable(text);
         let values: Vec<String> = serde_json::from_str(text).map_err(|_| unreadable())?;
         if values.len() != by.columns().len() {
             return Err(unreadable());

@@ -15,7 +15,7 @@ use super::{
     summary,
     timeline::{self, Span},
 };
-use crate::{advisories, inventories, packages};
+use crate::{advisories, db::Connection, inventories, packages};
 
 /// What is asked.
 pub(super) fn question(asked: Asked, settings: &Arc<Settings>) -> Result<Question, Trouble> {
@@ -59,6 +59,18 @@ impl ResultFilter {
     }
 }
 
+/// An error where something that a question names is not known: nobody may take its answer for "all is well".
+fn must_be_known(
+    c: &mut Connection,
+    moment: &Moment,
+    node: Option<&str>,
+    filter: &ResultFilter,
+) -> Result<(), Trouble> {
+    node::must_be_known(c, node)?;
+    filter.must_be_known(c)?;
+    moment.must_be_known(c)
+}
+
 fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Trouble> {
     const ACTION: &str = "getCompliance";
     let query = &mut asked.query;
@@ -68,7 +80,7 @@ fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Tro
         None => {
             asked.query.finish()?;
             return Ok(Box::new(move |c| {
-                node::must_be_known(c, node.as_deref())?;
+                must_be_known(c, &moment, node.as_deref(), &filter)?;
                 let summary = summary::summary(c, &settings, &moment, node.as_deref(), &filter)?;
                 Reply::one(ACTION, &summary, asked.format)
             }));
@@ -81,18 +93,19 @@ fn compliance(mut asked: Asked, settings: Arc<Settings>) -> Result<Question, Tro
             return Err(Trouble::Asked(format!("by: {other:?} is not node, rule, directive or component")));
         }
     };
-    let (wanted, paging) = (query.parse("status")?, query.paging()?);
+    let (wanted, extent) = (query.parse("status")?, asked.extent()?);
     asked.query.finish()?;
+    let format = asked.format;
     Ok(Box::new(move |c| {
-        node::must_be_known(c, node.as_deref())?;
+        must_be_known(c, &moment, node.as_deref(), &filter)?;
         match by {
             None => {
                 let ask = by_node::Ask { moment, node, filter, wanted };
-                Reply::page(ACTION, &by_node::nodes(c, &ask, &paging)?, asked.format)
+                Reply::list(ACTION, c, extent, format, move |c, paging| by_node::nodes(c, &ask, paging))
             }
             Some(by) => {
                 let ask = parts::Ask { moment, by, node, filter, wanted };
-                Reply::page(ACTION, &parts::parts(c, &ask, &paging)?, asked.format)
+                Reply::list(ACTION, c, extent, format, move |c, paging| parts::parts(c, &ask, paging))
             }
         }
     }))
@@ -102,12 +115,13 @@ fn failing(mut asked: Asked, settings: &Settings) -> Result<Question, Trouble> {
     let query = &mut asked.query;
     let (node, filter) = (query.take("node"), ResultFilter::read(query));
     let moment = Moment::read(query, "at", settings)?;
-    let (wanted, paging) = (query.parse("status")?, query.paging()?);
+    let (wanted, extent) = (query.parse("status")?, asked.extent()?);
     asked.query.finish()?;
     let ask = by_node::Ask { moment, node, filter, wanted };
     Ok(Box::new(move |c| {
-        node::must_be_known(c, ask.node.as_deref())?;
-        Reply::page("getFailing", &failing::failing(c, &ask, &paging)?, asked.format)
+        must_be_known(c, &ask.moment, ask.node.as_deref(), &ask.filter)?;
+        let page = move |c: &mut _, paging: &_| failing::failing(c, &ask, paging);
+        Reply::list("getFailing", c, extent, asked.format, page)
     }))
 }
 
@@ -120,13 +134,14 @@ fn unix(query: &mut Query, name: &str) -> Result<Option<i64>, Trouble> {
 fn timeline(mut asked: Asked, settings: Arc<Settings>, node: &str) -> Result<Question, Trouble> {
     let node = node.to_owned();
     let span = Span { from: unix(&mut asked.query, "from")?, to: unix(&mut asked.query, "to")? };
-    let paging = asked.query.paging()?;
+    moment::must_be_in_order(span.from, span.to)?;
+    let extent = asked.extent()?;
     asked.query.finish()?;
     Ok(Box::new(move |c| {
         node::must_be_known(c, Some(&node))?;
         let now = Utc::now().timestamp();
-        let page = timeline::timeline(c, &settings, now, &node, span, &paging)?;
-        Reply::page("getTimeline", &page, asked.format)
+        let page = move |c: &mut _, paging: &_| timeline::timeline(c, &settings, now, &node, span, paging);
+        Reply::list("getTimeline", c, extent, asked.format, page)
     }))
 }
 
@@ -138,26 +153,22 @@ fn changes(mut asked: Asked, settings: &Settings) -> Result<Question, Trouble> {
         return Err(Trouble::Asked("from: since when? Say for example from=12h".into()));
     }
     let to = Moment::read(query, "to", settings)?;
-    if from.at > to.at {
-        return Err(Trouble::Asked("from is later than to".into()));
-    }
+    moment::must_be_in_order(Some(from.at.timestamp()), Some(to.at.timestamp()))?;
     let (node, filter) = (query.take("node"), ResultFilter::read(query));
     let by_component = match query.take("by").as_deref() {
         None | Some("node") => false,
         Some("component") => true,
         Some(other) => return Err(Trouble::Asked(format!("by: {other:?} is not node or component"))),
     };
-    let paging = query.paging()?;
+    let extent = asked.extent()?;
     asked.query.finish()?;
-    let ask = changes::Ask { from, to, node, filter };
+    let (ask, format) = (changes::Ask { from, to, node, filter }, asked.format);
     Ok(Box::new(move |c| {
         node::must_be_known(c, ask.node.as_deref())?;
+        ask.filter.must_be_known(c)?;
         match by_component {
-            true if paging.after.is_some() => {
-                Err(Trouble::Asked("after: by component there is one page".into()))
-            }
-            true => Reply::page(ACTION, &changes::by_component(c, &ask, paging.limit)?, asked.format),
-            false => Reply::page(ACTION, &changes::by_node(c, &ask, &paging)?, asked.format),
+            true => Reply::list(ACTION, c, extent, format, move |c, p| changes::by_component(c, &ask, p)),
+            false => Reply::list(ACTION, c, extent, format, move |c, p| changes::by_node(c, &ask, p)),
         }
     }))
 }
@@ -170,37 +181,39 @@ fn runs(mut asked: Asked) -> Result<Question, Trouble> {
         to: unix(query, "to")?,
         config_id: query.take("config_id"),
     };
+    moment::must_be_in_order(filter.from, filter.to)?;
     if let runs::Filter { node: None, from: None, config_id: Some(_), .. } = filter {
         // There is no index for it: all days would be read for few runs, or none.
         return Err(Trouble::Asked("config_id: say node or from as well".into()));
     }
-    let paging = query.paging()?;
+    let extent = asked.extent()?;
     asked.query.finish()?;
     Ok(Box::new(move |c| {
-        let runs = runs::runs(c, &filter, &paging)?;
-        if runs.items.is_empty() {
-            // Runs stay for a while when their node is gone.
-            node::must_be_known(c, filter.node.as_deref())?;
-        }
-        Reply::page("getRuns", &runs, asked.format)
+        Reply::list("getRuns", c, extent, asked.format, move |c, paging| {
+            let runs = runs::runs(c, &filter, paging)?;
+            if runs.items.is_empty() {
+                // Runs stay for a while when their node is gone.
+                node::must_be_known(c, filter.node.as_deref())?;
+            }
+            Ok(runs)
+        })
     }))
 }
 
 fn run(mut asked: Asked, node: &str, start: &str) -> Result<Question, Trouble> {
     let node = node.to_owned();
     let start = moment::parse(start, Utc::now())?.timestamp();
-    let paging = asked.query.paging()?;
+    let extent = asked.extent()?;
     asked.query.finish()?;
     Ok(Box::new(move |c| match asked.format {
-        Format::Text => run::text(c, &node, start, &paging).map(|(text, next)| Reply::text(text, next)),
+        Format::Text => Reply::text(c, extent, move |c, paging| run::text(c, &node, start, paging)),
         Format::Json => {
-            let run = run::run(c, &node, start, &paging)?;
+            let run = run::run(c, &node, start, &extent.paging)?;
             Reply::json("getRun", &run, run.next.clone())
         }
-        Format::Csv => {
-            let run = run::run(c, &node, start, &paging)?;
-            let page = super::Page { items: run.reports, next: run.next };
-            Reply::page("getRun", &page, asked.format)
-        }
+        Format::Csv => Reply::table(c, extent, move |c, paging| {
+            let run = run::run(c, &node, start, paging)?;
+            Ok(super::Page { items: run.reports, next: run.next })
+        }),
     }))
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
     time::{error::Elapsed, timeout},
 };
@@ -25,6 +25,7 @@ pub const STATEMENT: u32 = 20;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Answers questions.
+#[derive(Clone)]
 pub(super) struct Readers {
     database: Database,
     slots: Arc<Semaphore>,
@@ -39,8 +40,21 @@ impl Readers {
 
     /// Asks, off the async threads.
     pub(super) async fn ask(&self, question: Question) -> Result<Reply, Trouble> {
-        let slot = timeout(WAIT, self.slots.clone().acquire_owned()).await;
-        let slot = slot.map_err(|_: Elapsed| Trouble::Busy)?.map_err(|e| Trouble::Internal(e.to_string()))?;
+        let slot = timeout(WAIT, self.slot()).await.map_err(|_: Elapsed| Trouble::Busy)?;
+        self.ask_in(slot?, question).await
+    }
+
+    /// The same, however long it takes until there is a connection: for the rest of an answer that has begun.
+    pub(super) async fn ask_when_free(&self, question: Question) -> Result<Reply, Trouble> {
+        let slot = self.slot().await?;
+        self.ask_in(slot, question).await
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, Trouble> {
+        self.slots.clone().acquire_owned().await.map_err(|error| Trouble::Internal(error.to_string()))
+    }
+
+    async fn ask_in(&self, slot: OwnedSemaphorePermit, question: Question) -> Result<Reply, Trouble> {
         let (database, idle) = (self.database.clone(), self.idle.clone());
         let work = move || {
             // Until the work is done, also when nobody waits for it any more.

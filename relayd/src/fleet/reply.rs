@@ -11,10 +11,15 @@ use hyper::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Trouble;
+use super::{
+    Paging, Question, Trouble,
+    readers::Readers,
+    whole::{self, Extent},
+};
 use crate::{
     api::Envelope,
-    http::{Body, whole},
+    db::Connection,
+    http::{self, Body, Call},
 };
 
 /// What an answer should look like.
@@ -30,12 +35,13 @@ pub enum Format {
 }
 
 /// An answer, ready to be sent.
-#[derive(Debug)]
 pub struct Reply {
-    content_type: &'static str,
-    body: Bytes,
+    pub(super) content_type: &'static str,
+    pub(super) body: Bytes,
     /// What `after` asks for the next page with.
-    next: Option<String>,
+    pub(super) next: Option<String>,
+    /// What asks for the rest of this answer.
+    pub(super) rest: Option<Question>,
 }
 
 /// A page of a list.
@@ -104,45 +110,77 @@ impl Reply {
         }
     }
 
-    /// A page of a list, as JSON or CSV.
-    pub fn page<T: Row>(action: &'static str, page: &Page<T>, format: Format) -> Result<Self, Trouble> {
+    /// A list, as JSON or CSV. `page` makes a page of it.
+    pub fn list<T: Row>(
+        action: &'static str,
+        c: &mut Connection,
+        extent: Extent,
+        format: Format,
+        mut page: impl FnMut(&mut Connection, &Paging) -> Result<Page<T>, Trouble> + Send + 'static,
+    ) -> Result<Self, Trouble> {
         match format {
-            Format::Json => Self::json(action, page, page.next.clone()),
-            Format::Csv => {
-                let mut body = Vec::new();
-                write_csv(&mut body, &page.items, true).map_err(internal)?;
-                Ok(Self {
-                    content_type: "text/csv; charset=utf-8",
-                    body: body.into(),
-                    next: page.next.clone(),
-                })
+            Format::Json => {
+                let page = page(c, &extent.paging)?;
+                Self::json(action, &page, page.next.clone())
             }
+            Format::Csv => Self::table(c, extent, page),
             Format::Text => Err(Trouble::Asked("this answer is there as json and csv only".into())),
         }
     }
 
-    /// A text; `next` as in [`Page`].
-    pub fn text(text: String, next: Option<String>) -> Self {
-        Self { content_type: "text/plain; charset=utf-8", body: text.into(), next }
+    /// A list as CSV.
+    pub fn table<T: Row>(
+        c: &mut Connection,
+        extent: Extent,
+        mut page: impl FnMut(&mut Connection, &Paging) -> Result<Page<T>, Trouble> + Send + 'static,
+    ) -> Result<Self, Trouble> {
+        let mut with_names = true;
+        Self::in_parts("text/csv; charset=utf-8", c, extent, move |c, paging| {
+            let (page, mut table) = (page(c, paging)?, Vec::new());
+            write_csv(&mut table, &page.items, with_names).map_err(internal)?;
+            with_names = false;
+            Ok((table, page.next))
+        })
     }
 
-    /// Objects for other programs, one in each line; `next` as in [`Page`].
-    pub fn lines(lines: Vec<u8>, next: Option<String>) -> Self {
-        Self { content_type: "application/x-ndjson", body: lines.into(), next }
+    /// A text. `part` makes the part that a paging asks for, and says where the next one begins.
+    pub fn text(
+        c: &mut Connection,
+        extent: Extent,
+        mut part: impl FnMut(&mut Connection, &Paging) -> Result<(String, Option<String>), Trouble>
+        + Send
+        + 'static,
+    ) -> Result<Self, Trouble> {
+        Self::in_parts("text/plain; charset=utf-8", c, extent, move |c, paging| {
+            part(c, paging).map(|(text, next)| (text.into_bytes(), next))
+        })
+    }
+
+    /// Objects for other programs, one in each line; `part` as for texts.
+    pub fn lines(
+        c: &mut Connection,
+        extent: Extent,
+        part: impl FnMut(&mut Connection, &Paging) -> Result<(Vec<u8>, Option<String>), Trouble> + Send + 'static,
+    ) -> Result<Self, Trouble> {
+        Self::in_parts("application/x-ndjson", c, extent, part)
     }
 
     /// Anything in the envelope; `next` as in [`Page`].
     pub fn json<T: Serialize>(action: &'static str, data: &T, next: Option<String>) -> Result<Self, Trouble> {
         let body = serde_json::to_vec(&Envelope::success(action, data)).map_err(internal)?;
-        Ok(Self { content_type: "application/json", body: body.into(), next })
+        Ok(Self { content_type: "application/json", body: body.into(), next, rest: None })
     }
 
-    /// The response to a request for this path with this query.
-    pub(super) fn into_response(self, path: &str, query: Option<&str>) -> Response<Body> {
-        let mut response = Response::new(whole(self.body));
+    /// The response to this call; `readers` are asked for the rest.
+    pub(super) fn into_response(self, call: &Call, readers: &Readers) -> Response<Body> {
+        let body = match self.rest {
+            None => http::whole(self.body),
+            Some(rest) => whole::body(readers.clone(), self.body, rest, call.stop.clone()),
+        };
+        let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        let link = self.next.map(|next| next_page(path, query, &next));
+        let link = self.next.map(|next| next_page(&call.path, call.query.as_deref(), &next));
         if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
             headers.insert(LINK, link);
         }
@@ -159,18 +197,66 @@ fn next_page(path: &str, query: Option<&str>, next: &str) -> String {
     format!("<{path}?{}>; rel=\"next\"", members.finish())
 }
 
-/// Writes a table: a line of names, if that is wanted, and a line for each row.
+/// Writes a table: a line of names, if that is wanted, and a line for each row. What a spreadsheet would take for a
+/// formula begins with an apostrophe: nodes say what they like.
 pub fn write_csv<T: Row>(out: impl io::Write, rows: &[T], with_names: bool) -> io::Result<()> {
     let mut table = csv::Writer::from_writer(out);
     if with_names {
         table.write_record(T::COLUMNS)?;
     }
     for row in rows {
-        table.write_record(row.cells())?;
+        table.write_record(row.cells().into_iter().map(inert))?;
     }
     table.flush()
 }
 
+/// A cell in which no spreadsheet sees a formula (OWASP, CSV Injection). Numbers are none.
+fn inert(cell: String) -> String {
+    const BEGINNINGS: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '＠'];
+    let is_number =
+        || cell.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'.')) && cell.parse::<f64>().is_ok();
+    if cell.starts_with(BEGINNINGS) && !is_number() { format!("'{cell}") } else { cell }
+}
+
 fn internal(error: impl std::fmt::Display) -> Trouble {
     Trouble::Internal(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct One(&'static str);
+
+    impl Row for One {
+        const COLUMNS: &'static [&'static str] = &["one", "two"];
+
+        fn cells(&self) -> Vec<String> {
+            vec![self.0.into(), "x".into()]
+        }
+    }
+
+    #[test]
+    fn what_a_node_says_is_no_formula() {
+        for (said, written) in [
+            ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+            ("+1", "'+1"),
+            ("-1+cmd|' /C calc'!A0", "'-1+cmd|' /C calc'!A0"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "\"'\r=1\""),
+            ("\n=1", "\"'\n=1\""),
+            ("=1,\"2", "\"'=1,\"\"2\""),
+            ("＝1", "'＝1"),
+            ("-", "'-"),
+            ("-1.5", "-1.5"),
+            ("a=b", "a=b"),
+            ("", ""),
+        ] {
+            let mut table = Vec::new();
+            write_csv(&mut table, &[One(said)], false).unwrap();
+            assert_eq!(String::from_utf8(table).unwrap(), format!("{written},x\n"));
+        }
+    }
 }

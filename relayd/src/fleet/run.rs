@@ -141,7 +141,7 @@ pub fn run(c: &mut Connection, node: &str, start: i64, paging: &Paging) -> Resul
     let head: Option<HeadRow> = c.row(&sql, &of_node)?;
     let (rows, next) = rows(c, node, start, paging)?;
     if head.is_none() && rows.is_empty() && paging.after.is_none() {
-        return Err(Trouble::Nothing);
+        return Err(missing(node, start));
     }
     let complete = head.is_some();
     let (stored, config_id) = head.map_or((None, None), |head| (head.stored.map(show), head.configid));
@@ -157,21 +157,28 @@ pub fn run(c: &mut Connection, node: &str, start: i64, paging: &Paging) -> Resul
     })
 }
 
+fn missing(node: &str, start: i64) -> Trouble {
+    Trouble::Missing(format!("no run of {node:?} that began at {} is stored", show(start)))
+}
+
 /// A part of a text, and what asks for the next part.
 pub type Texts = (String, Option<String>);
 
 /// Start of the last complete run of a node, in Unix seconds.
-pub fn last_start(c: &mut Connection, node: &str) -> Result<Option<i64>, Trouble> {
+pub fn last_start(c: &mut Connection, node: &str) -> Result<i64, Trouble> {
     let sql = "SELECT coalesce(max(last), -1) AS number FROM compliance_current WHERE nodeid = $1";
     let last = c.number(sql, &[Value::Text(node)])?;
-    Ok((last >= 0).then_some(last))
+    if last < 0 {
+        return Err(Trouble::Missing(format!("no complete run of {node:?} is known")));
+    }
+    Ok(last)
 }
 
 /// The same as text, a line for each report and each log line.
 pub fn text(c: &mut Connection, node: &str, start: i64, paging: &Paging) -> Result<Texts, Trouble> {
     let (rows, next) = rows(c, node, start, paging)?;
     if rows.is_empty() && paging.after.is_none() {
-        return Err(Trouble::Nothing);
+        return Err(missing(node, start));
     }
     let at = show(start).replace('T', " ").replace('Z', " +00:00");
     let mut text = String::new();
@@ -198,7 +205,7 @@ fn rows(
 ) -> Result<(Vec<EventRow>, Option<String>), Trouble> {
     let after = paging.after.as_deref().map(|after| {
         let after: Result<i64, _> = after.parse();
-        after.map_err(|_| Trouble::Asked("after: that is none that `next` said here".into()))
+        after.map_err(|_| Paging::unreadable(paging.after.as_deref().unwrap_or_default()))
     });
     let mut which = Conditions::default();
     which.is("e.nodeid = {}", Some(node));

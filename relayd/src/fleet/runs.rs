@@ -110,7 +110,7 @@ pub fn runs(c: &mut Connection, filter: &Filter, paging: &Paging) -> Result<Page
     }
     which.is("r.nodeconfigid = {}", filter.config_id.as_deref());
     if let Some(after) = &paging.after {
-        let unreadable = || Trouble::Asked(format!("after: {after:?} is none that `next` said here"));
+        let unreadable = || Paging::unreadable(after);
         let (start, node) = after.split_once('.').ok_or_else(unreadable)?;
         let start: i64 = start.parse().map_err(|_| unreadable())?;
         let start = c.timestamp(&start.to_string());

@@ -9,7 +9,10 @@ use diesel::{
 };
 
 use super::{Trouble, conditions::Conditions, state::Moment};
-use crate::{compliance::status::Status, db::Connection};
+use crate::{
+    compliance::status::Status,
+    db::{Connection, query::Value},
+};
 
 /// Sets that are read in one go: each has a few hundred bytes.
 const AT_A_TIME: usize = 500;
@@ -76,6 +79,25 @@ impl ResultFilter {
     /// Whether all results pass.
     pub fn is_all(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// An error where no state that is kept has anything of the rule, directive or technique.
+    pub fn must_be_known(&self, c: &mut Connection) -> Result<(), Trouble> {
+        let named = [
+            ("ruleid", "rule", &self.rule),
+            ("directiveid", "directive", &self.directive),
+            ("policy", "technique", &self.policy),
+        ];
+        for (column, what, id) in named {
+            let Some(id) = id else { continue };
+            let sql = format!(
+                "SELECT count(*) AS number FROM (SELECT 1 FROM compliance_result WHERE {column} = $1 LIMIT 1) one"
+            );
+            if c.number(&sql, &[Value::Text(id)])? == 0 {
+                return Err(Trouble::Missing(format!("no result of a {what} {id:?} is known")));
+            }
+        }
+        Ok(())
     }
 
     /// Conditions on columns that are called as in `ruddersysevents`.

@@ -46,6 +46,29 @@ impl Moment {
         self.is_past
     }
 
+    /// An error where the instant lies before all states that are kept: that no node answered would pass for a fact.
+    pub fn must_be_known(&self, c: &mut Connection) -> Result<(), Trouble> {
+        let at = self.at.timestamp();
+        let is_any = |table: &str| format!("EXISTS (SELECT 1 FROM {table} WHERE since <= {at})");
+        let sql = format!(
+            "SELECT CAST(CASE WHEN {} OR {} THEN 1 ELSE 0 END AS bigint) AS number",
+            is_any("compliance_current"),
+            is_any("compliance_history")
+        );
+        if self.is_past && c.number(&sql, &[])? == 0 {
+            let at = moment::show(at);
+            return Err(Trouble::Asked(format!(
+                "nothing is known of {at}: all runs that are known began later"
+            )));
+        }
+        Ok(())
+    }
+
+    /// For how long a run counts after its start, in seconds.
+    pub fn freshness(&self) -> i64 {
+        self.at.timestamp().saturating_sub(self.oldest)
+    }
+
     /// Whether the run that started then counts.
     pub fn is_fresh(&self, last: Option<i64>) -> bool {
         last.is_some_and(|last| last >= self.oldest)
@@ -63,7 +86,7 @@ impl Moment {
     pub fn relation(&self, c: &Connection) -> String {
         let Self { at, oldest, is_past } = self;
         let (of, joins) = match (is_past, c) {
-            (false, _) => ("c.", format!("LEFT JOIN {} c ON c.nodeid = n.nodeid", present(*at, *oldest))),
+            (false, _) => ("c.", format!("LEFT JOIN {} c ON c.nodeid = n.nodeid", present(c, *at, *oldest))),
             (true, Connection::Postgres(_)) => ("past.", in_postgres(at.timestamp())),
             (true, Connection::Sqlite(_)) => ("past.", in_sqlite(at.timestamp())),
         };
@@ -77,12 +100,17 @@ impl Moment {
 
 /// SQL for the present segments: `nodeid`, `since`, `last`, `configid` and `set_id`. A node whose clock was far
 /// ahead has its latest run in the future; until then what it said before counts.
-pub(super) fn present(at: DateTime<Utc>, oldest: i64) -> String {
+pub(super) fn present(c: &Connection, at: DateTime<Utc>, oldest: i64) -> String {
     // Clocks may be ahead by as much as runs may be old.
     let latest = at.timestamp().saturating_mul(2).saturating_sub(oldest);
+    // Only runs say what version an earlier segment had.
+    let configid = format!(
+        "(SELECT r.nodeconfigid FROM reportsexecution r WHERE r.nodeid = h.nodeid AND r.date = {})",
+        c.timestamp("h.last")
+    );
     format!(
         "(SELECT nodeid, since, last, configid, set_id FROM compliance_current WHERE since <= {latest} \
-         UNION ALL SELECT h.nodeid, h.since, h.last, NULL AS configid, h.set_id FROM compliance_current f \
+         UNION ALL SELECT h.nodeid, h.since, h.last, {configid} AS configid, h.set_id FROM compliance_current f \
          JOIN compliance_history h ON h.nodeid = f.nodeid AND h.last = (\
            SELECT max(x.last) FROM compliance_history x \
            WHERE x.nodeid = f.nodeid AND x.since <= {latest}) \

@@ -92,10 +92,7 @@ pub fn timeline(
 ) -> Result<Page<Segment>, Trouble> {
     let after: Option<i64> = match &paging.after {
         None => None,
-        Some(text) => Some(
-            text.parse()
-                .map_err(|_| Trouble::Asked(format!("after: {text:?} is none that `next` said here")))?,
-        ),
+        Some(text) => Some(text.parse().map_err(|_| Paging::unreadable(text))?),
     };
     // One more before the page: what it is compared with; and one after it: when the node went on.
     let rows = rows(c, node, span, after, paging.limit + 1)?;
@@ -104,13 +101,14 @@ pub fn timeline(
         _ => None,
     };
     let pairs: Vec<_> = rows.windows(2).map(|two| (Some(two[1].set_id), Some(two[0].set_id))).collect();
-    let mut found = differences::between(c, &pairs, &ResultFilter::default())?;
+    let found = differences::between(c, &pairs, &ResultFilter::default())?;
     let is_more = rows.len() > paging.limit;
     let mut items = Vec::new();
     for (place, row) in rows.iter().enumerate().take(paging.limit) {
         let end = row.last.saturating_add(settings.freshness);
         let silent = later.map_or(now > end, |since| since > end);
         let before = rows.get(place + 1).map(|before| (Some(before.set_id), Some(row.set_id)));
+        let changes = before.and_then(|pair| found.get(&pair)).into_iter().flatten();
         later = Some(row.since);
         items.push(Segment {
             since: show(row.since),
@@ -118,14 +116,15 @@ pub fn timeline(
             silent_from: silent.then(|| show(end)),
             compliance: row.results.compliance(),
             results: row.results,
-            changes: before.and_then(|pair| found.get_mut(&pair)).map(|all| all.clone()).unwrap_or_default(),
+            changes: changes.map(|one| one.difference.clone()).collect(),
         });
     }
     let next = rows.get(items.len().saturating_sub(1)).filter(|_| is_more).map(|row| row.last.to_string());
     Ok(Page { items, next })
 }
 
-const SEGMENTS: &str = "(SELECT nodeid, since, last, set_id FROM compliance_current \
+/// All segments, as `t`.
+pub(super) const SEGMENTS: &str = "(SELECT nodeid, since, last, set_id FROM compliance_current \
     UNION ALL SELECT nodeid, since, last, set_id FROM compliance_history) t";
 
 fn rows(

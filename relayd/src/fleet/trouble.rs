@@ -12,9 +12,12 @@ pub enum Trouble {
     /// It makes no sense; why.
     #[error("{0}")]
     Asked(String),
-    /// There is no such thing.
+    /// There is no such path.
     #[error("there is no such thing")]
     Nothing,
+    /// What the question names is not known; what.
+    #[error("{0}")]
+    Missing(String),
     /// Something that the operator has to provide cannot be used; what.
     #[error("{0}")]
     Unusable(&'static str),
@@ -43,6 +46,7 @@ impl From<Trouble> for Problem {
         match trouble {
             Trouble::Asked(why) => Self::BadRequest(why),
             Trouble::Nothing => Self::NotFound,
+            Trouble::Missing(what) => Self::Missing(what),
             Trouble::Unusable(why) => Self::Unavailable(why, LATER),
             Trouble::Late => {
                 let why = "the database needs too long for that: ask for less, or later";

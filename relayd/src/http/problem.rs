@@ -13,6 +13,8 @@ use super::{Body, BodyProblem, text};
 pub enum Problem {
     /// No such thing, or none that this caller may know of.
     NotFound,
+    /// What the request names is not known, and this caller may know that; what.
+    Missing(String),
     /// The request makes no sense; why.
     BadRequest(String),
     /// The caller may not; why.
@@ -52,7 +54,7 @@ impl Problem {
     /// The status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) => StatusCode::CONFLICT,
@@ -70,6 +72,7 @@ impl Problem {
     fn reason(&self) -> &str {
         match self {
             Self::BadRequest(why) | Self::Forbidden(why) | Self::Conflict(why) | Self::BadGateway(why) => why,
+            Self::Missing(what) => what,
             Self::Unavailable(why, _) => why,
             Self::NotFound => "NOT FOUND",
             Self::LengthRequired => "LENGTH REQUIRED",

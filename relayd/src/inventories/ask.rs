@@ -10,7 +10,7 @@ use crate::fleet::{Asked, Format, Query, Question, Reply, Trouble, moment};
 pub(crate) fn inventory(mut asked: Asked, node: &str) -> Result<Question, Trouble> {
     let node = node.to_owned();
     let at = asked.query.take("at").map(|text| moment::parse(&text, Utc::now())).transpose()?;
-    let wanted = wanted(&mut asked.query);
+    let wanted = wanted(&mut asked.query)?;
     asked.query.finish()?;
     Ok(Box::new(move |c| {
         let inventory = questions::inventory(c, &node, at.map(|at| at.timestamp()), &wanted)?;
@@ -34,24 +34,24 @@ pub(crate) fn changes(mut asked: Asked, node: &str) -> Result<Question, Trouble>
 
 /// `GET /inventories`.
 pub(crate) fn list(mut asked: Asked) -> Result<Question, Trouble> {
-    let (filter, paging) = (filter(&mut asked.query), asked.query.paging()?);
+    let (filter, extent) = (filter(&mut asked.query), asked.extent()?);
     asked.query.finish()?;
     Ok(Box::new(move |c| {
-        Reply::page("getInventories", &questions::summaries(c, &filter, &paging)?, asked.format)
+        let page = move |c: &mut _, paging: &_| questions::summaries(c, &filter, paging);
+        Reply::list("getInventories", c, extent, asked.format, page)
     }))
 }
 
 /// `GET /inventories/export`.
 pub(crate) fn export(mut asked: Asked) -> Result<Question, Trouble> {
-    let (filter, paging) = (filter(&mut asked.query), asked.query.paging()?);
-    let wanted = wanted(&mut asked.query);
+    let (filter, extent) = (filter(&mut asked.query), asked.query.extent(true)?);
+    let wanted = wanted(&mut asked.query)?;
     asked.query.finish()?;
     if asked.format != Format::Json {
         return Err(Trouble::Asked("the export is there as JSON lines only".into()));
     }
     Ok(Box::new(move |c| {
-        let (lines, next) = questions::lines(c, &filter, &wanted, &paging)?;
-        Ok(Reply::lines(lines, next))
+        Reply::lines(c, extent, move |c, paging| questions::lines(c, &filter, &wanted, paging))
     }))
 }
 
@@ -59,6 +59,6 @@ fn filter(query: &mut Query) -> Filter {
     Filter { name: query.take("name"), os: query.take("os") }
 }
 
-fn wanted(query: &mut Query) -> Wanted {
+fn wanted(query: &mut Query) -> Result<Wanted, Trouble> {
     Wanted::read(query.take("section").as_deref())
 }

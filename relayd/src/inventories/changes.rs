@@ -50,7 +50,8 @@ pub struct PackageChange {
 /// A fact that is another one.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct FactChange {
-    /// Where it is: names with dots between them. Of a list, what was removed or added.
+    /// Where it is: names with dots between them, such as `rudder.custom_properties.site`. Of a list, what was
+    /// removed or added.
     pub path: String,
     /// What it was; absent: it was not there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,19 +144,51 @@ fn fact_changes(old: &Sections, new: &Sections) -> Vec<FactChange> {
     changes
 }
 
+/// Where properties are that hooks say.
+const CUSTOM_PROPERTIES: &str = "rudder.custom_properties";
+
 fn compare(path: &str, old: Option<&Json>, new: Option<&Json>, changes: &mut Vec<FactChange>) {
+    if old == new {
+        return;
+    }
+    if let (Some(old), Some(new)) = (unlisted(path, old), unlisted(path, new)) {
+        return members(path, &old, &new, changes);
+    }
     match (old, new) {
-        _ if old == new => {}
-        (Some(Json::Object(old)), Some(Json::Object(new))) => {
-            let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-            for name in names {
-                compare(&format!("{path}.{name}"), old.get(name), new.get(name), changes);
-            }
-        }
+        (Some(Json::Object(old)), Some(Json::Object(new))) => members(path, old, new, changes),
         (Some(Json::Array(old)), Some(Json::Array(new))) => lists(path, old, new, changes),
         (Some(Json::Array(old)), None) => lists(path, old, &[], changes),
         (None, Some(Json::Array(new))) => lists(path, &[], new, changes),
         _ => changes.push(FactChange { path: path.to_owned(), from: old.cloned(), to: new.cloned() }),
+    }
+}
+
+type Members = serde_json::Map<String, Json>;
+
+fn members(path: &str, old: &Members, new: &Members, changes: &mut Vec<FactChange>) {
+    let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        compare(&format!("{path}.{name}"), old.get(name), new.get(name), changes);
+    }
+}
+
+/// What is a list by its form alone, as an object: elements that a node has one of, and properties, which have
+/// names, in whichever objects hooks say them.
+fn unlisted(path: &str, list: Option<&Json>) -> Option<Members> {
+    let elements = list.map_or(Some(&[][..]), |list| list.as_array().map(Vec::as_slice))?;
+    match (path, elements) {
+        ("rudder" | "rudder.agents", [Json::Object(only)]) => Some(only.clone()),
+        (CUSTOM_PROPERTIES, objects) => {
+            let mut all = Members::new();
+            for object in objects {
+                for (name, value) in object.as_object()? {
+                    // One that is there twice has two values.
+                    all.insert(name.clone(), value.clone()).is_none().then_some(())?;
+                }
+            }
+            Some(all)
+        }
+        _ => None,
     }
 }
 
@@ -208,6 +241,38 @@ mod tests {
             ]
         );
         assert_eq!(fact_changes(&new, &new), []);
+    }
+
+    #[test]
+    fn a_property_that_changed_is_said_by_its_name() {
+        let of = |properties: Json| {
+            let agents = json!([{"name": "a", "policy_server": "root"}]);
+            sections(json!({"rudder": [{"agents": agents, "custom_properties": properties}]}))
+        };
+        let said = |old: &Sections, new: &Sections| {
+            let changes = fact_changes(old, new);
+            changes.iter().map(|change| serde_json::to_value(change).unwrap()).collect::<Vec<_>>()
+        };
+        let old = of(json!([{"site": "Lyon", "rack": 4}, {"old": true}]));
+        let new = of(json!([{"new": 1}, {"site": "Paris", "rack": 4}]));
+        let path = |name: &str| format!("rudder.custom_properties.{name}");
+        let expected = [
+            json!({"path": path("new"), "to": 1}),
+            json!({"path": path("old"), "from": true}),
+            json!({"path": path("site"), "from": "Lyon", "to": "Paris"}),
+        ];
+        assert_eq!(said(&old, &new), expected);
+        assert!(said(&of(json!([{"a": 1}, {"b": 2}])), &of(json!([{"b": 2}, {"a": 1}]))).is_empty());
+        let none = sections(json!({"rudder": [{"agents": [{"name": "a", "policy_server": "relay"}]}]}));
+        let expected = [
+            json!({"path": "rudder.agents.policy_server", "from": "root", "to": "relay"}),
+            json!({"path": path("site"), "from": "Lyon"}),
+        ];
+        assert_eq!(said(&of(json!([{"site": "Lyon"}])), &none), expected);
+        // What has no names is a list.
+        let path = "rudder.custom_properties";
+        let twice = of(json!([{"a": 1}, {"a": 2}]));
+        assert_eq!(said(&of(json!([{"a": 1}])), &twice), [json!({"path": path, "to": {"a": 2}})]);
     }
 
     #[test]

@@ -112,8 +112,15 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         tag: TAG,
         summary: "Facts of all nodes, for other programs",
         text: "One JSON object in each line, by id of the node. Without `section` all sections but `packages` and \
-               `momentary`, which are large. An answer of more than 16 MiB ends early, with `Link` to the rest.",
-        parameters: &[NAME, OS, SECTION, AFTER, LIMIT],
+               `momentary`, which are large. Without `limit` all nodes; with `limit` an answer of more than 16 MiB \
+               ends early, with `Link` to the rest.",
+        parameters: &[
+            NAME,
+            OS,
+            SECTION,
+            AFTER,
+            in_query("limit", "Most nodes; all of them if absent.", Shape::Integer(1, 10_000), "50"),
+        ],
         body: None,
         answers: &[
             answer(200, "the nodes")

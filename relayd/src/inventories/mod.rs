@@ -19,6 +19,7 @@
 //! | [`stored`] | what is stored, read again |
 //! | [`changes`] | what is different between two inventories |
 //! | [`questions`], `ask` | questions, and how requests ask them |
+//! | `sections` | by which names they ask for parts |
 //!
 //! Always true: what is stored once is never changed. State and history of a node change in one
 //! transaction, after which its files may go.
@@ -33,6 +34,7 @@ pub mod package;
 pub mod questions;
 pub mod record;
 mod rehearsal;
+mod sections;
 pub mod store;
 pub mod stored;
 mod timeline;

@@ -9,6 +9,7 @@ use diesel::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use super::sections::Wanted;
 use super::{
     bucket,
     changes::{self, Change},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     db::{Connection, query::Value},
-    fleet::{Page, Paging, Row, Trouble, conditions::Conditions, moment::show},
+    fleet::{Page, Paging, Row, Trouble, conditions::Conditions, moment::show, node},
 };
 
 /// What a node says of itself.
@@ -39,27 +40,6 @@ pub struct NodeInventory {
     pub sections: Sections,
 }
 
-/// Which sections are wanted; none: all.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted(Vec<String>);
-
-impl Wanted {
-    /// Names with commas between them.
-    pub fn read(text: Option<&str>) -> Self {
-        let names = text.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-        Self(names.map(Into::into).collect())
-    }
-
-    fn is(&self, name: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|wanted| wanted == name)
-    }
-
-    fn needs_facts(&self) -> bool {
-        self.0.is_empty()
-            || self.0.iter().any(|name| !["packages", "software_updates", "momentary"].contains(&&**name))
-    }
-}
-
 /// What a node says of itself, now or at an instant (Unix time).
 pub fn inventory(
     c: &mut Connection,
@@ -67,7 +47,9 @@ pub fn inventory(
     at: Option<i64>,
     wanted: &Wanted,
 ) -> Result<NodeInventory, Trouble> {
-    let held = stored::held_at(c, node, at.unwrap_or(i64::MAX))?.ok_or(Trouble::Nothing)?;
+    let Some(held) = stored::held_at(c, node, at.unwrap_or(i64::MAX))? else {
+        return Err(missing(c, node, at)?);
+    };
     let besides = match at {
         None => stored::besides(c, node)?,
         Some(_) => None,
@@ -92,6 +74,16 @@ pub fn inventory(
     })
 }
 
+/// Why there is no inventory of a node, or none of an instant.
+fn missing(c: &mut Connection, node: &str, at: Option<i64>) -> Result<Trouble, Trouble> {
+    node::must_be_named(c, Some(node))?;
+    let is_any = stored::held_at(c, node, i64::MAX)?.is_some();
+    Ok(Trouble::Missing(match at.filter(|_| is_any) {
+        Some(at) => format!("no inventory of {node:?} is as old as {}", show(at)),
+        None => format!("no inventory of {node:?} is stored"),
+    }))
+}
+
 /// How a node changed, the last change first. `after`: the time of a change, RFC 3339 or Unix.
 pub fn changes(c: &mut Connection, node: &str, paging: &Paging) -> Result<Page<Change>, Trouble> {
     let before = match &paging.after {
@@ -101,7 +93,7 @@ pub fn changes(c: &mut Connection, node: &str, paging: &Paging) -> Result<Page<C
     // A change has a state before and one after it: one more than changes, and one to know of a next page.
     let states = stored::timeline(c, node, before, paging.limit + 2)?;
     if states.is_empty() && paging.after.is_none() {
-        return Err(Trouble::Nothing);
+        return Err(missing(c, node, None)?);
     }
     let changes = states.windows(2).map(|pair| {
         let (new, old) = (&pair[0], &pair[1]);
@@ -206,10 +198,10 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn conditions(&self, paging: &Paging) -> Conditions {
+    fn conditions(&self, after: Option<&str>) -> Conditions {
         let mut which = Conditions::default();
         which.inventories_of(None);
-        which.is("nodeid > {}", paging.after.as_deref());
+        which.is("nodeid > {}", after);
         which.is_like("hostname", self.name.as_deref());
         which.is_like("os_full_name", self.os.as_deref());
         which
@@ -221,14 +213,14 @@ const SUMMARY: &str = "nodeid AS node_id, hostname, os_full_name AS os, os_name,
 
 /// The newest inventories in short, by node.
 pub fn summaries(c: &mut Connection, filter: &Filter, paging: &Paging) -> Result<Page<Summary>, Trouble> {
-    let which = filter.conditions(paging);
+    let which = filter.conditions(paging.after_node()?.as_deref());
     let sql = format!(
         "SELECT {SUMMARY} FROM inventory WHERE {} ORDER BY nodeid LIMIT {}",
         which.sql(),
         paging.limit + 1
     );
     let rows: Vec<Summary> = c.rows(&sql, &which.values())?;
-    Ok(Page::cut(rows, paging.limit, |one| one.node_id.clone()))
+    Ok(Page::cut(rows, paging.limit, |one| Paging::node(&one.node_id)))
 }
 
 #[derive(QueryableByName)]
@@ -269,22 +261,23 @@ pub fn lines(
     paging: &Paging,
 ) -> Result<(Vec<u8>, Option<String>), Trouble> {
     let (mut out, mut count) = (Vec::new(), 0);
-    let mut after = paging.after.clone();
+    let mut after = paging.after_node()?;
+    let next = |after: Option<String>| after.as_deref().map(Paging::node);
     loop {
-        let part = Paging { after: after.clone(), limit: AT_A_TIME.min(paging.limit - count) };
-        let which = filter.conditions(&part);
+        let limit = AT_A_TIME.min(paging.limit - count);
+        let which = filter.conditions(after.as_deref());
         let sql = format!(
             "SELECT {SUMMARY}, chunks, f.content AS facts, u.content AS updates, {} AS volatile \
              FROM (SELECT * FROM inventory WHERE {} ORDER BY nodeid LIMIT {}) AS i \
              JOIN inventory_facts f ON f.id = i.facts_id \
              LEFT JOIN inventory_updates u ON u.id = i.updates_id ORDER BY nodeid",
             // Large, and seldom wanted.
-            if wanted.0.iter().any(|name| name == "momentary") { "volatile" } else { "NULL" },
+            if wanted.names("momentary") { "volatile" } else { "NULL" },
             which.sql(),
-            part.limit
+            limit
         );
         let rows: Vec<FactsRow> = c.rows(&sql, &which.values())?;
-        let is_last = rows.len() < part.limit;
+        let is_last = rows.len() < limit;
         for row in rows {
             let id = row.summary.node_id.clone();
             serde_json::to_writer(&mut out, &line(c, row, wanted)?)
@@ -293,14 +286,14 @@ pub fn lines(
             after = Some(id);
             count += 1;
             if out.len() >= MOST_BYTES {
-                return Ok((out, after));
+                return Ok((out, next(after)));
             }
         }
         if is_last {
             return Ok((out, None));
         }
         if count >= paging.limit {
-            return Ok((out, after));
+            return Ok((out, next(after)));
         }
     }
 }
@@ -316,7 +309,7 @@ fn line(c: &mut Connection, row: FactsRow, wanted: &Wanted) -> Result<Line, Trou
     if let Some(momentary) = &row.volatile {
         sections.insert("momentary".into(), stored::unpack(momentary)?);
     }
-    let is_wanted = |name: &str| wanted.is(name) && (!wanted.0.is_empty() || !LEFT_OUT.contains(&name));
+    let is_wanted = |name: &str| wanted.names(name) || (wanted.is_all() && !LEFT_OUT.contains(&name));
     if is_wanted("packages") {
         let ids = stored::package_ids(c, bucket::ids(&row.chunks))?;
         let packages = serde_json::to_value(stored::packages(c, &ids)?);

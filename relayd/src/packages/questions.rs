@@ -7,7 +7,10 @@ use super::{
     found::{By, Filter, Found, on_nodes, versions},
     updates::{self, Offers},
 };
-use crate::fleet::{Asked, Format, Query, Question, Reply, Row, Trouble, node};
+use crate::{
+    db::Connection,
+    fleet::{Asked, Extent, Format, Paging, Query, Question, Reply, Row, Trouble, node},
+};
 
 impl Filter {
     fn read(query: &mut Query) -> Result<Self, Trouble> {
@@ -19,6 +22,10 @@ impl Filter {
                 (rest, "") => rest.to_owned(),
                 (rest, value) => format!("{rest}={value}"),
             };
+            // `versions=3` is another name, and no condition.
+            if !sign_and_version.starts_with(['<', '>', '=']) {
+                return Err(Trouble::Asked(format!("{name:?} is not known here")));
+            }
             sign_and_version.parse().map_err(|error| Trouble::Asked(format!("version: {error}")))
         });
         Ok(Self {
@@ -39,7 +46,7 @@ pub fn packages(mut asked: Asked) -> Result<Question, Trouble> {
         Some("version") => By::Version,
         Some(other) => return Err(Trouble::Asked(format!("by: {other:?} is neither node nor version"))),
     };
-    let paging = asked.query.paging()?;
+    let extent = asked.extent()?;
     asked.query.finish()?;
     let format = asked.format;
     if by == By::Node && filter.name.is_none() {
@@ -48,16 +55,25 @@ pub fn packages(mut asked: Asked) -> Result<Question, Trouble> {
     Ok(Box::new(move |c| {
         node::must_be_named(c, filter.node.as_deref())?;
         match by {
-            By::Node => reply(&on_nodes(c, &filter, &paging)?, format),
-            By::Version => reply(&versions(c, &filter, &paging)?, format),
+            By::Node => reply(c, extent, format, move |c, paging| on_nodes(c, &filter, paging)),
+            By::Version => reply(c, extent, format, move |c, paging| versions(c, &filter, paging)),
         }
     }))
 }
 
-fn reply<T: Row>(found: &Found<T>, format: Format) -> Result<Reply, Trouble> {
+fn reply<T: Row>(
+    c: &mut Connection,
+    extent: Extent,
+    format: Format,
+    mut found: impl FnMut(&mut Connection, &Paging) -> Result<Found<T>, Trouble> + Send + 'static,
+) -> Result<Reply, Trouble> {
+    const ACTION: &str = "getPackages";
     match format {
-        Format::Json => Reply::json("getPackages", found, found.page.next.clone()),
-        _ => Reply::page("getPackages", &found.page, format),
+        Format::Json => {
+            let found = found(c, &extent.paging)?;
+            Reply::json(ACTION, &found, found.page.next.clone())
+        }
+        _ => Reply::list(ACTION, c, extent, format, move |c, paging| Ok(found(c, paging)?.page)),
     }
 }
 
@@ -72,14 +88,18 @@ pub fn updates(mut asked: Asked, offers: &Arc<Offers>) -> Result<Question, Troub
         Some("node") => true,
         Some(other) => return Err(Trouble::Asked(format!("by: {other:?} is neither package nor node"))),
     };
-    let paging = query.paging()?;
+    let extent = asked.extent()?;
     asked.query.finish()?;
     let (offers, format) = (offers.clone(), asked.format);
     Ok(Box::new(move |c| {
         node::must_be_named(c, filter.node.as_deref())?;
         match by_node {
-            true => Reply::page(ACTION, &updates::outdated(c, &offers, &filter, &paging)?, format),
-            false => Reply::page(ACTION, &updates::offered(c, &offers, &filter, &paging)?, format),
+            true => Reply::list(ACTION, c, extent, format, move |c, paging| {
+                updates::outdated(c, &offers, &filter, paging)
+            }),
+            false => Reply::list(ACTION, c, extent, format, move |c, paging| {
+                updates::offered(c, &offers, &filter, paging)
+            }),
         }
     }))
 }

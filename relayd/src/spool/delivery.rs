@@ -89,6 +89,7 @@ impl<S: Sink> Task<S> {
                 outlet_down: false,
                 detail: format!("cannot look at the file: {e}"),
                 retry_after: None,
+                is_usual: false,
             }),
             Finding::Refused(rejection, identity) => {
                 self.settle(name, identity, Disposition::Rejected(rejection), Evidence::None).await

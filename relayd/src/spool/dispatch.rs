@@ -337,6 +337,10 @@ impl<S: Sink> Dispatcher<S> {
                 let until = self.hold(name.clone(), release.retry_after, now);
                 let seconds = until.saturating_duration_since(now).as_secs();
                 let detail = printable(&release.detail);
+                if release.is_usual {
+                    debug!(spool, detail, seconds, "put off");
+                    return (Evidence::Up, String::new());
+                }
                 info!(spool, detail, seconds, "put off");
                 let at = DateTime::<Utc>::from(self.clock.wall());
                 self.put_off.send_replace(Some(PutOff {

@@ -114,6 +114,8 @@ pub struct Release {
     pub detail: String,
     /// Not before this long.
     pub retry_after: Option<Duration>,
+    /// Whether that happens to all such files, and is no news to people.
+    pub is_usual: bool,
 }
 
 /// Longest text kept from elsewhere for people to read, in characters.

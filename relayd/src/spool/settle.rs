@@ -252,7 +252,8 @@ mod tests {
     fn accepted_goes_and_released_stays() {
         let place = Place::new();
         let identity = place.put(NAME, "x");
-        let release = Release { outlet_down: true, detail: String::new(), retry_after: None };
+        let release =
+            Release { outlet_down: true, detail: String::new(), retry_after: None, is_usual: false };
         assert!(matches!(place.settle(NAME, identity, Disposition::Released(release)), Ok(Settled::Left)));
         assert_eq!(place.names(&place.directories.incoming), [NAME]);
         let accepted = || Disposition::Accepted(Outcome::Stored);

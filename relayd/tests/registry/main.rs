@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod changes;
 mod contacts;
 mod decisions;
 mod enrolment;

@@ -16,7 +16,7 @@ use relayd::{
         severity::Severity,
     },
     db::{Connection, query::Value},
-    fleet::{Page, Paging},
+    fleet::{Page, Paging, Trouble},
     inventories::bucket,
     packages::{
         found::{self, Filter},
@@ -205,6 +205,9 @@ async fn findings_are_those_of_every_node_package_and_advisory(place: Place) {
     let found = all(|paging| report::findings(&mut c, &matched, &some, paging).unwrap());
     let wanted = expected.iter().filter(|((_, name, _, advisory), _)| name == "lib2" && advisory == "A-1");
     assert_eq!(found.len(), wanted.count());
+    let misspelt = Wanted { advisory: Some("CVE-l".into()), ..Wanted::default() };
+    let refused = report::findings(&mut c, &matched, &misspelt, &paging(7));
+    assert!(matches!(refused, Err(Trouble::Missing(_))), "that is no answer of a report");
     let severe = Wanted { severity: Some(Severity::High), fixed: Some(true), ..Wanted::default() };
     assert_eq!(all(|paging| report::by_advisory(&mut c, &matched, &severe, paging).unwrap()).len(), 2);
     let unmended = Wanted { fixed: Some(false), ..Wanted::default() };

@@ -40,7 +40,7 @@ on_both!(
     of_a_node_that_nobody_decided_about_nothing_is_kept,
 );
 
-const MADE: i64 = 1_800_000_000;
+pub const MADE: i64 = 1_800_000_000;
 
 /// An inventory of a node with packages `name=version`.
 fn record(node: &str, made: i64, packages: &[&str]) -> Record {
@@ -68,7 +68,12 @@ fn record(node: &str, made: i64, packages: &[&str]) -> Record {
         SoftwareUpdate { name: Some("bash".into()), version: Some("9".into()), ..SoftwareUpdate::default() };
     content.software_updates.push(update);
     content.processes.push(Process { pid: u64::try_from(made).ok(), ..Process::default() });
-    let digest = openssl::sha::sha256(format!("{node} {made} {packages:?}").as_bytes());
+    record_of(node, made, &format!("{packages:?}"), content)
+}
+
+/// An inventory of a node that says this; `besides` tells it from others of the same time.
+pub fn record_of(node: &str, made: i64, besides: &str, content: Content) -> Record {
+    let digest = openssl::sha::sha256(format!("{node} {made} {besides}").as_bytes());
     let checked = Checked {
         node_id: node.parse().unwrap(),
         hostname: format!("{node}.example.org"),
@@ -83,7 +88,7 @@ fn record(node: &str, made: i64, packages: &[&str]) -> Record {
     Record::new(checked, made, digest)
 }
 
-fn store(c: &mut Connection, records: &[Record]) {
+pub fn store(c: &mut Connection, records: &[Record]) {
     let records: Vec<&Record> = records.iter().collect();
     write::write(c, &records, MADE + 1_000_000).unwrap();
 }
@@ -133,19 +138,19 @@ async fn what_nodes_have_in_common_is_stored_once_and_changes_are_kept(place: Pl
     assert!(change.facts.is_empty() && changes.next.is_none());
 
     // What it was before.
-    let only = Wanted::read(Some("packages"));
+    let only = Wanted::read(Some("packages")).unwrap();
     let then = questions::inventory(&mut c, "n1", Some(MADE + 999), &only).unwrap();
     assert_eq!(then.sections["packages"].as_array().unwrap().len(), 3);
     assert_eq!(then.sections["packages"][0]["version"], "5.2");
-    assert!(matches!(questions::inventory(&mut c, "n1", Some(MADE - 1), &only), Err(Trouble::Nothing)));
-    assert!(matches!(questions::inventory(&mut c, "n3", None, &only), Err(Trouble::Nothing)));
+    assert!(matches!(questions::inventory(&mut c, "n1", Some(MADE - 1), &only), Err(Trouble::Missing(_))));
+    assert!(matches!(questions::inventory(&mut c, "n3", None, &only), Err(Trouble::Missing(_))));
 }
 
 /// Segments of a node, oldest first: since, last, version of its package.
 fn segments(c: &mut Connection, node: &str) -> Vec<(i64, i64, String)> {
     let mut held = relayd::inventories::stored::timeline(c, node, i64::MAX, 100).unwrap();
     held.reverse();
-    let only = Wanted::read(Some("packages"));
+    let only = Wanted::read(Some("packages")).unwrap();
     held.iter()
         .map(|held| {
             let then = questions::inventory(c, node, Some(held.since), &only).unwrap();
@@ -245,7 +250,7 @@ async fn the_export_comes_in_pages_and_with_the_sections_asked_for(place: Place)
     assert_eq!(lines[0]["made"], "2027-01-15T08:00:00Z");
     let sections: Vec<_> = lines[0]["sections"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(sections, ["operating_system", "rudder", "software_updates"]);
-    let wanted = Wanted::read(Some("packages,momentary"));
+    let wanted = Wanted::read(Some("packages,momentary")).unwrap();
     let filter = Filter { name: Some("N3.*".into()), os: Some("debian*".into()) };
     let (line, next) = questions::lines(&mut c, &filter, &wanted, &page(10)).unwrap();
     assert_eq!(next, None);
@@ -259,7 +264,7 @@ async fn what_nobody_names_any_more_is_removed_and_nothing_else(place: Place) {
     store(&mut c, &[record("n1", MADE, &["bash=1", "curl=1"]), record("n2", MADE, &["bash=1"])]);
     store(&mut c, &[record("n1", MADE + 1, &["bash=2", "curl=1"])]);
     assert_eq!(collect::collect(&mut c).unwrap(), Removed::default(), "history names what was");
-    let only = Wanted::read(Some("packages"));
+    let only = Wanted::read(Some("packages")).unwrap();
     let then = questions::inventory(&mut c, "n1", Some(MADE), &only).unwrap();
 
     // A node that is forgotten becomes history, which goes with retention.

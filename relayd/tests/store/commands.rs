@@ -49,8 +49,19 @@ pub fn commands_say_the_same(url: &DatabaseUrl, hours: &Hours) {
     let nodes = said(&["nodes", "--status", "no_answer"]);
     assert!(nodes.ends_with("2 nodes\n") && nodes.contains("n1.example.org"), "{nodes}");
     assert!(said(&["nodes", "show", "n0"]).contains("status       failing, 50.00 %\n"));
-    let runs = said(&["runs", "--node", "n1", "--limit", "5"]);
-    assert!(runs.lines().count() == 7 && runs.ends_with("… and more; see --limit\n"), "{runs}");
+    for (lines, arguments) in [
+        (6, &["runs", "--node", "n1", "--limit", "5"][..]),
+        (21, &["runs", "--csv"]),
+        (20, &["runs", "--json"]),
+        // All of the last node is read, and not all of it is printed.
+        (2, &["compliance", "changes", "--from", "3h", "--node", "n0", "--limit", "1"]),
+        (2, &["compliance", "changes", "--from", "3h", "--by", "component", "--limit", "1"]),
+    ] {
+        let (code, out, err) = run(arguments);
+        assert_eq!((code, err.as_str()), (0, "… and more; see --limit\n"), "{arguments:?}: {out}");
+        assert_eq!(out.lines().count(), lines, "{arguments:?}: {out}");
+    }
+    assert_eq!(said(&["runs", "--csv", "--limit", "1000"]).lines().count(), 38);
     let text = said(&["runs", "show", "n0", &hours.shown(0), "--text"]);
     assert!(text.lines().count() == 4 && text.starts_with("R: @@Common@@control@@"), "{text}");
     assert!(said(&["runs", "show", "n0"]).contains("    log_warn: no room left\n    it is wrong\n"));
@@ -63,6 +74,13 @@ pub fn commands_say_the_same(url: &DatabaseUrl, hours: &Hours) {
         (2, &["compliance", "--at", "tomorrow"]),
         (2, &["compliance", "--csv"]),
         (2, &["compliance", "changes"]),
+        (2, &["compliance", "--at", "2020-01-01"]),
+        (2, &["compliance", "failing", "--at", "2020-01-01"]),
+        (2, &["compliance", "timeline", "n0", "--from", "1h", "--to", "2h"]),
+        (2, &["runs", "--from", "1h", "--to", "2h"]),
+        (2, &["inventory", "show", "n0", "--section", "bogus"]),
+        (4, &["compliance", "failing", "--rule", "nosuch"]),
+        (4, &["inventory", "show", "n0"]),
     ] {
         let (seen, out, err) = run(arguments);
         assert!(seen == code && out.is_empty() && !err.is_empty(), "{arguments:?}: {seen} {out} {err}");

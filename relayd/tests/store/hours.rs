@@ -94,12 +94,17 @@ pub async fn two_hours(url: &DatabaseUrl) -> Hours {
     }
     let mut c = Connection::open(url).unwrap();
     for (node, state) in [("n0", "accepted"), ("n1", "accepted"), ("n2", "accepted"), ("n3", "pending")] {
-        c.execute(&format!(
-            "INSERT INTO node (nodeid, hostname, state, role, policy_server, requested, version) \
-             VALUES ('{node}', '{node}.example.org', '{state}', 'node', 'root', 0, 1)"
-        ))
-        .unwrap();
+        add_node(&mut c, node, state);
     }
     let settings = Settings::new(Duration::from_secs(300));
     Hours { begin, settings, c: for_reading(c).unwrap() }
+}
+
+/// Adds a node to the registry.
+pub fn add_node(c: &mut Connection, node: &str, state: &str) {
+    c.execute(&format!(
+        "INSERT INTO node (nodeid, hostname, state, role, policy_server, requested, version) \
+         VALUES ('{node}', '{node}.example.org', '{state}', 'node', 'root', 0, 1)"
+    ))
+    .unwrap();
 }

@@ -101,6 +101,7 @@ impl Fleet {
             policy: policy.clone(),
             component: component.clone(),
         };
+        self.ask(|c, _| filter.must_be_known(c))?;
         Ok((node, filter))
     }
 
@@ -108,6 +109,13 @@ impl Fleet {
     pub fn moment(&self, text: Option<&str>) -> Result<Moment, CliError> {
         let at = text.map(instant).transpose()?;
         Moment::of(&self.settings, at).map_err(CliError::from)
+    }
+
+    /// The instant of which the state is asked; now without it.
+    pub fn known_moment(&mut self, text: Option<&str>) -> Result<Moment, CliError> {
+        let moment = self.moment(text)?;
+        self.ask(|c, _| moment.must_be_known(c))?;
+        Ok(moment)
     }
 
     /// Prints a list, page by page; gives how many items that were. Each page is about one moment: whoever reads
@@ -120,11 +128,12 @@ impl Fleet {
     ) -> Result<usize, CliError> {
         let most = listing.limit.map_or(usual, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let mut out = BufWriter::new(io::stdout().lock());
-        let (mut after, mut printed, mut is_first_page) = (None, 0, true);
+        let (mut after, mut printed, mut is_first_page, mut is_cut) = (None, 0, true, false);
         loop {
             let paging = Paging { after, limit: PAGE.min(most - printed) };
             let mut found = self.ask(|c, settings| page(c, settings, &paging))?;
             // Some pages end only with a node.
+            is_cut |= found.items.len() > most - printed;
             found.items.truncate(most - printed);
             // Names of columns are there also over nothing.
             let with_names = if listing.csv { is_first_page } else { printed == 0 };
@@ -136,10 +145,8 @@ impl Fleet {
                 break;
             }
         }
-        if after.is_some() && !listing.json && !listing.csv {
-            writeln!(out, "… and more; see --limit")?;
-        }
         out.flush()?;
+        say_more(is_cut || after.is_some());
         Ok(printed)
     }
 }
@@ -153,6 +160,14 @@ impl Listing {
             return crate::fleet::reply::write_csv(out, items, is_first);
         }
         table::print(out, items, is_first)
+    }
+}
+
+/// Says that a list does not end where its output does. Not on standard output: programs read that one, and they
+/// least of all may take a part for the whole.
+pub fn say_more(is_more: bool) {
+    if is_more {
+        eprintln!("… and more; see --limit");
     }
 }
 
@@ -171,7 +186,7 @@ impl From<Trouble> for CliError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Asked(_) => Self::usage(trouble),
-            Trouble::Nothing => Self::nothing(trouble),
+            Trouble::Nothing | Trouble::Missing(_) => Self::nothing(trouble),
             Trouble::Late
             | Trouble::Busy
             | Trouble::Unusable(_)

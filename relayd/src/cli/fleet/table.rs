@@ -161,6 +161,7 @@ impl Line for Change {
         match (&self.kind, &self.result) {
             (Kind::WentSilent, _) => columns.push("does not answer any more".into()),
             (Kind::CameBack, _) => columns.push("answers again".into()),
+            (Kind::New, _) => columns.push("answers for the first time".into()),
             (Kind::Result, None) => columns.push(String::new()),
             (Kind::Result, Some(one)) => {
                 columns.push(step(one));

@@ -125,7 +125,12 @@ impl Sink for Enrol {
     async fn deliver(&self, file: &SpoolFile) -> Disposition {
         match self.verdicts.task(file) {
             Task::Ended(disposition) => disposition,
-            Task::Wait => later(false, "its other file is being looked at", Some(Duration::from_secs(1))),
+            Task::Wait => Disposition::Released(Release {
+                outlet_down: false,
+                detail: "its other file is being looked at".into(),
+                retry_after: Some(Duration::from_secs(1)),
+                is_usual: true,
+            }),
             Task::Alone => alone(age(&file.path)),
             Task::LookAt { pair, other } => {
                 let disposition = self.look_at(&pair).await;
@@ -170,7 +175,7 @@ fn rejected(reason: Reason, detail: impl Into<String>) -> Disposition {
 }
 
 fn later(outlet_down: bool, detail: impl Into<String>, retry_after: Option<Duration>) -> Disposition {
-    Disposition::Released(Release { outlet_down, detail: detail.into(), retry_after })
+    Disposition::Released(Release { outlet_down, detail: detail.into(), retry_after, is_usual: false })
 }
 
 #[cfg(test)]

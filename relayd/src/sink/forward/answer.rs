@@ -36,8 +36,9 @@ impl Answer {
             return Disposition::Accepted(Outcome::Forwarded);
         }
         let detail = self.detail();
-        let release =
-            |outlet_down, detail| Disposition::Released(Release { outlet_down, detail, retry_after });
+        let release = |outlet_down, detail| {
+            Disposition::Released(Release { outlet_down, detail, retry_after, is_usual: false })
+        };
         match status.as_u16() {
             401 | 429 | 502..=504 | 507 | 300..=399 => release(true, detail),
             403 | 404 | 408 | 425 => release(false, detail),

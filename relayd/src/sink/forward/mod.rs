@@ -159,7 +159,12 @@ impl Forward {
             Err(failure) => {
                 self.metrics.failed();
                 let outlet_down = !matches!(failure, Failure::File(_));
-                Disposition::Released(Release { outlet_down, detail: failure.to_string(), retry_after: None })
+                Disposition::Released(Release {
+                    outlet_down,
+                    detail: failure.to_string(),
+                    retry_after: None,
+                    is_usual: false,
+                })
             }
         }
     }
@@ -236,7 +241,7 @@ fn unreadable(e: &io::Error) -> Disposition {
         // No permission, no descriptors, cut short by somebody: may be better later.
         _ => {
             let detail = format!("cannot read the file: {e}");
-            Disposition::Released(Release { outlet_down: false, detail, retry_after: None })
+            Disposition::Released(Release { outlet_down: false, detail, retry_after: None, is_usual: false })
         }
     }
 }

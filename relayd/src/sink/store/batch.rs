@@ -75,7 +75,12 @@ impl Job {
 
     /// Leaves it for later.
     pub(super) fn release(self, outlet_down: bool, detail: &str, retry_after: Option<Duration>) {
-        self.answer(&Disposition::Released(Release { outlet_down, detail: detail.to_owned(), retry_after }));
+        self.answer(&Disposition::Released(Release {
+            outlet_down,
+            detail: detail.to_owned(),
+            retry_after,
+            is_usual: false,
+        }));
     }
 
     /// Refuses it for good.

@@ -143,7 +143,9 @@ fn cannot_read(error: io::Error) -> Disposition {
     match Errno::from_io_error(&error) {
         Some(Errno::IO) => rejected(Reason::Unreadable, detail),
         // No permission, no descriptors, no memory: may be better later.
-        _ => Disposition::Released(Release { outlet_down: false, detail, retry_after: None }),
+        _ => {
+            Disposition::Released(Release { outlet_down: false, detail, retry_after: None, is_usual: false })
+        }
     }
 }
 

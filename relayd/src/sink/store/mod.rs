@@ -339,5 +339,6 @@ fn stopped() -> Disposition {
         outlet_down: true,
         detail: "the store is stopping".into(),
         retry_after: None,
+        is_usual: false,
     })
 }

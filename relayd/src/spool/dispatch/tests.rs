@@ -75,7 +75,8 @@ async fn sweeps_make_a_pause_when_files_that_are_put_off_cannot_all_be_remembere
     let root = tempfile::tempdir().unwrap();
     let mut dispatcher = dispatcher(root.path());
     let put_off = |i: usize| {
-        let release = Release { outlet_down: false, detail: "404".into(), retry_after: None };
+        let release =
+            Release { outlet_down: false, detail: "404".into(), retry_after: None, is_usual: false };
         let name = format!("2018-08-24T15:55:01+00:00@n{i}.log");
         Ended {
             name: Arc::from(OsStr::new(&name)),
@@ -94,4 +95,17 @@ async fn sweeps_make_a_pause_when_files_that_are_put_off_cannot_all_be_remembere
     dispatcher.ended(put_off(later::MOST));
     dispatcher.sweeper.now();
     assert!(dispatcher.sweeper.due().is_some_and(|due| due > soon));
+}
+
+#[tokio::test]
+async fn what_happens_to_all_files_of_a_kind_is_no_news() {
+    let root = tempfile::tempdir().unwrap();
+    let mut dispatcher = dispatcher(root.path());
+    for is_usual in [true, false] {
+        let release = Release { outlet_down: false, detail: "waits".into(), retry_after: None, is_usual };
+        let name = Arc::from(OsStr::new("n1.ocs.gz"));
+        let what = delivery::What::Released(release);
+        dispatcher.ended(Ended { name, probe: false, about: About::nothing(), what });
+        assert_eq!(dispatcher.put_off.borrow().is_none(), is_usual);
+    }
 }
