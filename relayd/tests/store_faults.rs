@@ -167,7 +167,8 @@ async fn a_locked_table_is_an_outlet_that_is_down() {
     assert!(dispositions.iter().all(is_outlet_down), "{dispositions:?}");
     assert!(asked.elapsed() < Duration::from_secs(25));
     admin.batch_execute("ROLLBACK").unwrap();
-    assert!(rig.deliver_all(waiting).await.iter().all(|d| *d == STORED));
+    let dispositions = rig.deliver_all(waiting).await;
+    assert!(dispositions.iter().all(|d| *d == STORED), "{dispositions:?}");
     assert_eq!(counts(&url), (50, 5, 5));
 }
 

@@ -179,18 +179,19 @@ impl ChangedRow {
         }
     }
 
-    /// Since when the node is as it is, and has these results.
+    /// Since when the node has these results, and `answers`.
     fn since(
         &self,
         c: &mut Connection,
         ask: &Ask,
         results: &[Different],
+        answers: bool,
     ) -> Result<Option<since::Since>, Trouble> {
-        let Some(newest) = self.since else { return Ok(None) };
+        let Some(newest) = self.since.filter(|_| answers || !results.is_empty()) else { return Ok(None) };
         let (from, freshness) = (ask.from.at.timestamp(), ask.to.freshness());
         let within = Within { node: &self.nodeid, from, newest, freshness };
         let ids: Vec<i64> = results.iter().map(|one| one.result).collect();
-        Ok(Some(since::since(c, within, &ids)?))
+        Ok(Some(since::since(c, within, &ids, answers)?))
     }
 }
 
@@ -227,7 +228,8 @@ fn of_node(
 ) -> Result<Vec<Change>, Trouble> {
     let kind = row.kind().filter(|_| ask.filter.is_all());
     let results = found.get(&row.pair()).map_or(&[][..], Vec::as_slice);
-    let since = row.since(c, ask, results)?;
+    let answers = matches!(kind, Some(Kind::New | Kind::CameBack));
+    let since = row.since(c, ask, results, answers)?;
     let change = |kind, since: Option<i64>, result| Change {
         node_id: row.nodeid.clone(),
         hostname: row.hostname.clone(),

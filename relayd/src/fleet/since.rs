@@ -28,7 +28,7 @@ pub struct Within<'n> {
 /// Since when, in Unix seconds: the start of the first run of those in a row that say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Since {
-    /// Since when the node answers without a gap.
+    /// Since when the node answers without a gap, if that was asked for.
     pub answers: i64,
     /// Since when it has, or has not, each of the results that were asked for.
     pub results: HashMap<i64, i64>,
@@ -44,13 +44,14 @@ struct SegmentRow {
     set_id: i64,
 }
 
-/// Goes back through the segments of a node, no further than it has to.
-pub fn since(c: &mut Connection, within: Within<'_>, results: &[i64]) -> QueryResult<Since> {
+/// Goes back through the segments of a node, no further than it has to: `answers` says whether it matters since when
+/// the node answers.
+pub fn since(c: &mut Connection, within: Within<'_>, results: &[i64], answers: bool) -> QueryResult<Since> {
     let mut found = Since {
         answers: within.newest,
         results: results.iter().map(|result| (*result, within.newest)).collect(),
     };
-    let (mut unsettled, mut is_gapless) = (HashSet::<i64>::from_iter(results.iter().copied()), true);
+    let (mut unsettled, mut is_gapless) = (HashSet::<i64>::from_iter(results.iter().copied()), answers);
     let mut newest = None;
     let mut upto = within.newest;
     loop {

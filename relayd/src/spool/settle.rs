@@ -68,26 +68,38 @@ pub fn settle(
     let path = directories.incoming.join(name);
     let rejection = match disposition {
         Disposition::Released(_) => return Ok(Settled::Left),
-        Disposition::Accepted(_) => None,
-        Disposition::Rejected(rejection) => Some(rejection),
+        Disposition::Accepted(_) => return remove(&path, identity),
+        Disposition::Rejected(rejection) => rejection,
     };
-    match path.symlink_metadata() {
-        Ok(facts) if Identity::of(&facts) != identity => return Ok(Settled::Changed),
-        Ok(_) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Settled::Removed),
-        Err(e) => return Err(e),
+    if let Some(settled) = otherwise(&path, identity)? {
+        return Ok(settled);
     }
-    let Some(rejection) = rejection else {
-        return match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(Settled::Removed),
-        };
-    };
     let Some(target) = move_to_failed(&path, &directories.failed, name, now)? else {
         return Ok(Settled::Removed);
     };
     let reason = reason_file(directories.kind, name, rejection, now);
     Ok(Settled::Moved(reason.write(&target).err()))
+}
+
+/// Removes a file that was accepted, or belongs to one that was, unless it is another one by now.
+pub fn remove(path: &Path, identity: Identity) -> io::Result<Settled> {
+    if let Some(settled) = otherwise(path, identity)? {
+        return Ok(settled);
+    }
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(Settled::Removed),
+    }
+}
+
+/// How it is settled already: it was changed, or is gone.
+fn otherwise(path: &Path, identity: Identity) -> io::Result<Option<Settled>> {
+    match path.symlink_metadata() {
+        Ok(facts) if Identity::of(&facts) != identity => Ok(Some(Settled::Changed)),
+        Ok(_) => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Some(Settled::Removed)),
+        Err(e) => Err(e),
+    }
 }
 
 /// Moves a file without overwriting one with other content. `None`: it is gone.

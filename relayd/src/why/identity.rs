@@ -159,8 +159,8 @@ fn way(e: &Evidence<'_>) -> Option<Finding> {
     }
 }
 
-/// Whether the daemon works with the list that is there. That is a cause only for nodes that it does not know: those
-/// of which no run was ever stored, or the last one was refused for that.
+/// Whether the daemon works with the list that is there. That is a cause only for nodes that it may not know: not for
+/// those of which runs were stored, unless the last one was refused for that.
 fn outdated(e: &Evidence<'_>) -> Option<Finding> {
     if e.config.nodes.source != NodesSource::Files {
         return None;
@@ -172,8 +172,8 @@ fn outdated(e: &Evidence<'_>) -> Option<Finding> {
         let remedy =
             "`systemctl reload rudder-relayd`, then `relayd spool retry --node ID` for what was refused";
         let finding = Finding::error(NAME, e.config.general.nodes_list_file.display(), text, remedy);
-        let is_new = e.stored().is_some_and(|stored| stored.runs.is_empty());
-        if is_new || failed::is_of_a_stranger(e) { finding } else { finding.at_most(Level::Warning) }
+        let was_known = e.stored().is_some_and(|stored| !stored.runs.is_empty());
+        if was_known && !failed::is_of_a_stranger(e) { finding.at_most(Level::Warning) } else { finding }
     })
 }
 

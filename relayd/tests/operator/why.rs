@@ -313,6 +313,10 @@ fn causes_on_a_relay() {
     )
     .unwrap();
     blames(&site, "n1", "identity", "is not below this server");
+    // The list was not loaded. Here nobody knows of which nodes runs are stored.
+    site.list_below("n1", &hash, "relay");
+    site.list_below("n2", "", "relay");
+    blames(&site, "n1", "identity", "the daemon works with");
 }
 
 /// An answer costs a bounded number of names, however many files there are; and it says when it saw only a part.

@@ -2,8 +2,8 @@
 //! An inventory and its signature come as two files, in any order, and end alike.
 //!
 //! Whichever is delivered when both are there is looked at together with the other. Where that was taken, the other
-//! one is removed at once: left alone by a restart, it could not be told from one whose inventory never came. Where it was
-//! refused, the other one's delivery hears of that.
+//! one is removed at once instead of when its turn comes: left alone by a restart, it could not be told from one whose
+//! inventory never came. Where it was refused, the other one's delivery hears of that.
 
 use std::{
     collections::HashMap,
@@ -15,6 +15,7 @@ use std::{
 use crate::spool::{
     Identity, SpoolFile,
     disposition::{Disposition, Outcome},
+    settle::remove,
 };
 
 /// Both files of an inventory.
@@ -126,7 +127,7 @@ impl Verdicts {
         let Some(identity) = before.filter(|before| identity_of(other).ok() == Some(*before)) else { return };
         match disposition {
             Disposition::Released(_) => {}
-            Disposition::Accepted(_) if fs::remove_file(other).is_ok() => {}
+            Disposition::Accepted(_) if remove(other, identity).is_ok() => {}
             ended => {
                 all.insert(other.to_owned(), State::Ended(identity, ended.clone()));
             }

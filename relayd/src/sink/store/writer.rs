@@ -233,12 +233,9 @@ impl Writer {
             tracing::error!("the database is down, run logs stay in the spool: {detail}");
         }
         self.metrics.database_up.set(0);
-        for job in batch.into_iter().chain(self.deferred.drain(..)) {
-            job.release(true, detail, None);
-        }
-        let queue = self.queue.try_lock();
-        let waiting = queue.iter().flat_map(|queue| queue.try_iter());
-        for job in waiting {
+        // All are taken before the first hears of it: whoever comes after that may know that it works again.
+        let waiting: Vec<Job> = self.queue.try_lock().iter().flat_map(|queue| queue.try_iter()).collect();
+        for job in batch.into_iter().chain(self.deferred.drain(..)).chain(waiting) {
             job.release(true, detail, None);
         }
     }
