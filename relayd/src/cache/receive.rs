@@ -10,14 +10,13 @@ use hyper::{
     HeaderMap, Method, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, IF_RANGE, RANGE},
 };
-use tokio::{sync::watch, task::spawn_blocking, time::timeout};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     Shared,
     entry::Entry,
     fetch::{blocking, send},
     flight::Flight,
-    follow::Coming,
     key::Digest,
     part::Part,
     store::{Copy, NotKept, Room},
@@ -77,15 +76,15 @@ pub async fn receive(
         Ok(None) => return Received::NotKept,
         Err(error) => return shared.not_kept(&error),
     };
-    let (progress, ready) = watch::channel(0);
     if length.is_some_and(|length| length > PIECE as u64) {
         let tag = announced.map(|digest| Tag::of(&digest));
-        flight.coming(Coming { entry: entry.clone(), tag, file: part.file().clone(), ready });
+        flight.coming(entry.clone(), tag, part.file().clone());
     }
     let (part, written) = (Some(part), 0);
     let mut receiving = Receiving {
         shared,
         path,
+        flight,
         body,
         patience,
         entry,
@@ -93,11 +92,10 @@ pub async fn receive(
         part,
         written,
         room,
-        progress,
         resumable: tag,
     };
     match receiving.run().await {
-        Ok(()) => receiving.finish(flight, announced).await,
+        Ok(()) => receiving.finish(announced).await,
         Err(ended) => ended,
     }
 }
@@ -117,6 +115,7 @@ async fn already_here(shared: &Arc<Shared>, flight: &Flight, entry: Entry) -> Op
 struct Receiving<'a> {
     shared: &'a Arc<Shared>,
     path: &'a str,
+    flight: &'a Flight,
     body: Body,
     patience: Duration,
     entry: Entry,
@@ -125,7 +124,6 @@ struct Receiving<'a> {
     part: Option<Part>,
     written: u64,
     room: Room,
-    progress: watch::Sender<u64>,
     /// A strong tag: the rest of the file can be asked for.
     resumable: Option<Tag>,
 }
@@ -188,7 +186,7 @@ impl Receiving<'_> {
                 room.into_iter().for_each(|room| self.room.and(room));
                 // The last piece is held back until all was found right.
                 if self.length.is_none_or(|length| end < length) {
-                    self.progress.send_replace(end);
+                    self.flight.came(end);
                 }
                 Ok(())
             }
@@ -217,7 +215,7 @@ impl Receiving<'_> {
     }
 
     /// Checks the whole, and gives it its name.
-    async fn finish(mut self, flight: &Flight, announced: Option<Digest>) -> Received {
+    async fn finish(mut self, announced: Option<Digest>) -> Received {
         let written = self.written;
         let Some(part) = self.part.take() else { return Received::NotKept };
         if self.length.is_some_and(|length| length != written) {
@@ -228,12 +226,12 @@ impl Receiving<'_> {
             self.shared.metrics.damaged.inc();
             return Received::Wrong("the content is not that of its tag".into());
         }
-        let (key, entry, room) = (flight.key(), self.entry, self.room);
+        let (key, entry, room) = (self.flight.key(), self.entry, self.room);
         let shared = self.shared.clone();
         let kept = spawn_blocking(move || shared.store.keep(&key, entry, part, room)).await;
         match kept.map_err(io::Error::other) {
             Ok(Ok(copy)) => {
-                self.progress.send_replace(written);
+                self.flight.came_whole(written);
                 Received::Kept(Arc::new(copy))
             }
             Ok(Err(NotKept::NoRoom(_))) => Received::NotKept,
