@@ -134,12 +134,15 @@ impl Store {
 
     /// The file of an address, if there is one that has not expired at `now`.
     pub(super) fn find(&self, address: &Address, now: i64) -> io::Result<Option<Found>> {
-        // The metadata may be replaced after they were read.
-        for _ in 0..4 {
+        // The metadata may be replaced after they were read; in the end nobody may.
+        for is_last in [false, false, false, true] {
+            let names = is_last.then(|| self.lock());
             let Some(metadata) = self.metadata(address)?.filter(|metadata| !metadata.has_expired(now)) else {
                 return Ok(None);
             };
-            if let Some(content) = self.open_file(&content_path(&metadata.hash_value))? {
+            let content = self.open_file(&content_path(&metadata.hash_value))?;
+            drop(names);
+            if let Some(content) = content {
                 return Ok(Some(Found { metadata, content }));
             }
             if let Some(content) = self.adopt(address, &metadata)? {
