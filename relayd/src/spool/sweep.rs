@@ -169,7 +169,7 @@ impl Sweeper {
         }
         let Directories { kind, incoming, .. } = self.directories.clone();
         self.reading = Some(tokio::task::spawn_blocking(move || {
-            let mut listing = listing.map_or_else(|| Listing::open(&incoming, kind), Ok)?;
+            let mut listing = listing.unwrap_or_else(|| Listing::new(&incoming, kind));
             let names = listing.next_part()?;
             Ok((listing, names))
         }));
