@@ -23,6 +23,8 @@ const AHEAD: i64 = 7 * DAY;
 /// How far back days are made of which nobody made one when they were to come: agents send what they had kept
 /// while there was no server. In the default partition that would be in the way of its own partition.
 const BEHIND: i64 = 31 * DAY;
+/// The same for a table that is new: nodes have kept what they could not send while the server was set up.
+const BEHIND_FIRST: i64 = 3 * DAY;
 /// Most partitions of a table that rows in the default one can cause in one pass.
 const MOST_FILLED: usize = 400;
 
@@ -123,7 +125,7 @@ impl Partitions {
     fn gap_from(&self, today: Range, wall: i64) -> i64 {
         let ends = self.ranges.iter().map(|partition| partition.range.to);
         let last = ends.filter(|end| *end <= today.from).max();
-        last.map_or(today.from, |end| end.max(wall.saturating_sub(BEHIND)))
+        last.map_or(wall.saturating_sub(BEHIND_FIRST), |end| end.max(wall.saturating_sub(BEHIND)))
     }
 }
 
