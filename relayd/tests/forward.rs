@@ -40,7 +40,7 @@ use relayd::{
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
 };
 use tokio_openssl::SslStream;
@@ -358,10 +358,10 @@ async fn black_holes_and_silence_are_noticed() {
         assert!(is_down(&delivered.unwrap()), "{speaks_tls} {reads}");
         server.abort();
     }
-    // Nobody listens.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Nobody listens; but the port is bound, so that nobody else is given it meanwhile.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = reserved.local_addr().unwrap();
     let forward = forward(&upstream(address, UpstreamTrust::DangerousNone), UploadKind::RunLog);
     assert!(is_down(&forward.deliver(&files.run_log(b"x")).await));
 }

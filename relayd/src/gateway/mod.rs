@@ -252,7 +252,9 @@ impl Gateway {
             new_inventories: open(doors.new_inventories)?,
             inventory_updates: open(doors.inventory_updates)?,
         };
-        let (weights, known_weights) = watch::channel(Arc::default());
+        // Of the table of now: whoever uploads first is counted as what it is.
+        let weights = rate::Weights::of(nodes.borrow().list());
+        let (weights, known_weights) = watch::channel(Arc::new(weights));
         let identity_requests = IdentityRequests::new(
             enrolment,
             newcomers_per_minute,

@@ -253,7 +253,7 @@ mod tests {
             let name = format!("2018-08-24T15:55:01+00:00@n{number}.log");
             fs::write(directories.incoming.join(&name), "x").unwrap();
             for origin in [Origin::Seen, Origin::Finished] {
-                let hint = timeout(Duration::from_secs(10), noticed.recv()).await.unwrap();
+                let hint = timeout(Duration::from_secs(30), noticed.recv()).await.unwrap();
                 assert_eq!(hint, Some((OsStr::new(&name).to_owned(), origin)));
             }
             fs::rename(&directories.incoming, root.path().join(number.to_string())).unwrap();

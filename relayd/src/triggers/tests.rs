@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::timeout};
 use super::{run::Reported, *};
 use crate::nodes::NodeTable;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 const WAIT: Duration = Duration::from_secs(5);
 
 fn id(id: &str) -> NodeId {

@@ -38,6 +38,8 @@ struct World {
 }
 
 const LARGEST: u64 = 100_000;
+/// Longest wait for what has to happen.
+const SOON: Duration = Duration::from_secs(30);
 
 fn service(path: &Path, list: NodeList) -> (SharedFiles, watch::Sender<Arc<NodeTable>>) {
     let (sender, nodes) = watch::channel(Arc::new(NodeTable::new(list, Vec::new())));
@@ -170,7 +172,7 @@ async fn a_file_goes_in_and_comes_out() {
     assert_eq!(world.put("target/sender/file", "ttl=0", &body).await, 200);
     let begun = Instant::now();
     while world.head("target/sender/file", &hash).await != 404 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "it is there still");
+        assert!(begun.elapsed() < SOON, "it is there still");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(world.get("target/sender/file").await.status(), 404);
@@ -312,7 +314,7 @@ async fn a_client_that_vanishes_leaves_nothing() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), given_up).await.expect("the part is removed");
+    tokio::time::timeout(SOON, given_up).await.expect("the part is removed");
     assert_eq!(world.get("target/sender/file").await.status(), 404);
 }
 

@@ -8,7 +8,7 @@ use protocol::proxy::ProxyRule;
 use relayd::{config::Upstream, upstream::UpstreamClient};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
 };
 
@@ -87,7 +87,10 @@ async fn each_way_in_which_there_is_no_tunnel_is_named() {
         assert!(error.contains(&way) && error.contains(expected), "{error}");
         assert!(!error.contains("canary"), "{error}");
     }
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    // Bound and not listening: nobody else is given the port meanwhile.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = reserved.local_addr().unwrap().port();
     let error = ask(through(identity.clone(), nobody)).await.unwrap_err();
     assert!(error.contains("connecting to the proxy: ") && error.contains("refused"), "{error}");
     let mut injected = identity;

@@ -62,7 +62,8 @@ async fn a_new_key_is_introduced_by_the_current_one_and_both_are_valid_for_a_whi
 }
 
 async fn a_retired_key_never_comes_back(place: Place) {
-    let root = place.start_with(|settings| settings.key_overlap = Duration::from_secs(2));
+    // Long enough for the old key to be seen beside the new one.
+    let root = place.start_with(|settings| settings.key_overlap = Duration::from_secs(6));
     let old = accepted(&place, &root, "n1").await;
     let (new, newer) = (Machine::new("n1"), Machine::new("n1"));
     root.registry.roll_over(&old.id, message(&new, &old)).await.unwrap();

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::common::{cluster::shared, fleet::config_of};
 
 /// Longest wait for something that has to happen.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 pub const HOUR: Duration = Duration::from_secs(3600);
 pub const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 

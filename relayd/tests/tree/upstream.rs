@@ -37,7 +37,7 @@ use relayd::{
     upstream::UpstreamClient,
 };
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_openssl::SslStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -90,6 +90,8 @@ pub struct Server {
     seen: Mutex<Vec<Seen>>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Keeps the port after the end, for who begins again where this one was.
+    _reserved: TcpSocket,
 }
 
 impl Server {
@@ -103,17 +105,20 @@ impl Server {
         identity: ClientIdentity,
         act: impl Fn(&Seen) -> Act + Send + 'static,
     ) -> Arc<Self> {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let reserved = bound(address);
+        let address = reserved.local_addr().unwrap();
+        let listener = bound(address).listen(1024).unwrap();
         let acceptor =
             tls::acceptor(&identity.clone().into(), TlsVersion::V1_3, tls::admit_all(), None).unwrap();
         let server = Arc::new(Self {
-            address: listener.local_addr().unwrap(),
+            address,
             identity,
             connections: AtomicUsize::new(0),
             act: Mutex::new(Box::new(act)),
             seen: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            _reserved: reserved,
         });
         let (accepting, tasks) = (server.clone(), server.tasks.clone());
         tasks.spawn(accepting.stop.clone().run_until_cancelled_owned(async move {
@@ -196,6 +201,15 @@ impl Server {
             Act::Silence => std::future::pending().await,
         })
     }
+}
+
+/// A socket that has this address: no other program is given its port, and those who try to connect are refused
+/// until one of them listens.
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 /// A relay's directory, with its certificate and key.

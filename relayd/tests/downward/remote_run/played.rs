@@ -154,7 +154,7 @@ impl Make {
                 proxy: protocol::proxy::ProxyRule::None,
             },
         };
-        let pace = Pace { heartbeat: Duration::from_millis(300), silence: Duration::from_secs(2) };
+        let pace = Pace { heartbeat: Duration::from_millis(300), silence: Duration::from_secs(20) };
         Self { settings, pace, nodes: Vec::new(), relays: Vec::new() }
     }
 

@@ -97,8 +97,9 @@ async fn output_is_capped_with_a_mark_and_the_end_is_told_all_the_same() {
 async fn silence_is_filled_and_a_client_that_goes_away_cancels() {
     let world = Make::new().node("n", "h", "root").start().await;
     world.agency.play("n", Play::Runs);
-    let mut told = world.run(json!({"nodes": ["n"]})).await;
+    // Before the first silence can begin.
     let (start, mut beats) = (Instant::now(), 0);
+    let mut told = world.run(json!({"nodes": ["n"]})).await;
     while beats < 3 {
         beats += usize::from(matches!(told.next().await, Some(Line::Run(RunLine::Heartbeat { .. }))));
     }
