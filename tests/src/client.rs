@@ -199,6 +199,9 @@ pub fn upload_stubbornly(
 /// How long one upload may take before it is tried anew.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
+/// How long one request may take that is not tried again: it may pass twenty relays on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 async fn attempt(
     connection: &mut Option<Connection>,
     address: SocketAddr,
@@ -225,7 +228,7 @@ pub fn once(
     blocking(async {
         let exchange =
             async { Connection::open(address, connector).await?.send(method, path, headers, body).await };
-        timeout(ATTEMPT, exchange).await?
+        timeout(PATIENCE, exchange).await?
     })
 }
 

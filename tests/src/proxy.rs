@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::Result;
+use crate::{Result, wait};
 
 /// What is wrong with the road.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +36,8 @@ pub struct Faults {
     pub refuse: bool,
     /// Nothing passes, but connections stay open.
     pub hold: bool,
+    /// Each connection stands still once this many bytes went from client to server.
+    pub hold_request_after: Option<u64>,
     /// Each connection is cut after this many bytes from client to server.
     pub cut_request_after: Option<u64>,
     /// Each connection is cut after this many bytes from server to client.
@@ -47,11 +49,16 @@ pub struct Proxy {
     address: SocketAddr,
     faults: watch::Sender<Faults>,
     connections: Arc<AtomicU64>,
+    /// Connections that are open.
+    open: Arc<AtomicU64>,
     _runtime: Runtime,
 }
 
 /// Chunks under way in one direction; bounds memory to about this times 64 KiB.
 const CHUNKS: usize = 1024;
+
+/// How long closing connections may take.
+const CLOSING: Duration = Duration::from_secs(20);
 
 impl Proxy {
     /// Listens on a free port and passes everything on to `target`.
@@ -61,8 +68,9 @@ impl Proxy {
         let address = listener.local_addr()?;
         let (faults, watched) = watch::channel(Faults::default());
         let connections = Arc::new(AtomicU64::new(0));
-        runtime.spawn(accept(listener, target, watched, connections.clone()));
-        Ok(Self { address, faults, connections, _runtime: runtime })
+        let open = Arc::new(AtomicU64::new(0));
+        runtime.spawn(accept(listener, target, watched, connections.clone(), open.clone()));
+        Ok(Self { address, faults, connections, open, _runtime: runtime })
     }
 
     /// Where clients connect to.
@@ -70,9 +78,16 @@ impl Proxy {
         self.address
     }
 
-    /// From now on the road is like this.
+    /// From now on the road is like this. When connections are to be closed, they are closed: nothing passes on one
+    /// that was open before.
     pub fn set(&self, faults: Faults) {
         self.faults.send_replace(faults);
+        if faults.refuse {
+            let none = || Ok(self.open.load(Ordering::SeqCst) == 0);
+            if let Err(e) = wait::until_true("the connections of the proxy to be closed", CLOSING, none) {
+                eprintln!("{e}");
+            }
+        }
     }
 
     /// Nothing is wrong any more.
@@ -91,13 +106,17 @@ async fn accept(
     target: SocketAddr,
     faults: watch::Receiver<Faults>,
     connections: Arc<AtomicU64>,
+    open: Arc<AtomicU64>,
 ) {
     while let Ok((client, _)) = listener.accept().await {
         connections.fetch_add(1, Ordering::Relaxed);
-        let faults = faults.clone();
+        // Before it looks at the faults: who sets them then sees it.
+        open.fetch_add(1, Ordering::SeqCst);
+        let (faults, open) = (faults.clone(), open.clone());
         tokio::spawn(async move {
             // Either side ending, or a fault that cuts, ends both; the sockets close on drop.
             let _ = pass(client, target, faults).await;
+            open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
@@ -111,8 +130,10 @@ async fn pass(client: TcpStream, target: SocketAddr, mut faults: watch::Receiver
     server.set_nodelay(true)?;
     let (client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
-    let up = direction(client_reads, server_writes, faults.clone(), |f| f.cut_request_after);
-    let down = direction(server_reads, client_writes, faults.clone(), |f| f.cut_answer_after);
+    let up = direction(client_reads, server_writes, faults.clone(), |f| {
+        (f.cut_request_after, f.hold_request_after)
+    });
+    let down = direction(server_reads, client_writes, faults.clone(), |f| (f.cut_answer_after, None));
     tokio::select! {
         done = async { tokio::try_join!(up, down) } => done.map(drop),
         _ = faults.wait_for(|f| f.refuse) => Ok(()),
@@ -123,20 +144,22 @@ async fn direction(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     faults: watch::Receiver<Faults>,
-    limit: fn(&Faults) -> Option<u64>,
+    // After how many bytes it is cut, and held.
+    limits: fn(&Faults) -> (Option<u64>, Option<u64>),
 ) -> io::Result<()> {
     let (sender, mut receiver) = mpsc::channel::<(Instant, Bytes)>(CHUNKS);
-    let mut watched = faults.clone();
+    let (mut watched, mut held) = (faults.clone(), faults.clone());
     let read = async move {
         let mut buffer = vec![0; 65_536];
         let mut passed = 0;
         loop {
+            let _ = held.wait_for(|f| limits(f).1.is_none_or(|most| passed < most)).await;
             let mut size = from.read(&mut buffer).await?;
             if size == 0 {
                 return Ok(());
             }
             let now = *faults.borrow();
-            let left = limit(&now).map_or(u64::MAX, |limit| limit.saturating_sub(passed));
+            let left = limits(&now).0.map_or(u64::MAX, |limit| limit.saturating_sub(passed));
             size = size.min(usize::try_from(left).unwrap_or(usize::MAX));
             passed += size as u64;
             let chunk = (Instant::now() + now.delay, Bytes::copy_from_slice(&buffer[..size]));
@@ -199,6 +222,35 @@ mod tests {
         proxy.heal();
         assert_eq!(say(proxy.address(), b"hello"), b"hello");
         assert_eq!(proxy.connections(), 4);
+    }
+
+    #[test]
+    fn refusing_ends_what_is_open_and_holding_stops_in_the_middle() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let open = || {
+            let stream = std::net::TcpStream::connect(proxy.address()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            stream
+        };
+        let mut stream = open();
+        let mut word = [0; 5];
+        stream.write_all(b"hello").unwrap();
+        stream.read_exact(&mut word).unwrap();
+        proxy.set(Faults { refuse: true, ..Faults::default() });
+        assert_eq!(proxy.open.load(Ordering::SeqCst), 0);
+        assert!(matches!(stream.read(&mut word), Ok(0) | Err(_)));
+
+        proxy.set(Faults { hold_request_after: Some(5), ..Faults::default() });
+        let mut stream = open();
+        stream.write_all(b"hello").unwrap();
+        stream.read_exact(&mut word).unwrap();
+        stream.write_all(b"again").unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert!(stream.read_exact(&mut word).is_err());
+        proxy.heal();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"again");
     }
 
     #[test]

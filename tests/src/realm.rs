@@ -29,7 +29,7 @@ pub struct Realm {
 }
 
 /// How long a decision may take to reach a policy server, with some reserve for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Realm {
     /// A running root on SQLite.

@@ -68,7 +68,7 @@ pub struct Server {
 }
 
 /// How long a server may take to become ready, or to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Server {
     /// Prepares a server below `directory`; does not start it.

@@ -296,10 +296,14 @@ fn flipped_bits_and_cut_files_are_refused_one_by_one() -> Result<()> {
     wait_drained(&mut scene.root, PATIENCE)?;
     let verdict = scene.judge.verdict(scene.root.database()?)?;
     assert!(verdict.is_clean(), "{verdict}");
-    let refused = fs::read_dir(scene.root.failed())?
-        .filter(|entry| entry.as_ref().is_ok_and(|e| e.path().extension().is_some_and(|x| x == "reason")))
-        .count();
-    assert_eq!(refused + verdict.stored - 12, 60, "{verdict}");
+    let refused = || -> Result<usize> {
+        let entries = fs::read_dir(scene.root.failed())?.flatten();
+        Ok(entries.filter(|entry| entry.path().extension().is_some_and(|x| x == "reason")).count())
+    };
+    // The reason of a file is written just after the file has left the spool.
+    wait::until_true("all reasons", PATIENCE, || Ok(refused()? + verdict.stored - 12 >= 60))
+        .map_err(|e| format!("{e}: {:?} refused; {verdict}", refused()))?;
+    assert_eq!(refused()? + verdict.stored - 12, 60, "{verdict}");
     assert!(scene.root.stop()?.success());
     Ok(())
 }

@@ -25,6 +25,8 @@ use tests::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(28);
+/// The same for uploads while the daemon is started again and again, each time as slowly as the machine is.
+const STUBBORN: Duration = Duration::from_secs(180);
 
 fn of(logs: &[Packed], machine: &Identity) -> Vec<Packed> {
     logs.iter().filter(|log| log.id.node_id == machine.node_id).cloned().collect()
@@ -119,7 +121,7 @@ fn killed_again_and_again_under_load() -> Result<()> {
             .iter()
             .map(|machine| {
                 let (logs, pin) = (of(&logs, machine), pin.clone());
-                scope.spawn(move || upload_stubbornly(address, machine, &pin, &logs, PATIENCE))
+                scope.spawn(move || upload_stubbornly(address, machine, &pin, &logs, STUBBORN))
             })
             .collect();
         let spooling = scope.spawn(move || -> Result<()> {
@@ -169,18 +171,8 @@ fn killed_between_commit_and_unlink() -> Result<()> {
         // At the first file to be removed, when at least its batch is committed. (strace counts for
         // each thread of its own.) -D keeps the daemon our own child.
         let inject = "inject=unlink,unlinkat:signal=KILL:when=1";
-        root.run_under(&[
-            "strace",
-            "-D",
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=unlink,unlinkat",
-            "-e",
-            inject,
-        ]);
+        let strace = format!("strace -D -f -qq -o /dev/null -e trace=unlink,unlinkat -e {inject}");
+        root.run_under(&strace.split(' ').collect::<Vec<_>>());
         root.spawn()?;
         root.wait_end(PATIENCE)?;
         let verdict = judge.verdict(root.database()?)?;
@@ -331,7 +323,7 @@ fn told_to_end_and_to_reload_under_load() -> Result<()> {
     let logs = simulated::many(&machines, 400, simulated::USUAL_ROWS, Utc::now())?;
     let (address, pin) = (root.gateway(), root.key_hash().clone());
     std::thread::scope(|scope| -> Result<()> {
-        let upload = scope.spawn(|| upload_stubbornly(address, &machines[0], &pin, &logs, PATIENCE));
+        let upload = scope.spawn(|| upload_stubbornly(address, &machines[0], &pin, &logs, STUBBORN));
         for _ in 0..5 {
             sleep(Duration::from_millis(150));
             root.reload()?;

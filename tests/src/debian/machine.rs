@@ -13,7 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Debian, cgroup::Group, succeed};
 use crate::{Result, wait};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Several machines may boot at a time, on few cores.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a machine sees of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +86,11 @@ impl Machine {
         succeed(self.command(program).args(arguments))
     }
 
-    /// What a unit logged, oldest first.
+    /// What a unit logged until now, oldest first.
     pub fn journal(&self, unit: &str) -> Result<String> {
+        // What was said is in the journal a moment later; this waits for all of it. Where that does not work, what is
+        // there is better than nothing.
+        let _ = self.run("journalctl", &["--sync"]);
         self.run("journalctl", &["--no-pager", "--output=short-precise", "--unit", unit])
     }
 

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tests::{Result, process::Process, programs, wait};
 
 /// How long a machine may take to boot, busy as this one may be.
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_secs(180);
 
 /// A booted machine. Everything on it ends with it.
 #[derive(Debug)]

@@ -149,14 +149,16 @@ fn a_connected_agent_runs_at_once_and_a_silent_link_is_mended() {
     said.sort_unstable();
     assert_eq!(said, ["more", "told -D one -D Two_2 one,Two_2"]);
     assert_eq!(events[4]["exit_status"], 3, "{events:?}");
-    assert!(took < Duration::from_secs(15), "{took:?}");
+    // Else it would have expired.
+    assert!(took < Duration::from_secs(30), "{took:?}");
     world.wait_stored(1.0).unwrap();
 
     // Nothing passes any more, and nobody is told. Both sides notice.
     proxy.set(Faults { hold: true, ..Faults::default() });
+    // The agent may notice before the server does.
+    let connections = proxy.connections();
     let start = Instant::now();
     world.wait_connected(false).unwrap();
-    let connections = proxy.connections();
     wait::until_true("the agent to connect again", SOON, || Ok(proxy.connections() > connections)).unwrap();
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     let asked = world.ask(60);

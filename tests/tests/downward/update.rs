@@ -244,9 +244,9 @@ fn policies_that_were_altered_or_are_older_or_of_another_node_are_refused() -> R
     fs::write(&manifest, &right)?;
 
     // Expired: in time it would have been taken.
-    publish("late", &["--expires", "2s"])?;
+    publish("late", &["--expires", "15s"])?;
     assert_eq!(node.agent(&["update", "--check"])?.status.code(), Some(4));
-    wait::until_true("the policies to expire", Duration::from_secs(10), || {
+    wait::until_true("the policies to expire", Duration::from_secs(60), || {
         Ok(node.agent(&["update", "--check"])?.status.code() == Some(5))
     })?;
     refused("expired")?;

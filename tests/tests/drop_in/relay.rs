@@ -29,6 +29,9 @@ const FAR: &str = "e745a140-40bc-4b86-b6dc-084488fc906b";
 const NEW: &str = "0f4b5a1e-9e3c-4d2a-8b1f-6c7d8e9f0a1b";
 
 const UPDATES: &str = "var/rudder/inventories/accepted-nodes-updates";
+/// How long anything that is waited for may take: the relay pauses for ten seconds where nobody answers.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 const NEWCOMERS: &str = "var/rudder/inventories/incoming";
 
 /// `far`, `new` ─ relay ─ root ─ `near`
@@ -76,14 +79,14 @@ impl World {
     /// All of it arrives at the root.
     fn arrives(&mut self, at_root: &mut Daemon, inventories: &[(&str, String)]) -> Result<()> {
         for (directory, name) in inventories {
-            wait::until_true(&format!("{name} at the root"), Duration::from_secs(25), || {
+            wait::until_true(&format!("{name} at the root"), PATIENCE, || {
                 Ok(take_inventories(&self.root, directory)?.contains(name))
             })?;
-            wait::until_true("the relay to let it go", Duration::from_secs(25), || {
+            wait::until_true("the relay to let it go", PATIENCE, || {
                 Ok(waiting(&self.relay.path(directory))? == 0)
             })?;
         }
-        wait::until_true("run logs at the root", Duration::from_secs(25), || {
+        wait::until_true("run logs at the root", PATIENCE, || {
             Ok(waiting(&self.relay.path("var/rudder/reports/incoming"))? == 0)
         })?;
         at_root.wait_drained()?;

@@ -3,7 +3,7 @@
 
 use std::{
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -336,7 +336,7 @@ fn enrolment_is_limited() -> Result<()> {
     let machine = realm.machine(root, Keys::P256)?;
     let connector = connector(&machine, root.key_hash())?;
     let stranger = Identity::random(Keys::P256)?;
-    let mut statuses = Vec::new();
+    let (mut statuses, start) = (Vec::new(), Instant::now());
     for second in 0..30 {
         let reply = Newcomer::new(&stranger, "x.example.com").ask(root.gateway(), root.key_hash())?;
         statuses.push(reply.status);
@@ -345,8 +345,8 @@ fn enrolment_is_limited() -> Result<()> {
         }
         let wait: u64 = reply.header("Retry-After").parse()?;
         assert!(wait > 0 && Duration::from_secs(wait) <= Duration::from_secs(60), "{wait}");
-        let start = Utc::now() - TimeDelta::hours(1) + TimeDelta::seconds(second);
-        let log = Run::new(machine.node_id.clone(), start, USUAL_ROWS).pack(&machine)?;
+        let begun = Utc::now() - TimeDelta::hours(1) + TimeDelta::seconds(second);
+        let log = Run::new(machine.node_id.clone(), begun, USUAL_ROWS).pack(&machine)?;
         let uploaded = upload_all(root.gateway(), &machine, root.key_hash(), std::slice::from_ref(&log))?;
         assert_eq!(uploaded, [201]);
         let request = Newcomer::new(&machine, "machine.example.com").request()?;
@@ -355,6 +355,9 @@ fn enrolment_is_limited() -> Result<()> {
         let issued = client::once(root.gateway(), &connector, Method::PUT, &path, &headers, request)?;
         assert_eq!(issued.status, 200, "{issued:?}");
     }
-    assert!(statuses.contains(&202) && statuses.ends_with(&[429]), "{statuses:?}");
+    // Ten at once, the machine's own among them, and then one in six seconds.
+    let taken = statuses.iter().filter(|status| **status == 202).count() as u64;
+    let most = 10 + start.elapsed().as_secs() / 6;
+    assert!((1..=most).contains(&taken) && statuses.contains(&429), "{taken} of {most}: {statuses:?}");
     Ok(())
 }

@@ -290,7 +290,7 @@ fn a_server_changes_its_key_three_times_under_load() -> Result<()> {
 fn certificates_of_the_authority_are_fetched_exported_and_watched() -> Result<()> {
     let mut realm = Realm::prepare()?;
     // Half of it has to pass before there is another one.
-    realm.root.set("ca.node_certificate_lifetime", "\"16s\"");
+    realm.root.set("ca.node_certificate_lifetime", "\"24s\"");
     realm.operator(&["ca", "init"])?;
     realm.root.start()?;
     let relay = realm.relay(&realm.root)?;

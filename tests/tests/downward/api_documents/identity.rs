@@ -150,9 +150,9 @@ pub fn often(walk: &Walk, world: &World) -> Result<()> {
             }
         }
     }
-    // Four that wait are enough.
+    // Four that wait are enough. They wait for as long as it may take until all six are there.
     let version = walk.gateway.expect(200, "getNodes", &to, &ask())?.header("ETag").to_owned();
-    let waiting = ask().header("If-None-Match", &version).header("Prefer", "wait=2");
+    let waiting = ask().header("If-None-Match", &version).header("Prefer", "wait=10");
     thread::scope(|scope| {
         let all: Vec<_> =
             (0..6).map(|_| scope.spawn(|| waiting.send(walk.gateway.operation("getNodes")?, &to))).collect();

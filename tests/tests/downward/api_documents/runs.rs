@@ -147,10 +147,10 @@ pub fn triggers(walk: &Walk, world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Of two requests that wait, the later one stays.
+/// Of two requests that wait, the later one stays. Each waits for as long as it may take until both are there.
 fn replaced(gateway: &Document, to: &To) -> Result<()> {
     thread::scope(|scope| {
-        let waiting = ask().header("Prefer", "wait=3");
+        let waiting = ask().header("Prefer", "wait=10");
         let both = [(); 2].map(|()| {
             let waiting = waiting.clone();
             scope.spawn(move || -> Result<u16> {
@@ -178,7 +178,7 @@ fn asked(
 ) -> Result<String> {
     let form = form(&format!("asynchronous=true&nodes={}", machine.node_id));
     local.expect(200, "runNodes", &To::local(server), &form)?;
-    wait::until("the run to be offered", Duration::from_secs(10), || {
+    wait::until("the run to be offered", Duration::from_secs(30), || {
         Ok(news()?["runs"][0]["id"].as_str().map(str::to_owned))
     })
 }

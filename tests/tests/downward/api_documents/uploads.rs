@@ -91,7 +91,7 @@ pub fn moved_away(walk: &Walk, world: &World, machine: &Identity) -> Result<()> 
     for (id, good) in all(machine)? {
         let is_seen = || Ok(good.send(walk.gateway.operation(id)?, &to)?.status == 503);
         // A look at the disk is kept for a moment.
-        tests::wait::until_true("the directory to be missed", std::time::Duration::from_secs(10), is_seen)?;
+        tests::wait::until_true("the directory to be missed", std::time::Duration::from_secs(30), is_seen)?;
         walk.gateway.expect(503, id, &to, &good)?;
     }
     Ok(())

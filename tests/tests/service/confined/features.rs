@@ -13,7 +13,8 @@ impl World {
     /// Signed, uploaded, over the relay as well, stored.
     pub(super) fn run_logs_are_stored(&self, database: &DatabaseUrl) -> Result<()> {
         for node in [0, 1] {
-            let before = runs(database)?;
+            // A copy may be of no use, as below.
+            let before = wait::until("the runs before", PATIENCE, || runs(database).map(Some))?;
             self.agent(node, "run --send -- /bin/echo done")?;
             wait::until_true("the run in the database", PATIENCE, || Ok(runs(database)? > before))
                 .map_err(|e| format!("run log of node {node}: {e}\n{}", self.logs()))?;
