@@ -129,12 +129,13 @@ impl Reloaders {
             let result = self.reload().await;
             // Also after an error: what was loaded before works.
             service_manager::ready();
+            // Before it is said: whoever reads that may look at once.
+            if let Some(counted) = &self.counted {
+                counted.note(&result);
+            }
             match &result {
                 Ok(()) => info!("configuration and data reloaded"),
                 Err(error) => error!("{error}; what was loaded before stays in use"),
-            }
-            if let Some(counted) = &self.counted {
-                counted.note(&result);
             }
             // Whoever asked may be gone.
             let _ = answer.send(result);

@@ -40,6 +40,17 @@ fn files(rig: &Rig, nodes: usize, run: usize) -> Vec<SpoolFile> {
     (0..nodes).map(|i| rig.put_run(&format!("n{i}"), run, &run_log(&format!("n{i}"), run, 10))).collect()
 }
 
+/// Ends the sessions of the store and waits until they are gone: one that is only told to end may still write.
+fn end_sessions(url: &DatabaseUrl) {
+    let of_store = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'relayd'";
+    number(url, &format!("SELECT count(pg_terminate_backend(pid)) {of_store}"));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while number(url, &format!("SELECT count(*) {of_store}")) > 0 {
+        assert!(Instant::now() < deadline, "sessions do not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn run_logs_wait_while_the_server_is_down() {
     let cluster = Cluster::start("on");
@@ -65,14 +76,10 @@ async fn run_logs_wait_while_the_server_is_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn terminated_sessions_are_replaced_without_anybody_noticing() {
-    let (name, url, rig) = rig(4);
-    let mut admin = shared().connect("postgres");
+    let (_, url, rig) = rig(4);
     for run in 0..5 {
         assert!(rig.deliver_all(files(&rig, 4, run)).await.iter().all(|d| *d == STORED));
-        let kill = format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND application_name = 'relayd'"
-        );
-        admin.batch_execute(&kill).unwrap();
+        end_sessions(&url);
     }
     assert_eq!(counts(&url), (200, 20, 20));
 }
@@ -135,21 +142,27 @@ async fn missing_rights_and_tables_pause_and_reject_nothing() {
         ),
         ("ALTER TABLE run_log RENAME TO gone".into(), "ALTER TABLE gone RENAME TO run_log".into()),
         (
+            format!("ALTER DATABASE {name} SET default_transaction_read_only = on"),
             format!(
-                "ALTER DATABASE {name} SET default_transaction_read_only = on; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
-            ),
-            format!(
-                "SET default_transaction_read_only = off; ALTER DATABASE {name} RESET default_transaction_read_only; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+                "SET default_transaction_read_only = off; ALTER DATABASE {name} RESET default_transaction_read_only"
             ),
         ),
     ];
     for (run, (break_it, mend_it)) in faults.iter().enumerate() {
+        // What is set for a database is so in sessions that begin after that.
+        let is_for_new_sessions = break_it.starts_with("ALTER DATABASE");
         admin.batch_execute(break_it).unwrap();
+        if is_for_new_sessions {
+            end_sessions(&owner);
+        }
         let waiting = files(&rig, 5, run);
         let dispositions = rig.deliver_all(waiting.clone()).await;
         assert!(dispositions.iter().all(is_outlet_down), "{break_it}: {dispositions:?}");
         assert_eq!(rig.metric("relayd_database_up", None), 0.0, "{break_it}");
         admin.batch_execute(mend_it).unwrap();
+        if is_for_new_sessions {
+            end_sessions(&owner);
+        }
         let dispositions = rig.deliver_all(waiting).await;
         assert!(dispositions.iter().all(|d| *d == STORED), "{mend_it}: {dispositions:?}");
     }
@@ -206,7 +219,7 @@ async fn partitions_made_meanwhile_reject_nothing() {
     }));
     let url_of_makers = url.clone();
     let making = tokio::task::spawn_blocking(move || {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !makers.is_empty() {
             assert!(Instant::now() < deadline, "nothing waits for {:?}", makers.keys());
             for table in tables {
@@ -242,7 +255,8 @@ async fn poison_is_isolated_in_few_transactions() {
     let before = rig.metric("relayd_store_transactions_total", None);
     let batch = files(&rig, 64, 1);
     let unlock = tokio::task::spawn_blocking(move || {
-        std::thread::sleep(Duration::from_secs(1));
+        // Nothing tells that all are queued. The writers wait for a lock for five seconds.
+        std::thread::sleep(Duration::from_secs(2));
         admin.batch_execute("ROLLBACK").unwrap();
         drop(admin);
     });
@@ -282,7 +296,7 @@ async fn finishing_does_not_wait_for_a_database_that_hangs() {
     let store = Arc::clone(&rig.store);
     let delivery = tokio::spawn(async move { store.deliver(&file).await });
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while number(&url, waits) == 0 {
         assert!(Instant::now() < deadline, "nothing waits for the lock");
     }

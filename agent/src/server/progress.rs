@@ -81,10 +81,10 @@ mod tests {
     #[tokio::test]
     async fn silence_is_an_error_and_slowness_is_not() {
         let (mut far, near) = tokio::io::duplex(64);
-        let mut near = Progress::new(near, Duration::from_secs(1));
+        let mut near = Progress::new(near, Duration::from_secs(2));
         let slow = tokio::spawn(async move {
             for _ in 0..5 {
-                sleep(Duration::from_millis(300)).await;
+                sleep(Duration::from_millis(500)).await;
                 far.write_all(b"x").await.unwrap();
             }
             far

@@ -152,7 +152,8 @@ fn a_new_key_gets_its_own_and_exports_follow() {
 
 #[test]
 fn in_certificate_validation_mode_it_is_the_client_certificate_while_it_is_valid() {
-    let (_root, node) = enrolled((-60, 3));
+    // Long enough to be looked at before it ends.
+    let (_root, node) = enrolled((-60, 10));
     let used = || {
         let (settings, _) = Settings::load(node.root()).unwrap();
         let identity = Identity::load(&node.paths).unwrap();

@@ -54,9 +54,11 @@ fn runs_and_sends_on_schedule(setting: &str, limit: u64) {
     assert_small(&child, limit);
     signal(&child, Signal::TERM);
     assert!(child.wait().unwrap().success());
+    // Looked at once: what the daemon sent last may still arrive.
     let mut starts: Vec<_> = server.requests().into_iter().map(|r| r.line).collect();
+    let sent = starts.len();
     starts.dedup();
-    assert_eq!(starts.len(), server.requests().len());
+    assert_eq!(starts.len(), sent);
 }
 
 #[test]

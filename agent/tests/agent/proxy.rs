@@ -13,6 +13,9 @@ use crate::{
     server::Server,
 };
 
+/// A port at which nobody listens, and that is never given to who asks for any.
+const NOBODY: u16 = 1;
+
 /// A proxy for one connection: it gives this answer, and when that is a tunnel leads to `to`. Gives what it was asked.
 fn proxy(on: IpAddr, answer: &'static str, to: Option<u16>) -> (u16, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind((on, 0)).unwrap();
@@ -92,17 +95,15 @@ fn each_way_in_which_there_is_no_tunnel_is_named() {
         assert!(said.contains(&format!("the proxy 127.0.0.1:{port}")) && !said.contains("canary"), "{said}");
         assert_eq!(node.ready().len(), 1);
     }
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let node = node(&server, "root.test", &format!("http://user:canary@127.0.0.1:{nobody}"));
+    let node = node(&server, "root.test", &format!("http://user:canary@127.0.0.1:{NOBODY}"));
     let said = text(&node.agent(&["send"]).stdout);
-    assert!(said.contains(&format!("cannot connect to the proxy 127.0.0.1:{nobody}: ")), "{said}");
+    assert!(said.contains(&format!("cannot connect to the proxy 127.0.0.1:{NOBODY}: ")), "{said}");
 }
 
 #[test]
 fn the_environment_is_heard_only_when_it_is_pointed_to() {
     let server = Server::start(created);
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("http://user:canary@127.0.0.1:{nobody}");
+    let url = format!("http://user:canary@127.0.0.1:{NOBODY}");
     let send = |node: &Node, variables: &[(&str, &str)]| {
         let sent = node.command(&["send"]).envs(variables.iter().copied()).output().unwrap();
         text(&sent.stdout) + &text(&sent.stderr)
@@ -110,7 +111,7 @@ fn the_environment_is_heard_only_when_it_is_pointed_to() {
     let (straight, pointed) = (node(&server, "127.0.0.1", ""), node(&server, "root.test", "system"));
     assert!(send(&straight, &[("https_proxy", &url)]).contains("1 sent"));
     let asked = send(&pointed, &[("https_proxy", &url)]);
-    assert!(asked.contains(&format!("the proxy 127.0.0.1:{nobody}")), "{asked}");
+    assert!(asked.contains(&format!("the proxy 127.0.0.1:{NOBODY}")), "{asked}");
     let exempt = send(&pointed, &[("HTTPS_PROXY", &url), ("NO_PROXY", ".test")]);
     assert!(exempt.contains(&format!("cannot connect to root.test:{}", server.port)), "{exempt}");
     let wrong = send(&pointed, &[("https_proxy", "https://user:canary@127.0.0.1:1")]);

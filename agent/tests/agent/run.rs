@@ -85,7 +85,8 @@ fn stock_openssl_accepts_the_signature() {
 #[test]
 fn the_time_limit_ends_the_group_and_what_was_said_is_kept() {
     let node = Node::new();
-    node.settings("time_limit = \"1s\"\nstop_grace = \"1s\"\n");
+    // Also a busy machine gets as far as the last command within that limit.
+    node.settings("time_limit = \"3s\"\nstop_grace = \"1s\"\n");
     let script = format!(
         "{REPORT} report result_success File fine; (trap '' TERM; sleep 300) & echo pid $!; sleep 300"
     );
@@ -93,7 +94,7 @@ fn the_time_limit_ends_the_group_and_what_was_said_is_kept() {
     let log = node.newest_log();
     let rows = node.rows(&log);
     let error = rows.iter().find(|row| row.0 == "result_error").unwrap();
-    assert!(error.2.contains("longer than 1s"), "{error:?}");
+    assert!(error.2.contains("longer than 3s"), "{error:?}");
     let fine = rows.iter().find(|row| row.0 == "result_success").unwrap();
     let pid = fine.2.split_once("pid ").unwrap().1.trim();
     eventually("the grandchild ends", || is_gone(pid).then_some(()));

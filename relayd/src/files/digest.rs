@@ -224,27 +224,26 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn who_goes_away_does_not_make_room_for_another_reader_before_its_own_is_done() {
-        let temp = tempfile::tempdir().unwrap();
-        // Large enough to be read for longer than this thread is held up as a rule.
-        fs::File::create(temp.path().join("file")).unwrap().set_len(64 << 20).unwrap();
-        let (digests, file) = (Digests::sha256(), open(temp.path()));
-        let lane = &digests.lanes[file.stamp().identity.1 as usize % LANES];
-        // Once more where this thread was held up until all was read.
-        let mut is_taken = false;
-        for _ in 0..20 {
-            // Polled once, so that reading begins; then given up.
+    #[test]
+    fn who_goes_away_does_not_make_room_for_another_reader_before_its_own_is_done() {
+        // One thread reads, and has something else to do at first.
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            let held = spawn_blocking(move || held.recv());
+            let temp = tempfile::tempdir().unwrap();
+            fs::write(temp.path().join("file"), "one").unwrap();
+            let (digests, file) = (Digests::sha256(), open(temp.path()));
+            let lane = &digests.lanes[file.stamp().identity.1 as usize % LANES];
+            // Polled once, so that its reading is under way; then given up.
             let mut given_up = Box::pin(digests.of(&file));
             assert!(futures_util::poll!(given_up.as_mut()).is_pending());
             drop(given_up);
-            is_taken = lane.available_permits() == 0;
-            if is_taken {
-                break;
-            }
-        }
-        assert!(is_taken);
-        assert_eq!(digests.of(&file).await.unwrap(), sha256(&vec![0; 64 << 20]));
+            assert_eq!(lane.available_permits(), 0);
+            drop(release);
+            assert!(held.await.unwrap().is_err());
+            assert_eq!(digests.of(&file).await.unwrap(), sha256(b"one"));
+        });
     }
 
     #[tokio::test]

@@ -186,7 +186,12 @@ mod tests {
             TcpStream::connect(any(client, port)).await.unwrap();
         }
         drop(both);
-        let apart = listen(&[any("0.0.0.0", port), any("::", port)]).unwrap();
+        // Somebody else may be given the port in between: then another one is tried.
+        let apart = || {
+            let port = listen(&[any("::", 0)]).unwrap()[0].local_addr().unwrap().port();
+            Some((port, listen(&[any("0.0.0.0", port), any("::", port)]).ok()?))
+        };
+        let (port, apart) = (0..20).find_map(|_| apart()).expect("both are listened on");
         for (listener, client) in apart.iter().zip(["127.0.0.1", "::1"]) {
             TcpStream::connect(any(client, port)).await.unwrap();
             assert_eq!(listener.accept().await.unwrap().1.ip().to_string(), client);

@@ -3,9 +3,10 @@
 
 use std::{
     fs::{self, File, Permissions},
-    net::TcpListener,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
     process::Command,
+    sync::atomic::{AtomicU8, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -35,11 +36,19 @@ pub fn tidy(site: &Site) {
     fs::set_permissions(site.at("etc/main.conf"), Permissions::from_mode(0o640)).unwrap();
 }
 
+/// An address of this machine that no other test has, nor any client: a port that is free there stays so.
+fn own_address() -> SocketAddr {
+    static NUMBER: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, NUMBER.fetch_add(1, Ordering::Relaxed).clamp(1, 254), high, low);
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
+}
+
 /// A root with a gateway on a free port.
 fn with_gateway() -> Site {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = own_address();
     let site = sound(&format!(
-        "[gateway]\nlisten = \"127.0.0.1:{port}\"\ncertificate = \"DIR/s.cert\"\nkey = \"DIR/s.key\"\n\
+        "[gateway]\nlisten = \"{address}\"\ncertificate = \"DIR/s.cert\"\nkey = \"DIR/s.key\"\n\
          high_water_percent = 100\n"
     ));
     let key = private_key::generate(KeyKind::P256).unwrap();
@@ -122,14 +131,15 @@ fn permissions_of_the_user_of_the_daemon_and_of_others() {
 fn ports_that_others_have_and_gateways_that_do_not_answer() {
     let mut site = with_gateway();
     let text = fs::read_to_string(site.at("etc/main.conf")).unwrap();
-    let port = text.split("listen = \"127.0.0.1:").nth(1).unwrap().split('"').next().unwrap();
-    let taken = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
-    finds(&site, "ports", port, "another program listens there");
+    let address = text.split("listen = \"127.").nth(1).unwrap().split('"').next().unwrap();
+    let address = format!("127.{address}");
+    let taken = TcpListener::bind(&address).unwrap();
+    finds(&site, "ports", &address, "another program listens there");
     drop(taken);
     site.start();
     // Changed, and not restarted.
-    let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    fs::write(site.at("etc/main.conf"), text.replace(port, &other)).unwrap();
+    let other = own_address().to_string();
+    fs::write(site.at("etc/main.conf"), text.replace(&address, &other)).unwrap();
     finds(&site, "ports", &other, "the daemon runs, but nobody answers here");
 }
 

@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `relayd status`, and what `system/status` has for it.
 
-use std::{fs, net::TcpListener, time::Duration};
+use std::{fs, time::Duration};
 
 use crate::{site::Site, support::wait_until};
 
 const SQLITE: &str = "[output.database]\nurl = \"sqlite:DIR/relayd.db\"\n";
 
-/// A relay whose upstream is a port at which nobody listens.
+/// A relay whose upstream is a port at which nobody listens, and that is never given to who asks for any.
 pub fn lonely_relay() -> Site {
-    relay_below(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
+    relay_below(1)
+}
+
+/// Waits until the daemon of a relay knows that nobody takes its run logs: before that a file that is old may be all
+/// that it complains of.
+pub fn wait_for_closed_gate(site: &Site) {
+    wait_until("the gate is closed", || {
+        site.run(&["status", "--json"]).json()["status"]["uplink"]["status"] == "error"
+    });
 }
 
 /// A relay whose upstream is this port.
@@ -54,7 +62,7 @@ fn what_is_wrong_is_named_with_a_remedy() {
     let mut site = lonely_relay();
     site.put("reports/incoming/2024-05-01T02:03:04+00:00@n1.log.gz", "x", Duration::from_secs(900));
     site.start();
-    wait_until("the gate is closed", || site.run(&["status"]).code == 1);
+    wait_for_closed_gate(&site);
     // The configuration breaks while the daemon runs.
     let main = site.at("etc/main.conf");
     let text = fs::read_to_string(&main).unwrap();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     cluster,
     site::{Site, certificate_of},
-    status::lonely_relay,
+    status::{lonely_relay, wait_for_closed_gate},
     support::wait_until,
 };
 
@@ -292,7 +292,7 @@ fn causes_on_a_relay() {
     let waits =
         site.put(&format!("reports/incoming/{}", name(Utc::now(), "n1")), "x", Duration::from_secs(60));
     site.start();
-    wait_until("the gate is closed", || site.run(&["status"]).code == 1);
+    wait_for_closed_gate(&site);
     // No key of the node is known, which comes before; it has one now.
     blames(&site, "n1", "identity", "no key of");
     let list = fs::read_to_string(site.at("nodeslist.json")).unwrap();

@@ -66,7 +66,8 @@ async fn changes_cross_two_levels_at_once_and_nothing_else_does() {
     let without: Vec<_> = TREE.into_iter().filter(|(node, _)| *node != "aa1").collect();
     sender.send_replace(table(&without));
     at_aa.until("revoked", &["aa", "root"]).await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // Who is not told hears of it when its question has waited for a minute.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 
     // Elsewhere: neither relay is told, and the one below hears of nothing in the part of the other.
     let (before, published) = (relay.seen().len(), names(&mut at_a.nodes));

@@ -113,7 +113,8 @@ async fn the_tree_comes_down_two_levels_and_a_revoked_relay_keeps_what_it_knew()
     let begun = Instant::now();
     sender.send_replace(table(&without));
     aa_follows.until("revoked", &["aa", "root"]).await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // Who is not told hears of it when its question has waited for a minute.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 
     // A relay that is revoked hears no more, and says so.
     let mut revoked = without.clone();

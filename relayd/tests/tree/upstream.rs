@@ -4,11 +4,11 @@
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -50,6 +50,13 @@ pub fn id(id: &str) -> NodeId {
 pub fn identity(node: &str) -> ClientIdentity {
     let key = private_key::generate(KeyKind::P256).unwrap();
     (private_key::self_signed(&key, &id(node)).unwrap(), key)
+}
+
+/// An address of this machine that no other server of the tests has, nor any client.
+fn own_address() -> Ipv4Addr {
+    static NUMBER: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, NUMBER.fetch_add(1, Ordering::Relaxed).clamp(1, 254), high, low)
 }
 
 /// What a request was.
@@ -96,10 +103,10 @@ pub struct Server {
 
 impl Server {
     pub async fn start(act: impl Fn(&Seen) -> Act + Send + 'static) -> Arc<Self> {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), identity("root"), act).await
+        Self::start_at((own_address(), 0).into(), identity("root"), act).await
     }
 
-    /// Begins where another one was.
+    /// Begins where another one was. Nobody else has taken the port meanwhile: the address is its own.
     pub async fn start_at(
         address: SocketAddr,
         identity: ClientIdentity,
@@ -175,8 +182,12 @@ impl Server {
         let body = body.collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
         let (method, path, headers) = (head.method, head.uri.to_string(), head.headers);
         let seen = Seen { method, path, headers, body, client };
-        self.seen.lock().unwrap().push(seen.clone());
-        let act = (self.act.lock().unwrap())(&seen);
+        let act = {
+            // Held first: what is seen before the behaviour is changed has met the old one.
+            let act = self.act.lock().unwrap();
+            self.seen.lock().unwrap().push(seen.clone());
+            act(&seen)
+        };
         let whole = |response: Response<Full<Bytes>>| {
             response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
         };

@@ -14,7 +14,7 @@ fn what_does_not_pass_is_taken_back_and_not_fetched_again() {
     let machine = Machine::new();
     let validate = "echo looked at $AGENT_POLICIES; ! grep -q bad $AGENT_POLICIES/promises.cf";
     machine.node.settings(&format!(
-        "validate_command = [\"sh\", \"-c\", {validate:?}]\nvalidate_time_limit = \"1s\"\n"
+        "validate_command = [\"sh\", \"-c\", {validate:?}]\nvalidate_time_limit = \"1m\"\n"
     ));
     machine.publish(1, &files(&[("promises.cf", "good")]));
     machine.is_updated();

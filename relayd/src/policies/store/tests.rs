@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         LazyLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -229,7 +229,7 @@ fn one_at_a_time() {
     let waits = AtomicBool::new(false);
     thread::scope(|scope| {
         let second = scope.spawn(|| Writer::lock(&store, || waits.store(true, Ordering::SeqCst)).map(drop));
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !waits.load(Ordering::SeqCst) && Instant::now() < deadline {
             thread::yield_now();
         }
@@ -247,32 +247,39 @@ fn readers_never_meet_half_a_version() {
     let writer = writer(&store);
     publish(&writer, "a", 0, &[("x", "0"), ("y", "0")]);
     let done = AtomicBool::new(false);
+    let met = [AtomicU64::new(0), AtomicU64::new(0)];
     thread::scope(|scope| {
-        let readers: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
-                    let (mut last, mut seen) = (0, 0);
+        let (store, done) = (&store, &done);
+        let readers: Vec<_> = met
+            .iter()
+            .map(|met| {
+                scope.spawn(move || {
+                    let mut last = 0;
                     while !done.load(Ordering::SeqCst) {
                         // Two versions may have come and gone while one was read.
-                        let Ok(read) = taken(&store, "a") else { continue };
+                        let Ok(read) = taken(store, "a") else { continue };
                         let (version, contents) = read.expect("something is always active");
                         assert!(version >= last);
                         assert!(contents.iter().all(|(_, content)| *content == version.to_string()));
-                        (last, seen) = (version, seen + 1);
+                        last = version;
+                        met.fetch_add(1, Ordering::SeqCst);
                     }
-                    seen
                 })
             })
             .collect();
-        for version in 1..40 {
+        // So many, and more until each reader has met one, however late it got its turn.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let all_met = || met.iter().all(|met| met.load(Ordering::SeqCst) > 0);
+        let mut version = 0;
+        while version < 40 || (!all_met() && Instant::now() < deadline) {
+            version += 1;
             let content = version.to_string();
             publish(&writer, "a", version, &[("x", &content), ("y", &content)]);
             writer.prune(&[id("a")], 1).unwrap();
         }
         done.store(true, Ordering::SeqCst);
-        for reader in readers {
-            assert!(reader.join().unwrap() > 0);
-        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        assert!(all_met(), "{met:?}");
     });
     // The active one, the one before it, and one more.
     assert_eq!(objects(&store), 3);
