@@ -20,6 +20,8 @@ use diesel::{Connection, PgConnection, connection::SimpleConnection};
 
 const SCRIPT: &str = r#"
 bin=$1; fsync=$2
+# Connections for as many tests as a machine of many cores runs at once; and nothing takes locks but the tests.
+settings="-c listen_addresses='' -c fsync=$fsync -c max_connections=400 -c autovacuum=off"
 dir=$(mktemp -d /tmp/relayd-pg.XXXXXX) || exit 1
 "$bin/initdb" -D "$dir/data" -A trust -U postgres -E UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 \
     || { cat "$dir/initdb.log" >&2; rm -rf "$dir"; exit 1; }
@@ -27,7 +29,7 @@ echo "$dir"
 while read -r command; do
     case $command in
     start) "$bin/pg_ctl" -D "$dir/data" -w -l "$dir/log" start \
-        -o "-k $dir -c listen_addresses='' -c fsync=$fsync" >"$dir/pg_ctl.log" 2>&1 </dev/null \
+        -o "-k $dir $settings" >"$dir/pg_ctl.log" 2>&1 </dev/null \
         || cat "$dir/pg_ctl.log" "$dir/log" >&2;;
     stop) "$bin/pg_ctl" -D "$dir/data" -w -m immediate stop >/dev/null 2>&1;;
     esac
