@@ -87,8 +87,8 @@ async fn refused(answer: Download, address: &Address) -> ShareError {
              shared_files.max_body_size raised on the policy servers between the two nodes"
             .to_owned(),
         StatusCode::INTERNAL_SERVER_ERROR => format!(
-            "the policy server cannot take the file\n    is {target} a node that the root knows, and is this node's key \
-             in the node list? The logs of the policy servers say why"
+            "the policy server cannot take the file\n    is {target} a node that the root knows, is this node's key in the \
+             node list, and does each policy server reach the one above it? Their logs say which"
         ),
         StatusCode::INSUFFICIENT_STORAGE | StatusCode::SERVICE_UNAVAILABLE => {
             format!("the policy server cannot take the file now ({}); try again later", reply.detail())

@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::{HeaderMap, Method, Response, StatusCode, header::HeaderValue};
+use hyper::{
+    HeaderMap, Method, Response, StatusCode,
+    header::{HeaderValue, WARNING},
+};
 use openssl::sha::sha256;
 use protocol::shared_file::{Address, AddressError, List, Metadata, Name, PATH, address::METADATA, metadata};
 use tokio::task::spawn_blocking;
@@ -58,8 +61,15 @@ impl SharedFiles {
     async fn list_above(&self, target: &Name) -> List {
         let unknown = |why: String| List { files: Vec::new(), incomplete: Some(why) };
         match self.read_above(&format!("{PATH}/{target}/"), LARGEST_LIST).await {
-            Ok(json) => serde_json::from_slice(&json)
-                .unwrap_or_else(|_| unknown("the server above gave something else than a list".into())),
+            Ok((json, is_stale)) => {
+                let mut list: List = serde_json::from_slice(&json)
+                    .unwrap_or_else(|_| unknown("the server above gave something else than a list".into()));
+                if is_stale {
+                    let why = "the server above does not answer, this is what it had before";
+                    list.incomplete.get_or_insert_with(|| why.into());
+                }
+                list
+            }
             // An older server, or one to which this node is not below this relay.
             Err(why) => unknown(why),
         }
@@ -120,15 +130,17 @@ impl SharedFiles {
         Ok(cache.answer(&format!("{PATH}/{address}"), &call.method, &call.headers).await)
     }
 
-    /// A small answer of the server above, or why there is none.
-    async fn read_above(&self, path: &str, most: usize) -> Result<Bytes, String> {
+    /// A small answer of the server above, and whether it is one that it gave before; or why there is none.
+    async fn read_above(&self, path: &str, most: usize) -> Result<(Bytes, bool), String> {
         let cache = self.cache.as_ref().ok_or("this server has no cache (policies.cache)")?;
         let answer = cache.answer(path, &Method::GET, &HeaderMap::new()).await;
         if answer.status() != StatusCode::OK {
             return Err(format!("the server above cannot be asked, or refused: {}", answer.status()));
         }
+        let is_stale = answer.headers().contains_key(WARNING);
         let body = Limited::new(answer.into_body(), most).collect().await;
-        Ok(body.map_err(|error| format!("the answer of the server above: {error}"))?.to_bytes())
+        let body = body.map_err(|error| format!("the answer of the server above: {error}"))?;
+        Ok((body.to_bytes(), is_stale))
     }
 
     /// An operator asks this server; a node asks the tree.

@@ -184,7 +184,9 @@ fn a_file_goes_from_node_to_node_over_the_tree_until_its_time_is_over() -> Resul
     // The uplink of the relay is gone: what it fetched it still has.
     world.realm.root.kill();
     done(&world.get("data.bin", &to)?);
-    assert_eq!(world.list()?.files.len(), 1);
+    let list = world.list()?;
+    assert_eq!(list.files.len(), 1);
+    assert!(list.incomplete.is_some_and(|why| why.contains("does not answer")));
     Ok(())
 }
 
