@@ -127,12 +127,12 @@ impl Reloaders {
         while let Some(Some(answer)) = stop.run_until_cancelled(self.requests.recv()).await {
             service_manager::reloading();
             let result = self.reload().await;
-            // Also after an error: what was loaded before works.
-            service_manager::ready();
-            // Before it is said: whoever reads that may look at once.
+            // Before it is said to anybody, who may look at once.
             if let Some(counted) = &self.counted {
                 counted.note(&result);
             }
+            // Also after an error: what was loaded before works.
+            service_manager::ready();
             match &result {
                 Ok(()) => info!("configuration and data reloaded"),
                 Err(error) => error!("{error}; what was loaded before stays in use"),

@@ -14,7 +14,7 @@ const FIRST: u32 = 10_000;
 /// What the kernel chooses from, for who listens on port 0 and for the near end of connections.
 const CHOSEN_BY_KERNEL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-/// A loopback port that nobody listens on now, and that this process did not hand out before.
+/// A loopback port that nobody listens on now, and that this process did not hand out lately.
 ///
 /// For programs that must know the port of another one before it runs. It is none that the kernel gives to
 /// somebody else until that program listens there, or while it is killed and started again.

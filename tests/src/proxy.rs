@@ -38,6 +38,8 @@ pub struct Faults {
     pub hold: bool,
     /// Each connection stands still once this many bytes went from client to server.
     pub hold_request_after: Option<u64>,
+    /// Each connection stands still once this many bytes went from server to client.
+    pub hold_answer_after: Option<u64>,
     /// Each connection is cut after this many bytes from client to server.
     pub cut_request_after: Option<u64>,
     /// Each connection is cut after this many bytes from server to client.
@@ -84,9 +86,8 @@ impl Proxy {
         self.faults.send_replace(faults);
         if faults.refuse {
             let none = || Ok(self.open.load(Ordering::SeqCst) == 0);
-            if let Err(e) = wait::until_true("the connections of the proxy to be closed", CLOSING, none) {
-                eprintln!("{e}");
-            }
+            let closed = wait::until_true("the connections of the proxy to be closed", CLOSING, none);
+            assert!(closed.is_ok(), "{closed:?}");
         }
     }
 
@@ -133,7 +134,8 @@ async fn pass(client: TcpStream, target: SocketAddr, mut faults: watch::Receiver
     let up = direction(client_reads, server_writes, faults.clone(), |f| {
         (f.cut_request_after, f.hold_request_after)
     });
-    let down = direction(server_reads, client_writes, faults.clone(), |f| (f.cut_answer_after, None));
+    let down =
+        direction(server_reads, client_writes, faults.clone(), |f| (f.cut_answer_after, f.hold_answer_after));
     tokio::select! {
         done = async { tokio::try_join!(up, down) } => done.map(drop),
         _ = faults.wait_for(|f| f.refuse) => Ok(()),

@@ -23,7 +23,7 @@ const AHEAD: i64 = 7 * DAY;
 /// How far back days are made of which nobody made one when they were to come: agents send what they had kept
 /// while there was no server. In the default partition that would be in the way of its own partition.
 const BEHIND: i64 = 31 * DAY;
-/// The same for a table that is new: nodes have kept what they could not send while the server was set up.
+/// The same for a table without a day before today: it is new, and nodes have kept what they could not send while the server was set up.
 const BEHIND_FIRST: i64 = 3 * DAY;
 /// Most partitions of a table that rows in the default one can cause in one pass.
 const MOST_FILLED: usize = 400;
@@ -121,7 +121,8 @@ impl Partitions {
         self.ranges.iter().any(|partition| (partition.range.from..partition.range.to).contains(&wall))
     }
 
-    /// From when on there should be partitions, whether there are rows or not: from the last one before today.
+    /// From when on there should be partitions, whether there are rows or not: from the last one before today, or
+    /// a few days back where there is none.
     fn gap_from(&self, today: Range, wall: i64) -> i64 {
         let ends = self.ranges.iter().map(|partition| partition.range.to);
         let last = ends.filter(|end| *end <= today.from).max();

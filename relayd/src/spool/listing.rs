@@ -6,77 +6,78 @@
 //! (docs/adr/0030).
 
 use std::{
-    collections::BinaryHeap,
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
+    collections::BinaryHeap, ffi::OsStr, io, os::fd::OwnedFd, os::unix::ffi::OsStrExt, path::Path, sync::Arc,
 };
 
 use protocol::urls::UploadKind;
+use rustix::fs::{Dir, Mode, OFlags, open};
 
 use super::{later::FileName, name::is_considered};
 
-/// A directory being read. Each part reads all of it for the lowest names that were not given yet: of what comes
-/// meanwhile, only what is higher than those is found.
+/// A directory being read. Each part reads all of it for the lowest names that were not given yet. What comes
+/// meanwhile is found if it lies between those and the highest name of the beginning, so that there is an end
+/// however much comes.
 #[derive(Debug)]
 pub struct Listing {
-    directory: PathBuf,
+    /// What was opened: another directory in its place is another listing's.
+    directory: OwnedFd,
     kind: UploadKind,
     most: usize,
-    position: Position,
+    /// The last name that was given.
+    given: Option<FileName>,
+    /// The highest name of the beginning.
+    highest: Option<FileName>,
+    is_at_end: bool,
 }
 
-#[derive(Debug)]
-enum Position {
-    Start,
-    After(FileName),
-    End,
-}
-
-/// Most names in a part: some two megabytes. To read a directory again for each is little beside what becomes
+/// Most names in a part: two to five megabytes. To read a directory again for each is little beside what becomes
 /// of so many files. What is not considered does not count, so that it cannot starve the rest.
-const PART: usize = 16_384;
+pub const PART: usize = 16_384;
 
 impl Listing {
-    /// Starts at the lowest name.
-    pub fn new(directory: &Path, kind: UploadKind) -> Self {
-        Self { directory: directory.to_owned(), kind, most: PART, position: Position::Start }
+    /// Starts at the lowest name; `most` names in a part.
+    pub fn open(directory: &Path, kind: UploadKind, most: usize) -> io::Result<Self> {
+        let directory = open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { directory, kind, most, given: None, highest: None, is_at_end: false })
     }
 
     /// The next names, ascending; none at the end.
     pub fn next_part(&mut self) -> io::Result<Vec<FileName>> {
-        let after = match &self.position {
-            Position::Start => None,
-            Position::After(name) => Some(name.clone()),
-            Position::End => return Ok(Vec::new()),
-        };
+        if self.is_at_end {
+            return Ok(Vec::new());
+        }
+        let (is_first, mut highest) = (self.highest.is_none(), self.highest.clone());
         let mut lowest: BinaryHeap<FileName> = BinaryHeap::new();
-        for entry in fs::read_dir(&self.directory)? {
-            let name = entry?.file_name();
-            let is_given = |given: &FileName| name.as_os_str() <= &**given;
-            if !is_considered(self.kind, &name) || after.as_ref().is_some_and(is_given) {
+        for entry in Dir::read_from(&self.directory)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if !is_considered(self.kind, name) || self.given.as_deref().is_some_and(|given| name <= given) {
                 continue;
+            }
+            if highest.as_deref().is_none_or(|highest| name > highest) {
+                if !is_first {
+                    continue;
+                }
+                highest = Some(Arc::from(name));
             }
             if lowest.len() < self.most {
                 lowest.push(Arc::from(name));
-            } else if let Some(mut highest) = lowest.peek_mut()
-                && name.as_os_str() < &**highest
+            } else if let Some(mut last) = lowest.peek_mut()
+                && name < &**last
             {
-                *highest = Arc::from(name);
+                *last = Arc::from(name);
             }
         }
         let part = lowest.into_sorted_vec();
-        self.position = match part.last() {
-            Some(last) if part.len() == self.most => Position::After(last.clone()),
-            _ => Position::End,
-        };
+        self.is_at_end = part.len() < self.most;
+        (self.given, self.highest) = (part.last().cloned(), highest);
         Ok(part)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
+    use std::fs;
 
     use super::*;
 
@@ -105,7 +106,7 @@ mod tests {
         let expected: Vec<String> = (0..600).map(|i| format!("{i:03}.log")).collect();
         // In one part, in parts with one that is not full, and in full ones alone.
         for (most, parts) in [(PART, 1), (256, 3), (200, 3)] {
-            let mut listing = Listing { most, ..Listing::new(dir.path(), UploadKind::RunLog) };
+            let mut listing = Listing::open(dir.path(), UploadKind::RunLog, most).unwrap();
             assert_eq!(rest(&mut listing), (expected.clone(), parts));
             assert!(listing.next_part().unwrap().is_empty());
         }
@@ -116,15 +117,35 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let put = |name: &&str| fs::write(dir.path().join(name), "").unwrap();
         ["b.log", "c.log", "d.log", "e.log", "f.log"].iter().for_each(put);
-        let mut listing = Listing { most: 2, ..Listing::new(dir.path(), UploadKind::RunLog) };
+        let mut listing = Listing::open(dir.path(), UploadKind::RunLog, 2).unwrap();
         assert_eq!(listing.next_part().unwrap(), ["b.log", "c.log"].map(|name| Arc::from(OsStr::new(name))));
         for gone in ["c.log", "d.log"] {
             fs::remove_file(dir.path().join(gone)).unwrap();
         }
-        ["a.log", "g.log"].iter().for_each(put);
-        assert_eq!(rest(&mut listing).0, ["e.log", "f.log", "g.log"]);
+        ["a.log", "ee.log", "g.log"].iter().for_each(put);
+        // Another directory has its place: that is for the next listing.
+        let moved = dir.path().with_extension("moved");
+        fs::rename(dir.path(), &moved).unwrap();
+        assert_eq!(rest(&mut listing).0, ["e.log", "ee.log", "f.log"]);
+        fs::rename(&moved, dir.path()).unwrap();
         fs::remove_dir_all(dir.path()).unwrap();
         assert!(listing.next_part().unwrap().is_empty());
-        assert!(Listing::new(dir.path(), UploadKind::RunLog).next_part().is_err());
+        assert!(Listing::open(dir.path(), UploadKind::RunLog, 2).is_err());
+    }
+
+    #[test]
+    fn there_is_an_end_however_much_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut listing = Listing::open(dir.path(), UploadKind::RunLog, 2).unwrap();
+        let mut names = 0;
+        for round in 0..20 {
+            (0..4).for_each(|n| fs::write(dir.path().join(format!("{round:02}{n}.log")), "").unwrap());
+            let part = listing.next_part().unwrap();
+            names += part.len();
+            if part.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(names, 4, "those of the beginning");
     }
 }

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::{
     later::FileName,
-    listing::Listing,
+    listing::{Listing, PART},
     make_directories,
     settle::Directories,
     watch::{Noticed, Watch},
@@ -36,6 +36,8 @@ pub struct Sweeper {
     sweeps: IntCounter,
     noticed: mpsc::Sender<Noticed>,
     sweep_now: Arc<Notify>,
+    /// Names in a part.
+    most: usize,
 
     watch: Option<(Watch, DirectoryId)>,
     /// When the next sweep begins; `None`: not before it is asked for.
@@ -78,6 +80,7 @@ impl Sweeper {
             sweeps,
             noticed,
             sweep_now,
+            most: PART,
             watch: None,
             due: Some(Instant::now()),
             begun: None,
@@ -167,9 +170,9 @@ impl Sweeper {
             self.due = every.map(|every| now + every);
             self.sweeps.inc();
         }
-        let Directories { kind, incoming, .. } = self.directories.clone();
+        let (Directories { kind, incoming, .. }, most) = (self.directories.clone(), self.most);
         self.reading = Some(tokio::task::spawn_blocking(move || {
-            let mut listing = listing.unwrap_or_else(|| Listing::new(&incoming, kind));
+            let mut listing = listing.map_or_else(|| Listing::open(&incoming, kind, most), Ok)?;
             let names = listing.next_part()?;
             Ok((listing, names))
         }));
@@ -238,6 +241,33 @@ mod tests {
                 Some(_) => {}
             }
         }
+    }
+
+    #[tokio::test]
+    async fn names_come_once_and_in_order_in_however_many_parts() {
+        let root = tempfile::tempdir().unwrap();
+        let directories = directories(UploadKind::RunLog, root.path());
+        make_directories(&directories).unwrap();
+        let expected: Vec<FileName> = (0..250).map(|i| OsStr::new(&format!("{i:03}.log")).into()).collect();
+        expected.iter().for_each(|name| fs::write(directories.incoming.join(&**name), "x").unwrap());
+        let sweeps = IntCounter::new("sweeps", "-").unwrap();
+        let mut sweeper = Sweeper {
+            most: 100,
+            ..Sweeper::new(directories, None, sweeps, mpsc::channel(999).0, Arc::default())
+        };
+        for _ in 0..2 {
+            let mut names = Vec::new();
+            sweeper.now();
+            while sweeper.due.is_some() || sweeper.is_reading() {
+                match sweeper.next() {
+                    Some(name) => names.push(name),
+                    None if sweeper.is_reading() => sweeper.part().await.unwrap(),
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+            assert_eq!(names, expected);
+        }
+        assert_eq!(sweeper.sweeps.get(), 2);
     }
 
     #[tokio::test]

@@ -64,6 +64,12 @@ fn kept(directory: &Path) -> Result<usize> {
     Ok(count)
 }
 
+/// Size of the largest file in a directory, in bytes; 0 when there is none.
+fn largest(directory: &Path) -> u64 {
+    let sizes = fs::read_dir(directory).into_iter().flatten().flatten().flat_map(|entry| entry.metadata());
+    sizes.map(|facts| facts.len()).max().unwrap_or_default()
+}
+
 /// Waits until a relay has on its disk that it knows this machine, which is a moment after it does.
 fn wait_kept(relay: &Server, machine: &Identity) -> Result<()> {
     wait::until_true("the relay to keep its list", PATIENCE, || {
@@ -162,8 +168,8 @@ fn a_killed_relay_never_serves_a_torn_file() -> Result<()> {
         put(&realm.root, "common/large.bin", version)?;
         let moment = Duration::from_millis(5 + 25 * (round * round) as u64);
         if round == 0 {
-            // However fast the machine is, this one is cut, and however slow its threads are.
-            proxy.set(Faults { delay: Duration::from_secs(2), ..Faults::default() });
+            // However fast or slow the machine is, this one is killed with a part of the file on its disk.
+            proxy.set(Faults { hold_answer_after: Some(2 * MIB as u64), ..Faults::default() });
         }
         std::thread::scope(|scope| -> Result<()> {
             let fetching: Vec<_> = (0..2)
@@ -171,6 +177,10 @@ fn a_killed_relay_never_serves_a_torn_file() -> Result<()> {
                     scope.spawn(|| get(&relay, &machine, "/common/large.bin").map_err(|e| e.to_string()))
                 })
                 .collect();
+            if round == 0 {
+                let begun = || Ok(largest(&relay.directory().join("cache/parts")) > 0);
+                wait::until_true("a part of the file", PATIENCE, begun)?;
+            }
             // Not to wait for something: the moment of the kill.
             std::thread::sleep(moment);
             relay.signal(Signal::KILL)?;
