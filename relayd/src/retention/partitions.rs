@@ -23,7 +23,8 @@ const AHEAD: i64 = 7 * DAY;
 /// How far back days are made of which nobody made one when they were to come: agents send what they had kept
 /// while there was no server. In the default partition that would be in the way of its own partition.
 const BEHIND: i64 = 31 * DAY;
-/// The same for a table without a day before today: it is new, and nodes have kept what they could not send while the server was set up.
+/// The same for a table without a day before today: it is new, and nodes have kept what they could not send
+/// while the server was set up.
 const BEHIND_FIRST: i64 = 3 * DAY;
 /// Most partitions of a table that rows in the default one can cause in one pass.
 const MOST_FILLED: usize = 400;
